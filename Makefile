@@ -1,0 +1,48 @@
+# Every target begins with `setup`, which takes a moment when there is nothing to do.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Namespaces, packet sockets and PMD threads on real interfaces need root.
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI)
+SOURCES := $(wildcard pmd_ext/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint clean
+
+help:  ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/built  ## install missing packages, make .venv, build the extension
+
+run: setup  ## serve a database of its own in the foreground and print what to try next
+	@$(SUDO) $(BIN)/python -m tools.run
+
+demo: setup  ## two guests, a ping and a packet burst through the switch, start to finish
+	@$(ROOT) $(BIN)/python -m tools.demo
+
+test: setup  ## run all tests (as root: guests and namespaces are real)
+	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
+
+lint: setup  ## ruff, mypy --strict, Cython's warnings
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m tools.cython_warnings
+
+clean:  ## remove what setup and the build made
+	rm -rf build $(VENV) *.egg-info pmd_ext/*.so
+
+# Packages are checked with every call; the environment and the extension only after changes.
+$(VENV)/built: $(VENV)/environment $(SOURCES) | packages
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/environment: pyproject.toml constraints.txt | packages
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
+	$(BIN)/pip install --quiet --constraint constraints.txt $$($(BIN)/python tools/requirements.py)
+	@touch $@
+
+.PHONY: packages
+packages:
+	@PYTHON=$(PYTHON) tools/install-packages
