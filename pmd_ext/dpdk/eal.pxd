@@ -1,0 +1,46 @@
+# Declarations only: EAL, logging, threads, malloc heaps.
+from libc.stdint cimport uint64_t
+from libc.stdio cimport FILE
+
+
+cdef extern from "rte_eal.h" nogil:
+    int rte_eal_init(int argc, char **argv)
+    int rte_mp_disable()
+
+cdef extern from "rte_errno.h" nogil:
+    int rte_errno                   # a macro over thread-local storage
+    const char *rte_strerror(int errnum)
+
+cdef extern from "rte_version.h" nogil:
+    const char *rte_version()
+
+cdef extern from "rte_log.h" nogil:
+    int rte_openlog_stream(FILE *f)
+    int rte_log_cur_msg_loglevel()
+
+cdef extern from "rte_lcore.h" nogil:
+    unsigned rte_lcore_id()
+    unsigned rte_socket_id()
+    int rte_thread_register()
+    void rte_thread_unregister()
+
+cdef extern from "rte_cycles.h" nogil:
+    uint64_t rte_rdtsc()
+    uint64_t rte_get_tsc_hz()
+
+cdef extern from "rte_pause.h" nogil:
+    void rte_pause()
+
+cdef extern from "rte_malloc.h" nogil:
+    struct rte_malloc_socket_stats:
+        size_t heap_totalsz_bytes
+        size_t heap_allocsz_bytes
+        # ...
+    int rte_malloc_get_socket_stats(int socket, rte_malloc_socket_stats *stats)
+
+cdef extern from "rte_spinlock.h" nogil:
+    ctypedef struct rte_spinlock_t:
+        pass
+    void rte_spinlock_init(rte_spinlock_t *sl)
+    void rte_spinlock_lock(rte_spinlock_t *sl)
+    void rte_spinlock_unlock(rte_spinlock_t *sl)

@@ -1,0 +1,27 @@
+# Declarations only: packet buffers and their pools.
+from libc.stdint cimport uint16_t, uint32_t
+
+
+cdef extern from "rte_mempool.h" nogil:
+    struct rte_mempool_cache:
+        pass
+    struct rte_mempool:
+        uint32_t size
+        uint32_t elt_size
+        uint32_t header_size
+        uint32_t trailer_size
+        # ...
+    unsigned rte_mempool_avail_count(const rte_mempool *mp)
+    unsigned rte_mempool_in_use_count(const rte_mempool *mp)
+    rte_mempool_cache *rte_mempool_default_cache(rte_mempool *mp, unsigned lcore_id)
+    void rte_mempool_cache_flush(rte_mempool_cache *cache, rte_mempool *mp)
+
+cdef extern from "rte_mbuf.h" nogil:
+    struct rte_mbuf:
+        uint32_t pkt_len
+        uint16_t data_len
+        # ...
+    rte_mempool *rte_pktmbuf_pool_create(const char *name, unsigned n, unsigned cache_size,
+                                         uint16_t priv_size, uint16_t data_room_size,
+                                         int socket_id)
+    void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned count)

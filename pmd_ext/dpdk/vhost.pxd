@@ -1,0 +1,47 @@
+# Declarations only: librte_vhost and the virtio-net feature bits.
+from libc.stdint cimport uint16_t, uint64_t
+
+from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool
+
+
+cdef extern from "rte_vhost.h" nogil:
+    enum:
+        RTE_VHOST_USER_CLIENT
+        RTE_VHOST_USER_LINEARBUF_SUPPORT
+
+    struct rte_vhost_device_ops:
+        int (*new_device)(int vid) noexcept nogil
+        void (*destroy_device)(int vid) noexcept nogil
+        int (*vring_state_changed)(int vid, uint16_t queue_id, int enable) noexcept nogil
+        int (*new_connection)(int vid) noexcept nogil
+        void (*destroy_connection)(int vid) noexcept nogil
+        # ...
+
+    struct rte_vhost_vring:
+        uint16_t size
+        # ...
+
+    int rte_vhost_driver_register(const char *path, uint64_t flags)
+    int rte_vhost_driver_unregister(const char *path)
+    int rte_vhost_driver_disable_features(const char *path, uint64_t features)
+    int rte_vhost_driver_callback_register(const char *path, const rte_vhost_device_ops *ops)
+    int rte_vhost_driver_start(const char *path)
+
+    int rte_vhost_get_ifname(int vid, char *buf, size_t len)
+    int rte_vhost_get_numa_node(int vid)
+    int rte_vhost_get_negotiated_features(int vid, uint64_t *features)
+    uint16_t rte_vhost_get_vring_num(int vid)
+    int rte_vhost_get_vhost_vring(int vid, uint16_t vring_idx, rte_vhost_vring *vring)
+    int rte_vhost_enable_guest_notification(int vid, uint16_t queue_id, int enable)
+    uint16_t rte_vhost_enqueue_burst(int vid, uint16_t queue_id, rte_mbuf **pkts,
+                                     uint16_t count)
+    uint16_t rte_vhost_dequeue_burst(int vid, uint16_t queue_id, rte_mempool *mbuf_pool,
+                                     rte_mbuf **pkts, uint16_t count)
+
+cdef extern from "linux/virtio_net.h" nogil:
+    enum:
+        VIRTIO_NET_F_CSUM
+        VIRTIO_NET_F_HOST_TSO4
+        VIRTIO_NET_F_HOST_TSO6
+        VIRTIO_NET_F_HOST_ECN
+        VIRTIO_NET_F_HOST_UFO

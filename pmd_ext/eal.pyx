@@ -1,0 +1,92 @@
+"""DPDK's start, its log and its packet memory."""
+import os
+
+from libc.stdio cimport FILE
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, strdup
+
+from pmd_ext.dpdk.eal cimport (
+    rte_eal_init, rte_errno, rte_log_cur_msg_loglevel, rte_mp_disable, rte_openlog_stream,
+)
+from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_pktmbuf_pool_create
+from pmd_ext.errors cimport check
+
+
+cdef extern from * nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <pthread.h>
+    #include <sched.h>
+    #include <stdio.h>
+    #include <unistd.h>
+
+    /* The EAL pins the calling thread to its main lcore: give it its old affinity back. */
+    static int
+    shim_eal_init(int argc, char **argv, int (*init)(int, char **))
+    {
+        cpu_set_t cpus;
+        int rc;
+
+        pthread_getaffinity_np(pthread_self(), sizeof cpus, &cpus);
+        rc = init(argc, argv);
+        pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
+        return rc;
+    }
+
+    static FILE *
+    shim_log_stream(ssize_t (*sink)(void *, const char *, size_t))
+    {
+        cookie_io_functions_t io = { .write = sink };
+
+        return fopencookie(NULL, "w", io);
+    }
+    """
+    int shim_eal_init(int argc, char **argv, int (*init)(int, char **) nogil)
+    FILE *shim_log_stream(ssize_t (*sink)(void *, const char *, size_t) noexcept nogil)
+    ssize_t write(int fd, const void *data, size_t bytes)
+
+cdef enum:
+    LINE_BYTES = 1024           # well under PIPE_BUF: a line is written whole or not at all
+    # Packets are held for one burst at most (sending copies them), so a small pool serves any
+    # number of ports and stays in the caches: 40 MiB.
+    POOL_MBUFS = 16384
+    POOL_CACHE = 256            # per PMD thread
+    POOL_ROOM_BYTES = 2048 + 128    # frames up to 2048 bytes, RTE_PKTMBUF_HEADROOM
+
+cdef int _log_fd = -1
+
+
+cdef ssize_t on_log(void *cookie, const char *text, size_t bytes) noexcept nogil:
+    cdef char line[LINE_BYTES]
+    cdef size_t kept = min(bytes, <size_t>(LINE_BYTES - 1))
+    line[0] = <char>(48 + rte_log_cur_msg_loglevel())
+    memcpy(line + 1, text, kept)
+    write(_log_fd, line, kept + 1)
+    return bytes
+
+
+cdef int log_pipe() except -1:
+    global _log_fd
+    reader, _log_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    rte_openlog_stream(shim_log_stream(on_log))
+    return reader
+
+
+cdef int eal_start(list argv) except -1:
+    cdef int rc, argc = len(argv)
+    cdef char **words = <char **>calloc(argc + 1, sizeof(char *))
+    # The EAL keeps pointers into its arguments and permutes the array: both stay allocated.
+    for i, word in enumerate(argv):
+        words[i] = strdup(os.fsencode(word))
+    with nogil:
+        rc = shim_eal_init(argc, words, rte_eal_init)
+    if rc < 0:
+        check(-rte_errno if rte_errno else -1, "rte_eal_init")
+    check(rte_mp_disable() - 1, "rte_mp_disable")
+    return 0
+
+
+cdef rte_mempool *packet_pool(int socket) noexcept nogil:
+    return rte_pktmbuf_pool_create(b"packets", POOL_MBUFS, POOL_CACHE, 0, POOL_ROOM_BYTES, socket)

@@ -1,0 +1,394 @@
+"""The one Python-visible module of the data plane: the class Runtime.
+
+All methods are for the agent's main thread. What crosses is ints, strings, tuples and
+DatapathError. Nothing happens at import; DPDK starts in Runtime().
+"""
+import errno
+import os
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset, strncpy
+
+from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_ptr
+from pmd_ext.dpdk.eal cimport (
+    rte_errno, rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_rdtsc, rte_socket_id,
+    rte_version,
+)
+from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_mempool_in_use_count
+from pmd_ext.eal cimport eal_start, log_pipe, packet_pool
+from pmd_ext.errors cimport check
+from pmd_ext.errors import DatapathError
+from pmd_ext.mactable cimport (
+    BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table, mac_table_free, mac_table_new,
+)
+from pmd_ext.pmd cimport (
+    pmd_publish, pmd_start, pmd_stop, poll_list_free, poll_list_new,
+)
+from pmd_ext.state cimport (
+    HISTOGRAM, MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, bridge_view, dataplane,
+    dataplane_get, dataplane_init, direction_counters, forwarding, pmd, poll_list, port_counters,
+    slot, synchronize,
+)
+from pmd_ext.vhost cimport vhost_register, vhost_unregister
+
+
+cdef extern from "shim.h" nogil:
+    enum:
+        RTE_ETHER_HDR_LEN
+        RTE_ETHER_CRC_LEN
+
+cdef enum:
+    MAC_TABLE_ENTRIES = 8192    # OVS's default mac-table-size
+    MAC_AGING_S = 300           # OVS's default mac-aging-time
+
+COUNTER_NAMES = (
+    *(f"{direction}_{name}" for direction in ("rx", "tx") for name in (
+        "packets", "bytes", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
+        "256_to_511_packets", "512_to_1023_packets", "1024_to_1522_packets",
+        "1523_to_max_packets", "multicast_packets", "broadcast_packets")),
+    "rx_malformed_drops", "tx_retries", "tx_failure_drops", "tx_mtu_drops", "tx_early_drops",
+)
+
+
+def dpdk_version() -> str:
+    """DPDK's name for the library in use, such as 'DPDK 22.11.11'. Needs no Runtime."""
+    return rte_version().decode()
+
+
+cdef list direction_values(direction_counters *c):
+    return [c.packets, c.bytes, *[c.histogram[i] for i in range(HISTOGRAM)],
+            c.multicast, c.broadcast]
+
+
+cdef forwarding *forwarding_new(unsigned n_bridges) except NULL:
+    cdef forwarding *fwd = <forwarding *>calloc(1, sizeof(forwarding))
+    if fwd != NULL:
+        fwd.bridges = <bridge_view *>calloc(n_bridges + 1, sizeof(bridge_view))
+    if fwd == NULL or fwd.bridges == NULL:
+        free(fwd)
+        raise MemoryError
+    fwd.n_bridges = n_bridges
+    return fwd
+
+
+cdef void forwarding_free(forwarding *fwd) noexcept nogil:
+    cdef uint32_t i
+    for i in range(fwd.n_bridges):
+        free(fwd.bridges[i].members)
+    free(fwd.bridges)
+    free(fwd)
+
+
+cdef class Table:
+    """Owner of one bridge's MAC table."""
+    cdef mac_table *macs
+
+    def __cinit__(self) -> None:
+        self.macs = mac_table_new(MAC_TABLE_ENTRIES, MAC_AGING_S)
+        if self.macs == NULL:
+            raise MemoryError
+
+    def __dealloc__(self) -> None:
+        if self.macs != NULL:
+            mac_table_free(self.macs)
+
+
+cdef class Runtime:
+    """The running data plane. One per process, for its whole life: DPDK cannot start twice."""
+    cdef dataplane *dp
+    cdef readonly int wake_fd
+    cdef readonly int log_fd
+    cdef dict names             # slot -> port name, for errors
+    cdef dict tables            # bridge name -> Table
+    cdef dict bridges           # bridge name -> tuple of slots, as published
+    cdef dict polls             # core -> tuple of (slot, queue), as published
+
+    def __init__(self, argv):
+        """Starts DPDK with argv (words, program name first) and reserves packet memory.
+
+        Raises DatapathError (EAL refused to start, no memory for packets).
+        """
+        cdef rte_mempool *pool
+        if dataplane_get() != NULL:
+            raise DatapathError(errno.EALREADY, "rte_eal_init")
+        self.log_fd = log_pipe()
+        eal_start(list(argv))
+        pool = packet_pool(rte_socket_id())
+        if pool == NULL:
+            raise DatapathError(rte_errno, "rte_pktmbuf_pool_create")
+        self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        check(dataplane_init(pool, self.wake_fd), "dataplane_init")
+        self.dp = dataplane_get()
+        self.names, self.tables, self.bridges, self.polls = {}, {}, {}, {}
+
+    def add_port(self, name, path, client, mtu, tx_retries_max):
+        """Registers a vhost-user socket and returns the slot (0..1023) of the new port.
+
+        Raises DatapathError: ENFILE (1024 ports), ENAMETOOLONG (path over 107 bytes), EEXIST (path
+        in use by another port), or what the vhost library said.
+        """
+        cdef slot *s
+        cdef const char *call = NULL
+        cdef bint is_client = client
+        cdef int rc, index
+        raw = os.fsencode(path)
+        if len(raw) >= PATH_BYTES:
+            raise DatapathError(errno.ENAMETOOLONG, "rte_vhost_driver_register", name)
+        if any(self.dp.slots[i].path == raw for i in self.names):
+            raise DatapathError(errno.EEXIST, "rte_vhost_driver_register", name)
+        index = next((i for i in range(MAX_SLOTS) if i not in self.names), -1)
+        if index < 0:
+            raise DatapathError(errno.ENFILE, "rte_vhost_driver_register", name)
+        s = &self.dp.slots[index]
+        strncpy(s.path, raw, PATH_BYTES)
+        s.connects = 0
+        s.detached = True
+        s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN
+        s.tx_retries_max = tx_retries_max
+        self.clear_counters(index)
+        s.used = True
+        with nogil:
+            rc = vhost_register(s, is_client, &call)
+        if rc != 0:
+            s.used = False
+            check(rc, call.decode(), name)
+        self.names[index] = name
+        return index
+
+    def set_tx_retries_max(self, int index, uint32_t retries):
+        """Takes effect with the next transmit burst that meets a full ring."""
+        store_relaxed_u32(&self.dp.slots[index].tx_retries_max, retries)
+
+    def remove_port(self, int index):
+        """Unregisters the port's socket; its guest is disconnected.
+
+        Raises DatapathError EBUSY while a bridge or a PMD still has it.
+        """
+        cdef slot *s = &self.dp.slots[index]
+        cdef int rc
+        name = self.names[index]
+        if (any(index in members for members in self.bridges.values())
+                or any(index == i for polls in self.polls.values() for i, _ in polls)):
+            raise DatapathError(errno.EBUSY, "remove_port", name)
+        with nogil:
+            rc = vhost_unregister(s)
+        s.used = False
+        del self.names[index]
+        for table in self.tables.values():
+            mac_flush((<Table>table).macs, index)
+        check(rc, "rte_vhost_driver_unregister", name)
+
+    def set_bridges(self, bridges):
+        """Publishes who is on which bridge: a sequence of (name, slots), the whole of it.
+
+        A bridge that stays keeps its MAC table; one that is gone loses it. Waits until no PMD
+        uses the old one.
+        """
+        cdef forwarding *old = self.dp.fwd
+        cdef forwarding *fwd = forwarding_new(len(bridges))
+        cdef bridge_view *view
+        cdef int i, k, index
+        tables = {name: self.tables.get(name) or Table() for name, _ in bridges}
+        for i, (name, members) in enumerate(bridges):
+            view = &fwd.bridges[i]
+            view.macs = (<Table>tables[name]).macs
+            view.members = <uint16_t *>calloc(len(members) + 1, sizeof(uint16_t))
+            view.n_members = len(members)
+            for k, index in enumerate(sorted(members)):
+                view.members[k] = index
+                fwd.bridge_of[index] = view
+                self.dp.slots[index].detached = False
+        with nogil:
+            store_release_ptr(<void **>&self.dp.fwd, fwd)
+            synchronize()
+            forwarding_free(old)
+        self.tables = tables
+        self.bridges = {name: tuple(members) for name, members in bridges}
+        self.find_detached()
+
+    def set_cores(self, cores):
+        """Starts and stops PMD threads so that there is one on each of 'cores'.
+
+        Raises DatapathError EBUSY for a core to stop that still polls, EINVAL and EAGAIN as
+        pthread_create does.
+        """
+        cdef pmd *me
+        cdef int i, rc, core
+        for i in range(MAX_PMDS):
+            me = &self.dp.pmds[i]
+            if me.running and me.core not in cores:
+                with nogil:
+                    rc = pmd_stop(me)
+                check(rc, f"stop of the PMD on core {me.core}")
+                self.polls.pop(me.core, None)
+        for core in cores:
+            if core in self.polls:
+                continue
+            me = self.unused_pmd()
+            with nogil:
+                rc = pmd_start(me, core)
+            check(rc, f"start of a PMD on core {core}")
+            self.polls[core] = ()
+
+    def set_poll_lists(self, polls):
+        """Publishes which PMD polls what: {core: sequence of (slot, queue)}; cores left out keep
+        their list.
+
+        A queue that moves is taken from its old PMD first: none ever has two pollers. Lists
+        that do not change are not touched.
+        """
+        wanted = {core: tuple(rxqs) for core, rxqs in polls.items()
+                  if tuple(rxqs) != self.polls[core]}
+        leaving = {core: tuple(rxq for rxq in self.polls[core] if rxq in rxqs)
+                   for core, rxqs in wanted.items()}
+        self.publish({core: rxqs for core, rxqs in leaving.items() if rxqs != self.polls[core]})
+        self.publish({core: rxqs for core, rxqs in wanted.items() if rxqs != self.polls[core]})
+        self.find_detached()
+
+    cdef publish(self, dict lists):
+        cdef poll_list *made
+        cdef poll_list *old[MAX_PMDS]
+        cdef int i, k, n = 0
+        if not lists:
+            return
+        for i in range(MAX_PMDS):
+            if not self.dp.pmds[i].running or self.dp.pmds[i].core not in lists:
+                continue
+            rxqs = lists[self.dp.pmds[i].core]
+            made = poll_list_new(len(rxqs))
+            if made == NULL:
+                raise MemoryError
+            for k, (index, queue) in enumerate(rxqs):
+                made.rxqs[k].slot = index
+                made.rxqs[k].queue = queue
+                self.dp.slots[<int>index].detached = False
+            old[n] = pmd_publish(&self.dp.pmds[i], made)
+            n += 1
+            self.polls[self.dp.pmds[i].core] = tuple(rxqs)
+        with nogil:
+            synchronize()
+            for i in range(n):
+                poll_list_free(old[i])
+
+    cdef pmd *unused_pmd(self) except NULL:
+        cdef int i
+        for i in range(MAX_PMDS):
+            if not self.dp.pmds[i].running:
+                return &self.dp.pmds[i]
+        raise DatapathError(errno.ENFILE, "start of a PMD")
+
+    cdef find_detached(self):
+        """After a publication and its quiescence: slots that no table names any more."""
+        named = {i for members in self.bridges.values() for i in members}
+        named.update(i for polls in self.polls.values() for i, _ in polls)
+        for index in self.names:
+            self.dp.slots[<int>index].detached = index not in named
+
+    cdef clear_counters(self, int index):
+        cdef int i
+        for i in range(MAX_PMDS):
+            if self.dp.pmds[i].counters != NULL:
+                memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
+
+    def drain_wake(self):
+        """Empties the wake descriptor; call before observe(), or a change may go unseen."""
+        try:
+            os.eventfd_read(self.wake_fd)
+        except BlockingIOError:
+            pass
+
+    def observe(self):
+        """What guests did: a tuple of (slot, connects, connected, features, numa, vring sizes,
+        enabled rxqs) of every port."""
+        cdef slot *s
+        cdef uint32_t generation
+        ports = []
+        for index in self.names:
+            s = &self.dp.slots[<int>index]
+            while True:
+                generation = load_acquire_u32(&s.generation)
+                connected = s.vid >= 0
+                ports.append((
+                    index, s.connects, connected, s.features, s.numa,
+                    tuple([s.vring_sizes[i] for i in range(s.n_vrings if connected else 0)]),
+                    tuple([i for i in range(s.n_pairs if connected else 0) if s.rx_enabled[i]]),
+                ))
+                if load_acquire_u32(&s.generation) == generation:
+                    break
+                ports.pop()
+        return tuple(ports)
+
+    def counters(self, int index):
+        """Values of one port, in the order of COUNTER_NAMES, since the port was added."""
+        cdef port_counters *c
+        cdef int i
+        rows = []
+        for i in range(MAX_PMDS):
+            if self.dp.pmds[i].counters == NULL:
+                continue
+            c = &self.dp.pmds[i].counters[index]
+            rows.append(direction_values(&c.rx) + direction_values(&c.tx) + [
+                c.rx_malformed_drops, c.tx_retries, c.tx_failure_drops, c.tx_mtu_drops,
+                c.tx_early_drops])
+        return tuple(map(sum, zip(*rows))) if rows else (0,) * len(COUNTER_NAMES)
+
+    def fdb(self, bridge):
+        """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
+        cdef mac_table *t = (<Table>self.tables[bridge]).macs
+        cdef mac_bucket *b
+        cdef uint16_t now_s = self.now_s()
+        cdef uint64_t key
+        cdef uint32_t n, value
+        cdef int i
+        entries = []
+        for n in range(t.mask + 1):
+            b = &t.buckets[n]
+            for i in range(BUCKET_ENTRIES):
+                key, value = b.keys[i], b.values[i]
+                if key == 0:
+                    continue
+                address = int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"),
+                                         "big")
+                entries.append((value >> 16, key >> 48 & 0xfff, address,
+                                max(0, <int>now_s - <int>(value & 0xffff))))
+        return entries
+
+    def flush_fdb(self, bridge):
+        """Forgets every learned address of the bridge."""
+        mac_flush((<Table>self.tables[bridge]).macs, -1)
+
+    def expire_fdb(self):
+        """Removes aged entries of all tables; call about once a second."""
+        for table in self.tables.values():
+            mac_expire((<Table>table).macs, self.now_s())
+
+    cdef uint16_t now_s(self):
+        return <uint16_t>((rte_rdtsc() - self.dp.tsc_start) / self.dp.tsc_hz)
+
+    def memory(self):
+        """Bytes: (reserved by DPDK so far, in use of these, in the packet pool)."""
+        cdef rte_malloc_socket_stats stats
+        cdef rte_mempool *pool = self.dp.pool
+        memset(&stats, 0, sizeof(stats))
+        rte_malloc_get_socket_stats(max(0, <int>rte_socket_id()), &stats)
+        return (stats.heap_totalsz_bytes, stats.heap_allocsz_bytes,
+                pool.size * (pool.elt_size + pool.header_size + pool.trailer_size))
+
+    def packets_in_use(self):
+        """Packet buffers that are neither in the pool nor in a thread's cache; 0 when idle."""
+        return rte_mempool_in_use_count(self.dp.pool)
+
+    def threads(self):
+        """Running PMDs: a tuple of (core, thread id)."""
+        return tuple([(self.dp.pmds[i].core, self.dp.pmds[i].tid)
+                      for i in range(MAX_PMDS) if self.dp.pmds[i].running])
+
+    def close(self):
+        """Stops the PMDs and removes every port; sockets are unlinked. DPDK itself stays up until
+        the process ends (its clean-up is not safe while its threads run)."""
+        self.set_poll_lists(dict.fromkeys(self.polls, ()))
+        self.set_bridges(())
+        for index in list(self.names):
+            self.remove_port(index)
+        self.set_cores(())

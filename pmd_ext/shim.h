@@ -1,0 +1,48 @@
+/* What Cython cannot spell: atomics, prefetch, DPDK macros and version differences.
+ * No logic lives here. */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include <rte_ether.h>
+#include <rte_hash_crc.h>
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+#include <rte_version.h>
+#include <rte_vhost.h>
+
+#define shim_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define shim_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define shim_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define shim_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define shim_add_release(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELEASE))
+#define shim_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+
+/* Strong compare-and-swap; true when *p was 'old' and is 'new_' now. */
+static inline int
+shim_cas_u32(uint32_t *p, uint32_t old, uint32_t new_)
+{
+    return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static inline uint8_t *
+shim_mbuf_data(struct rte_mbuf *m)
+{
+    return rte_pktmbuf_mtod(m, uint8_t *);
+}
+
+static inline uint64_t
+shim_load_u64(const uint8_t *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof v);    /* unaligned on purpose: one mov on x86 */
+    return v;
+}
+
+static inline uint32_t
+shim_hash_u64(uint64_t key)
+{
+    return rte_hash_crc_8byte(key, 0);
+}
