@@ -1,0 +1,73 @@
+"""The command line. Exit status: 0 after a clean end, 1 when the agent could not go on."""
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from agent import VERSION
+from agent.settings import DEFAULT_FILE, Settings, settings
+
+PROGRAM = "vhost-agent"
+# Options whose value may only follow '=', as getopt_long has it: '--pidfile unix:/x' is an
+# option without a value and a remote.
+OPTIONAL_VALUES = {"--pidfile": DEFAULT_FILE, "--log-file": DEFAULT_FILE,
+                   "--verbose": "any:any:dbg", "-v": "any:any:dbg"}
+
+
+class GetoptCommand(click.Command):
+    """A command whose options with optional values parse as those of OVS's daemons."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spelled = {"-v": "--verbose"}
+        return super().parse_args(ctx, [
+            f"{spelled.get(arg, arg)}={OPTIONAL_VALUES[arg]}" if arg in OPTIONAL_VALUES else arg
+            for arg in args])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name=PROGRAM)
+def main() -> None:
+    """Serves Open vSwitch's DPDK vHost User ports."""
+
+
+@main.command(cls=GetoptCommand)
+@click.argument("where", required=False, metavar="[REMOTE|DIR]")
+@click.option("--standalone", is_flag=True,
+              help="Run an ovsdb-server of its own on a database in DIR (default: "
+                   "~/.local/state/vhost-agent).")
+@click.option("--as", "name", default=PROGRAM, show_default=True, metavar="NAME",
+              help="Name of the pid file, log file and control socket; 'ovs-vswitchd' is where "
+                   "ovs-appctl and scripts look.")
+@click.option("--detach", is_flag=True, help="Run in the background; returns when ports work.")
+@click.option("--no-chdir", is_flag=True, help="With --detach, stay in this directory.")
+@click.option("--monitor", is_flag=True, help="Start again after a crash.")
+@click.option("--pidfile", metavar="[=FILE]", help="Write a pid file (default: in OVS_RUNDIR).")
+@click.option("--overwrite-pidfile", is_flag=True, help="Even when another process holds it.")
+@click.option("--log-file", metavar="[=FILE]", help="Log to a file (default: in OVS_LOGDIR).")
+@click.option("-v", "--verbose", multiple=True, metavar="[=SPEC]",
+              help="Log levels, [MODULE:][DESTINATION:]LEVEL, as of ovs-vswitchd.")
+@click.option("--unixctl", metavar="FILE", help="Control socket for ovs-appctl.")
+def run(where: str | None, standalone: bool, name: str, detach: bool, no_chdir: bool,
+        monitor: bool, pidfile: str | None, overwrite_pidfile: bool, log_file: str | None,
+        verbose: tuple[str, ...], unixctl: str | None) -> None:
+    """Serve the vhost-user ports of the database at REMOTE (default: unix:$OVS_RUNDIR/db.sock)."""
+    parsed = settings(
+        os.environ, name=name, where=where, standalone=standalone, pidfile=pidfile,
+        log_file=log_file, unixctl=unixctl, verbose=verbose, detach=detach, chdir=not no_chdir,
+        monitor=monitor, overwrite_pidfile=overwrite_pidfile)
+    sys.exit(serve(parsed))
+
+
+def serve(parsed: Settings) -> int:
+    """Runs the agent as a daemon or in the foreground; the exit status."""
+    # Not at the top: ovs makes its log modules at import, and `--help` needs none of it.
+    from agent import daemon, log
+
+    try:
+        log.start(parsed)
+    except (ValueError, OSError) as e:
+        click.echo(f"{PROGRAM}: {e}", err=True)
+        return 1
+    return daemon.run(parsed)

@@ -1,0 +1,62 @@
+"""ovs-appctl commands."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ovs.unixctl
+import ovs.util
+
+from agent import VERSION, log
+from agent.model import OFPORT_LOCAL, FdbEntry
+
+FDB_HEADER = " Port  VLAN  MAC                Age"
+
+
+class CommandError(Exception):
+    """The text is what ovs-appctl prints before 'server returned an error'."""
+
+
+def register(name: str, usage: str, minimum: int, maximum: int,
+             answer: Callable[[Sequence[str]], str]) -> None:
+    """Registers a command that answers at once; a bug in it costs an error reply, not the agent."""
+    def callback(connection: Any, argv: Sequence[str], _: object) -> None:
+        try:
+            reply = answer(argv)
+        except CommandError as e:
+            connection.reply_error(str(e))
+        except Exception as e:
+            log.main.exception(f"{name} failed")
+            connection.reply_error(f"{name} failed: {e}")
+        else:
+            connection.reply(reply)
+    ovs.unixctl.command_register(name, usage, minimum, maximum, callback, None)
+
+
+def version_text(dpdk: str) -> str:
+    return f"{ovs.util.PROGRAM_NAME} (ovs-vhost-agent) {VERSION}\n{dpdk}\n"
+
+
+def fdb_lines(entries: Sequence[FdbEntry], ofports: Mapping[str, int]) -> list[str]:
+    """Rows of fdb/show, the longest unseen first (contract 5.3)."""
+    lines = []
+    for entry in sorted(entries, key=lambda e: (-e.age_s, e.mac, e.vlan)):
+        number = ofports.get(entry.port, 0)
+        shown = "LOCAL" if number == OFPORT_LOCAL else str(number)
+        lines.append(f"{shown:>5}  {entry.vlan:>4}  {entry.mac}  {entry.age_s:>3}")
+    return lines
+
+
+def fdb_show(tables: Mapping[str, Sequence[FdbEntry]], ofports: Mapping[str, int],
+             several: bool) -> str:
+    """Reply of fdb/show; with 'several' a column names the bridge."""
+    if not several:
+        rows = [line for entries in tables.values() for line in fdb_lines(entries, ofports)]
+        return "\n".join([FDB_HEADER, *rows, ""])
+    width = max([6, *map(len, tables)]) + 1
+    lines = [f" {'Bridge':<{width}}{FDB_HEADER}"]
+    for bridge, entries in tables.items():
+        rows = fdb_lines(entries, ofports) or [""]
+        lines += [f" {bridge if i == 0 else '':<{width}}{row}".rstrip()
+                  for i, row in enumerate(rows)]
+    return "\n".join([*lines, ""])

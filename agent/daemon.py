@@ -1,0 +1,41 @@
+"""Becoming a daemon, and what must be around the loop: pid file, own database."""
+from __future__ import annotations
+
+import sys
+
+import ovs.daemon
+
+from agent import log
+from agent.main import Agent, FatalError
+from agent.settings import DEFAULT_FILE, Settings
+from agent.standalone import OwnDatabase, StandaloneError
+
+
+def run(settings: Settings) -> int:
+    """Runs the agent to its end; returns the exit status. May fork; call it before any thread."""
+    if settings.standalone is not None:
+        settings.standalone.mkdir(parents=True, exist_ok=True)
+    if settings.pidfile is not None:
+        ovs.daemon.set_pidfile(None if settings.pidfile == DEFAULT_FILE else settings.pidfile)
+    if settings.overwrite_pidfile:
+        ovs.daemon.ignore_existing_pidfile()
+    if settings.detach:
+        ovs.daemon.set_detach()
+    if not settings.chdir:
+        ovs.daemon.set_no_chdir()
+    if settings.monitor:
+        ovs.daemon.set_monitor()
+    ovs.daemon.daemonize_start()
+    try:
+        own_database = None
+        if settings.standalone is not None:
+            own_database = OwnDatabase(settings.standalone, settings.schema_file)
+            own_database.start()
+            print(f"ovs-vsctl --db={own_database.remote} show", flush=True)
+        Agent(settings, own_database).run()
+    except (FatalError, StandaloneError) as e:
+        log.main.emer(str(e))
+        if settings.detach:
+            print(e, file=sys.stderr)
+        return 1
+    return 0

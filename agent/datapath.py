@@ -1,0 +1,44 @@
+"""The facade: all that the control plane knows of the data plane."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from agent.model import Action, FdbEntry, Observed
+
+
+class ApplyError(Exception):
+    """The data plane refused an action; the text is a sentence for Interface.error or the log."""
+
+
+class Datapath(Protocol):
+    """A running data plane. For the main thread only."""
+
+    @property
+    def wake_fd(self) -> int:
+        """Readable when guests changed something since the last drain_wake()."""
+
+    @property
+    def log_fd(self) -> int:
+        """Lines of DPDK's log, each led by its level digit (RTE_LOG_*)."""
+
+    def drain_wake(self) -> None: ...
+
+    def observe(self) -> Observed: ...
+
+    def apply(self, action: Action) -> None:
+        """Does it, or raises ApplyError and leaves everything else as it was."""
+
+    def counters(self, port: str) -> Mapping[str, int]: ...
+
+    def fdb(self, bridge: str) -> Sequence[FdbEntry]: ...
+
+    def flush_fdb(self, bridge: str) -> None: ...
+
+    def expire_fdb(self) -> None: ...
+
+    def memory_line(self) -> str:
+        """How much memory is used for what, for the log."""
+
+    def close(self) -> None:
+        """Stops the threads and unlinks the sockets."""

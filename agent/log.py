@@ -1,0 +1,105 @@
+"""Logging through OVS's vlog. Imported before any other module that imports ovs.
+
+Vlog objects cannot be made after Vlog.init(), so all modules of ovs that make one are imported
+here, and our own stand here under the names that operators know from ovs-vswitchd.
+"""
+from __future__ import annotations
+
+import logging
+import os
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import ovs.daemon
+import ovs.db.idl
+import ovs.dirs
+import ovs.fatal_signal
+import ovs.jsonrpc
+import ovs.poller
+import ovs.stream
+import ovs.unixctl.server
+import ovs.util
+import ovs.vlog
+
+from agent.settings import Settings
+
+main = ovs.vlog.Vlog("vhost_agent")
+bridge = ovs.vlog.Vlog("bridge")
+netdev = ovs.vlog.Vlog("netdev_dpdk")
+dpif = ovs.vlog.Vlog("dpif_netdev")
+dpdk = ovs.vlog.Vlog("dpdk")
+
+DPDK_LINES_PER_MINUTE = 600
+_RTE_LOG = {1: dpdk.emer, 2: dpdk.emer, 3: dpdk.err, 4: dpdk.err, 5: dpdk.warn, 6: dpdk.info,
+            7: dpdk.info, 8: dpdk.dbg}
+
+_DEFAULT_PATTERNS = dict(ovs.vlog.PATTERNS)
+_python_ovs_build_message = ovs.vlog.Vlog._build_message
+
+
+def _build_message(self: Any, message: str, destination: str, level: str, number: int) -> str:
+    """A line as ovs-vswitchd writes it; python-ovs pads its fields with blanks, which breaks
+    scripts that cut at '|'. Patterns that were set with vlog/set are python-ovs's own affair."""
+    if ovs.vlog.PATTERNS[destination] != _DEFAULT_PATTERNS[destination]:
+        return str(_python_ovs_build_message(self, message, destination, level, number))
+    line = f"{number:05}|{self.name}|{level.upper()}|{message}"
+    if destination == "syslog":
+        return f"ovs|{line}"
+    now = datetime.now(UTC)
+    milliseconds = f".{now.microsecond // 1000:03}" if destination == "file" else ""
+    return f"{now:%Y-%m-%dT%H:%M:%S}{milliseconds}Z|{line}"
+
+
+def start(settings: Settings) -> None:
+    """Sets program name, directories, levels and files for everything in ovs.
+
+    Raises ValueError for a bad --verbose word, OSError when the log file cannot be written.
+    """
+    ovs.util.PROGRAM_NAME = settings.name
+    ovs.dirs.RUNDIR = settings.rundir
+    ovs.dirs.LOGDIR = settings.logdir
+    ovs.vlog.Vlog._build_message = _build_message
+    # select() fails on descriptors over 1023, which a host of many guests reaches.
+    ovs.poller.SelectPoll = ovs.poller.get_system_poll
+    for spec in settings.verbose:
+        if problem := ovs.vlog.Vlog.set_levels_from_string(re.sub(",", ":", spec)):
+            raise ValueError(f"--verbose={spec}: {problem}")
+    if settings.log_file is not None:
+        with open(settings.log_file, "a", encoding="utf-8"):
+            pass        # vlog would go on without the file and not say so
+    ovs.vlog.Vlog.init(settings.log_file)
+    for destination in ("file", "syslog"):
+        # without a handler Python's logging would repeat warnings on stderr
+        logging.getLogger(destination).addHandler(logging.NullHandler())
+
+
+class DpdkLog:
+    """Moves DPDK's log lines from the data plane's pipe to the dpdk module, at a bounded rate."""
+
+    def __init__(self) -> None:
+        self._window_ms = 0
+        self._lines = 0
+        self._dropped = 0
+
+    def drain(self, fd: int, now_ms: int) -> None:
+        """Logs what waits on 'fd' (non-blocking)."""
+        try:
+            text = os.read(fd, 1 << 16).decode(errors="replace")
+        except BlockingIOError:
+            return
+        for line in filter(None, text.split("\n")):
+            level, body = (int(line[0]), line[1:]) if line[0].isdigit() else (7, line)
+            if self._allowed(now_ms):
+                _RTE_LOG.get(level, dpdk.info)(body)
+
+    def _allowed(self, now_ms: int) -> bool:
+        if now_ms - self._window_ms >= 60_000:
+            if self._dropped:
+                dpdk.warn(f"{self._dropped} log messages of DPDK dropped in the last minute")
+            self._window_ms, self._lines, self._dropped = now_ms, 0, 0
+        self._lines += 1
+        if self._lines <= DPDK_LINES_PER_MINUTE:
+            return True
+        self._dropped += 1
+        return False

@@ -1,0 +1,282 @@
+"""Wires the parts together and runs the loop: run everything, reconcile, wait on everything."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import ovs.daemon
+import ovs.poller
+import ovs.timeval
+import ovs.unixctl
+import ovs.unixctl.server
+import ovs.util
+
+from agent import control, log, machine, report
+from agent.datapath import ApplyError, Datapath
+from agent.eal_args import eal_args
+from agent.model import OFPORT_NONE, VHOST_TYPES, Snapshot
+from agent.ovsdb import Database
+from agent.pmd_datapath import PmdDatapath, dpdk_version
+from agent.reconcile import Reconciler
+from agent.settings import Settings
+from agent.signals import Signals
+from agent.standalone import OwnDatabase
+from agent.validate import integer_option
+
+EXPIRE_MS = 1000                # how often aged MAC table entries are removed
+BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
+
+
+class FatalError(Exception):
+    """The agent cannot go on; the text says why and what to do."""
+
+
+class Agent:
+    """One agent: its database connection, its data plane, its control socket."""
+
+    def __init__(self, settings: Settings, own_database: OwnDatabase | None) -> None:
+        self._settings = settings
+        self._own_database = own_database
+        self._signals = Signals()
+        self._database = Database(own_database.remote if own_database else settings.remote)
+        self._numa_cores = machine.numa_cores()
+        self._reconciler = Reconciler(settings.rundir, self._numa_cores)
+        self._datapath: Datapath | None = None
+        self._dpdk_tried = False
+        self._dpdk_log = log.DpdkLog()
+        self._snapshot: Snapshot | None = None
+        self._seqno = 0
+        self._contended = False
+        self._stats_at_ms = 0
+        self._expire_at_ms = 0
+        self._ofports: dict[str, tuple[str, int]] = {}      # interface -> (bridge, ofport)
+        self._connected: dict[str, bool] = {}               # as of the last statistics
+        self._exit_replies: list[Any] = []
+        self._started = False
+        self._control = self._open_control()
+
+    def _open_control(self) -> Any:
+        control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
+        control.register("fdb/show", "[bridge...]", 0, 4096, self._fdb_show)
+        control.register("fdb/flush", "[bridge]", 0, 1, self._fdb_flush)
+        ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
+        help_ = ovs.unixctl.commands["help"]
+        ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
+        error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
+        if error:
+            raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        return server
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serves until a signal or ovs-appctl exit. Raises FatalError."""
+        bugs = 0
+        try:
+            while not (self._signals.exit or self._exit_replies):
+                try:
+                    self._step(ovs.timeval.msec())
+                    bugs = 0
+                except FatalError:
+                    raise
+                except Exception:
+                    # The data plane forwards on meanwhile; level-triggered work is simply redone.
+                    log.main.exception("internal error, going on")
+                    bugs += 1
+                    if bugs == BUGS_IN_A_ROW:
+                        raise
+                self._block()
+        finally:
+            self._close()
+
+    def _step(self, now_ms: int) -> None:
+        self._signals.run()
+        if self._own_database is not None:
+            self._own_database.run(now_ms)
+        self._database.run()
+        self._control.run()
+        changed = self._look_at_database()
+        if self._datapath is not None:
+            self._datapath.drain_wake()
+        if changed:
+            self._start_dpdk()
+        self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
+        if self._datapath is not None:
+            self._dpdk_log.drain(self._datapath.log_fd, now_ms)
+            if now_ms >= self._expire_at_ms:
+                self._expire_at_ms = now_ms + EXPIRE_MS
+                self._datapath.expire_fdb()
+        if self._snapshot is not None:
+            self._write(self._snapshot, now_ms)
+            self._say_started()
+
+    def _look_at_database(self) -> bool:
+        """Takes a new snapshot when there may be one; True when it was taken."""
+        if self._database.is_contended != self._contended:
+            self._contended = self._database.is_contended
+            if self._contended:
+                log.bridge.err("another ovs-vswitchd process is running, disabling this process "
+                               f"(pid {os.getpid()}) until it goes away: the lock ovs_vswitchd of "
+                               f"{self._settings.remote} is held")
+                self._snapshot = None
+        if not self._database.has_lock or self._database.seqno == self._seqno:
+            return False
+        self._seqno = self._database.seqno
+        snapshot = self._database.snapshot()
+        if snapshot is None or snapshot == self._snapshot:
+            return False
+        self._snapshot = snapshot
+        return True
+
+    def _block(self) -> None:
+        poller = ovs.poller.Poller()
+        self._signals.wait(poller)
+        self._database.wait(poller)
+        self._control.wait(poller)
+        timers = [self._reconciler.retry_at_ms()]
+        if self._own_database is not None:
+            timers.append(self._own_database.restart_at_ms())
+        if self._datapath is not None:
+            poller.fd_wait(self._datapath.wake_fd, ovs.poller.POLLIN)
+            poller.fd_wait(self._datapath.log_fd, ovs.poller.POLLIN)
+            timers += [self._stats_at_ms, self._expire_at_ms]
+        for at_ms in timers:
+            if at_ms is not None:
+                poller.timer_wait_until(at_ms)
+        poller.block()
+
+    def _say_started(self) -> None:
+        """Lets --detach return once the first transaction is with the server."""
+        if not self._started and self._database.commits:
+            self._started = True
+            ovs.daemon.daemonize_complete()
+
+    def _close(self) -> None:
+        if self._datapath is not None:
+            self._datapath.close()
+            self._dpdk_log.drain(self._datapath.log_fd, ovs.timeval.msec())
+        self._database.close()
+        if self._own_database is not None:
+            self._own_database.stop()
+        for connection in self._exit_replies:
+            connection.reply(None)
+        self._control.run()
+        self._control.close()
+
+    # --- DPDK -------------------------------------------------------------------------------------
+
+    def _start_dpdk(self) -> None:
+        """Starts DPDK once the database asks for it; there is one attempt in a process."""
+        assert self._snapshot is not None
+        config = self._snapshot.other_config
+        mode = config.get("dpdk-init", "").lower()
+        if self._dpdk_tried or mode not in ("true", "try"):
+            if not self._dpdk_tried and not self._started:
+                log.dpdk.info("DPDK Disabled - Use other_config:dpdk-init to enable")
+            return
+        self._dpdk_tried = True
+        ordinary = self._settings.standalone is not None and machine.free_hugepage_bytes() == 0
+        argv, warnings = eal_args(
+            config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
+            online=[c for cores in self._numa_cores for c in cores], ordinary_memory=ordinary)
+        for warning in warnings:
+            log.dpdk.warn(warning)
+        if ordinary:
+            log.dpdk.info("this host has no free hugepages: running on ordinary memory, which is "
+                          "slower (hugepages: sysctl vm.nr_hugepages=512)")
+        log.dpdk.info(f"Using {dpdk_version()}")
+        log.dpdk.info("DPDK Enabled - initializing...")
+        log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
+        try:
+            self._datapath = PmdDatapath(argv)
+        except ApplyError as e:
+            text = f"DPDK does not start: {e}{hugepage_hint(argv)}"
+            if mode == "try":
+                log.dpdk.err(f"{text}; going on without it")
+                return
+            raise FatalError(text) from e
+        log.dpdk.info("DPDK Enabled - initialized")
+        log.dpdk.info(self._datapath.memory_line())
+
+    # --- columns ----------------------------------------------------------------------------------
+
+    def _write(self, snapshot: Snapshot, now_ms: int) -> None:
+        root = self._database.root()
+        if root is None:
+            return
+        dpdk = self._datapath is not None
+        updates: dict[tuple[str, Any], report.Columns] = {
+            ("Open_vSwitch", root): {
+                "cur_cfg": snapshot.next_cfg,
+                "dpdk_initialized": dpdk,
+                "dpdk_version": [dpdk_version()],
+                "datapath_types": ["netdev"],
+                "iface_types": sorted(["internal", *(VHOST_TYPES if dpdk else ())]),
+            }}
+        specs = {spec.name: spec for spec in self._reconciler.desired.ports}
+        states = {state.name: state for state in self._reconciler.observed.ports}
+        ofports: dict[str, tuple[str, int]] = {}
+        for bridge in snapshot.bridges:
+            updates["Bridge", bridge.uuid] = {"datapath_id": [report.datapath_id(bridge)]}
+            columns = report.bridge_interfaces(bridge, specs, states, self._reconciler.errors)
+            for row in bridge.interfaces:
+                updates["Interface", row.uuid] = columns[row.name]
+                for number in columns[row.name]["ofport"]:
+                    ofports[row.name] = (bridge.name, number)
+        self._say_ports(ofports)
+        connected = {name: states[name].connected if name in states else False for name in specs}
+        if now_ms >= self._stats_at_ms or connected != self._connected:
+            interval_ms, _ = integer_option(snapshot.other_config, "Open_vSwitch", "other_config",
+                                            "stats-update-interval")
+            self._stats_at_ms = now_ms + interval_ms
+            self._connected = connected
+            for bridge in snapshot.bridges:
+                for row in bridge.interfaces:
+                    if row.name in states and row.name in specs:
+                        assert self._datapath is not None
+                        updates["Interface", row.uuid]["statistics"] = report.statistics(
+                            self._datapath.counters(row.name), connected[row.name])
+        self._database.write(updates)
+
+    def _say_ports(self, ofports: dict[str, tuple[str, int]]) -> None:
+        """The lines about added and deleted ports that scripts wait for."""
+        for name, (bridge, number) in self._ofports.items():
+            if number != OFPORT_NONE and ofports.get(name) != (bridge, number):
+                log.bridge.info(f"bridge {bridge}: deleted interface {name} on port {number}")
+        for name, (bridge, number) in ofports.items():
+            if number != OFPORT_NONE and self._ofports.get(name) != (bridge, number):
+                log.bridge.info(f"bridge {bridge}: added interface {name} on port {number}")
+        self._ofports = ofports
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _on_exit(self, connection: Any, _argv: Sequence[str], _: object) -> None:
+        self._exit_replies.append(connection)       # answered when all is closed
+
+    def _bridges(self, names: Sequence[str]) -> list[str]:
+        served = [name for name, _ in self._reconciler.observed.bridges]
+        for name in names:
+            if name not in served:
+                raise control.CommandError(f"no such bridge {name}")
+        return list(names) or served
+
+    def _fdb_show(self, names: Sequence[str]) -> str:
+        bridges = self._bridges(names)
+        tables = {name: self._datapath.fdb(name) for name in bridges} if self._datapath else {}
+        numbers = {name: number for name, (_, number) in self._ofports.items()}
+        return control.fdb_show(tables, numbers, several=len(names) != 1)
+
+    def _fdb_flush(self, names: Sequence[str]) -> str:
+        for name in self._bridges(names):
+            assert self._datapath is not None
+            self._datapath.flush_fdb(name)
+        return "table successfully flushed"
+
+
+def hugepage_hint(argv: Sequence[str]) -> str:
+    if "--no-huge" in argv or machine.free_hugepage_bytes():
+        return ""
+    return (": this host has no free hugepages; reserve some (sysctl vm.nr_hugepages=512), or use "
+            "ordinary memory (ovs-vsctl --no-wait set Open_vSwitch . "
+            "other_config:dpdk-extra=\"--no-huge -m 256\")")

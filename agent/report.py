@@ -1,0 +1,135 @@
+"""What each row should say: pure."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.model import BridgeRow, InterfaceRow, PortSpec, PortState
+from agent.ofport import ofports
+from agent.validate import is_local
+
+Columns = dict[str, Any]        # column -> value as python-ovs takes it ([] : empty)
+
+MTU_BYTES = 1500
+MAC_UNKNOWN = "00:00:00:00:00:00"
+LINK_UP, LINK_DOWN = "up", "down"
+
+# Interface.statistics key <- counter of the data plane, where the name differs
+BASE_STATISTICS = tuple(
+    f"{direction}_{name}" for direction in ("rx", "tx") for name in (
+        "packets", "bytes", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
+        "256_to_511_packets", "512_to_1023_packets", "1024_to_1522_packets",
+        "1523_to_max_packets", "multicast_packets", "broadcast_packets"))
+
+
+def datapath_id(bridge: BridgeRow) -> str:
+    """16 hexadecimal digits: as configured, else from hwaddr, else from the row's UUID.
+
+    The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
+    32-bit words), so that the id is the one it would use.
+    """
+    wanted = bridge.other_config.get("datapath-id", "").lower().removeprefix("0x")
+    if len(wanted) == 16 and set(wanted) <= set("0123456789abcdef") and int(wanted, 16):
+        return wanted
+    hwaddr = bridge.other_config.get("hwaddr", "").split(":")
+    try:
+        octets = [int(o, 16) for o in hwaddr] if len(hwaddr) == 6 else []
+    except ValueError:
+        octets = []
+    if octets and any(octets) and not octets[0] & 1 and max(octets) <= 0xff:
+        return "0000" + bytes(octets).hex()
+    raw = bridge.uuid.bytes
+    mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
+    mac[0] = mac[0] & ~0x01 | 0x02
+    return "0000" + mac.hex()
+
+
+def status(spec: PortSpec, state: PortState | None) -> dict[str, str]:
+    """Interface.status of a served vhost port (contract 2.5.4), and what is wrong with its row."""
+    connected = state is not None and state.connected
+    values = {
+        "mode": "client" if spec.client else "server",
+        "status": "connected" if connected else "disconnected",
+    }
+    if state is not None and connected:
+        pairs = len(state.vring_sizes) // 2
+        values |= {
+            "socket": state.path,
+            "features": f"0x{state.features:016x}",
+            "num_of_vrings": str(len(state.vring_sizes)),
+            "n_rxq": str(pairs),
+            "n_txq": str(pairs),
+        }
+        values |= {f"vring_{i}_size": str(size) for i, size in enumerate(state.vring_sizes)}
+        if state.numa >= 0:
+            values["numa"] = str(state.numa)
+    if spec.problems:
+        values["problems"] = "; ".join(spec.problems)
+    return values
+
+
+def statistics(counters: Mapping[str, int], connected: bool) -> dict[str, int]:
+    """Interface.statistics (contract 2.5.5): the ovs_ keys always, the others while connected."""
+    drops = (counters["tx_failure_drops"], counters["tx_mtu_drops"], counters["tx_early_drops"])
+    values = {
+        "ovs_tx_retries": counters["tx_retries"],
+        "ovs_tx_failure_drops": counters["tx_failure_drops"],
+        "ovs_tx_mtu_exceeded_drops": counters["tx_mtu_drops"],
+        "ovs_tx_qos_drops": 0,
+        "ovs_rx_qos_drops": 0,
+        "ovs_tx_invalid_hwol_drops": 0,
+    }
+    if connected:
+        values |= {name: counters[name] for name in BASE_STATISTICS}
+        values |= {"rx_dropped": counters["rx_malformed_drops"], "tx_dropped": sum(drops)}
+    return values
+
+
+def failed_interface(error: str) -> Columns:
+    """The failure record (contract 2.5.2)."""
+    return {"error": [error], "admin_state": [], "link_state": [], "mtu": [], "mac_in_use": [],
+            "status": {}, "statistics": {}}
+
+
+def local_interface() -> Columns:
+    """The bridge's own port. It has no host device, hence is down, as OVS's is at first."""
+    return {"error": [], "admin_state": [LINK_DOWN], "link_state": [LINK_DOWN]}
+
+
+def vhost_interface(spec: PortSpec, state: PortState | None) -> Columns:
+    connected = state is not None and state.connected
+    ever_connected = state is not None and state.connects > 0
+    return {
+        "error": [],
+        "admin_state": [LINK_UP],
+        "link_state": [LINK_UP if connected else LINK_DOWN],
+        "mtu": [MTU_BYTES if ever_connected else 0],
+        "mac_in_use": [MAC_UNKNOWN],
+        "status": status(spec, state),
+    }
+
+
+def interface(bridge: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
+              state: PortState | None, error: str | None) -> Columns:
+    """Columns of one Interface row but for its number and its statistics."""
+    if error is not None:
+        return failed_interface(error)
+    if spec is None:
+        assert is_local(bridge, row)
+        return local_interface()
+    return vhost_interface(spec, state)
+
+
+def bridge_interfaces(bridge: BridgeRow, specs: Mapping[str, PortSpec],
+                      states: Mapping[str, PortState], errors: Mapping[str, str]
+                      ) -> dict[str, Columns]:
+    """{interface: columns} of one bridge."""
+    numbers = ofports(bridge, errors.keys())
+    return {
+        row.name: {
+            "ofport": [numbers[row.name]] if row.name in numbers else [],
+            **interface(bridge, row, specs.get(row.name), states.get(row.name),
+                        errors.get(row.name)),
+        }
+        for row in bridge.interfaces
+    }

@@ -1,0 +1,66 @@
+"""What the command line and the environment say, parsed once; nothing else reads them."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Where Debian's and Fedora's Open vSwitch packages keep things; python-ovs's own defaults are
+# those of a build from source.
+RUNDIR = "/var/run/openvswitch"
+LOGDIR = "/var/log/openvswitch"
+DBDIR = "/etc/openvswitch"
+PKGDATADIR = "/usr/share/openvswitch"
+
+DEFAULT_FILE = ""               # --pidfile or --log-file without a name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One run of the agent."""
+
+    name: str                   # program name: of the pid file, log file and control socket
+    remote: str                 # OVSDB server
+    rundir: str
+    logdir: str
+    standalone: Path | None     # directory of the agent's own database
+    schema_file: Path           # of OVS's database, for standalone
+    detach: bool = False
+    chdir: bool = True
+    monitor: bool = False
+    pidfile: str | None = None  # None: no pid file; DEFAULT_FILE: the usual one
+    overwrite_pidfile: bool = False
+    log_file: str | None = None
+    verbose: tuple[str, ...] = ()
+    unixctl: str | None = None
+
+
+def default_standalone_dir(environment: Mapping[str, str]) -> Path:
+    """The user's state directory (XDG), so that the database survives a reboot."""
+    state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "vhost-agent"
+
+
+def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,
+             pidfile: str | None, log_file: str | None, unixctl: str | None,
+             verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
+             overwrite_pidfile: bool) -> Settings:
+    """Settings of a run; 'where' is the positional argument: a remote, or with --standalone a
+    directory."""
+    rundir = environment.get("OVS_RUNDIR") or RUNDIR
+    logdir = environment.get("OVS_LOGDIR") or LOGDIR
+    directory = None
+    if standalone:
+        directory = Path(where) if where else default_standalone_dir(environment)
+        directory = directory.absolute()
+        rundir = logdir = str(directory)
+    remote = where if where and not standalone else f"unix:{rundir}/db.sock"
+    if log_file == DEFAULT_FILE:
+        log_file = f"{logdir}/{name}.log"
+    return Settings(
+        name=name, remote=remote, rundir=rundir, logdir=logdir, standalone=directory,
+        schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
+        detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
+        overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,
+        log_file=None if log_file is None else str(Path(log_file).absolute()))
