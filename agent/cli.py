@@ -66,8 +66,13 @@ def serve(parsed: Settings) -> int:
     from agent import daemon, log
 
     try:
+        if parsed.standalone is not None:
+            parsed.standalone.mkdir(parents=True, exist_ok=True)
         log.start(parsed)
-    except (ValueError, OSError) as e:
+    except ValueError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
+        return 1
+    except OSError as e:
+        click.echo(f"{PROGRAM}: cannot create {e.filename}: {e.strerror}", err=True)
         return 1
     return daemon.run(parsed)

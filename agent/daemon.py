@@ -13,8 +13,6 @@ from agent.standalone import OwnDatabase, StandaloneError
 
 def run(settings: Settings) -> int:
     """Runs the agent to its end; returns the exit status. May fork; call it before any thread."""
-    if settings.standalone is not None:
-        settings.standalone.mkdir(parents=True, exist_ok=True)
     if settings.pidfile is not None:
         ovs.daemon.set_pidfile(None if settings.pidfile == DEFAULT_FILE else settings.pidfile)
     if settings.overwrite_pidfile:

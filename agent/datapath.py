@@ -18,10 +18,6 @@ class Datapath(Protocol):
     def wake_fd(self) -> int:
         """Readable when guests changed something since the last drain_wake()."""
 
-    @property
-    def log_fd(self) -> int:
-        """Lines of DPDK's log, each led by its level digit (RTE_LOG_*)."""
-
     def drain_wake(self) -> None: ...
 
     def observe(self) -> Observed: ...
@@ -36,6 +32,9 @@ class Datapath(Protocol):
     def flush_fdb(self, bridge: str) -> None: ...
 
     def expire_fdb(self) -> None: ...
+
+    def usage(self) -> Mapping[str, int]:
+        """What is in use, by name: ports, PMD threads, packet buffers."""
 
     def memory_line(self) -> str:
         """How much memory is used for what, for the log."""

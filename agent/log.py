@@ -75,23 +75,26 @@ def start(settings: Settings) -> None:
 
 
 class DpdkLog:
-    """Moves DPDK's log lines from the data plane's pipe to the dpdk module, at a bounded rate."""
+    """Moves DPDK's log lines from a descriptor to the dpdk module, at a bounded rate."""
 
-    def __init__(self) -> None:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
         self._window_ms = 0
         self._lines = 0
         self._dropped = 0
 
-    def drain(self, fd: int, now_ms: int) -> None:
-        """Logs what waits on 'fd' (non-blocking)."""
+    def run(self, now_ms: int) -> None:
         try:
-            text = os.read(fd, 1 << 16).decode(errors="replace")
+            text = os.read(self._fd, 1 << 16).decode(errors="replace")
         except BlockingIOError:
             return
         for line in filter(None, text.split("\n")):
             level, body = (int(line[0]), line[1:]) if line[0].isdigit() else (7, line)
             if self._allowed(now_ms):
                 _RTE_LOG.get(level, dpdk.info)(body)
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        poller.fd_wait(self._fd, ovs.poller.POLLIN)
 
     def _allowed(self, now_ms: int) -> bool:
         if now_ms - self._window_ms >= 60_000:

@@ -17,7 +17,7 @@ from agent.datapath import ApplyError, Datapath
 from agent.eal_args import eal_args
 from agent.model import OFPORT_NONE, VHOST_TYPES, Snapshot
 from agent.ovsdb import Database
-from agent.pmd_datapath import PmdDatapath, dpdk_version
+from agent.pmd_datapath import PmdDatapath, dpdk_version, open_log
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
@@ -44,7 +44,7 @@ class Agent:
         self._reconciler = Reconciler(settings.rundir, self._numa_cores)
         self._datapath: Datapath | None = None
         self._dpdk_tried = False
-        self._dpdk_log = log.DpdkLog()
+        self._dpdk_log = log.DpdkLog(open_log())
         self._snapshot: Snapshot | None = None
         self._seqno = 0
         self._contended = False
@@ -60,6 +60,7 @@ class Agent:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         control.register("fdb/show", "[bridge...]", 0, 4096, self._fdb_show)
         control.register("fdb/flush", "[bridge]", 0, 1, self._fdb_flush)
+        control.register("memory/show", "", 0, 0, self._memory_show)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
@@ -102,11 +103,10 @@ class Agent:
         if changed:
             self._start_dpdk()
         self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
-        if self._datapath is not None:
-            self._dpdk_log.drain(self._datapath.log_fd, now_ms)
-            if now_ms >= self._expire_at_ms:
-                self._expire_at_ms = now_ms + EXPIRE_MS
-                self._datapath.expire_fdb()
+        self._dpdk_log.run(now_ms)
+        if self._datapath is not None and now_ms >= self._expire_at_ms:
+            self._expire_at_ms = now_ms + EXPIRE_MS
+            self._datapath.expire_fdb()
         if self._snapshot is not None:
             self._write(self._snapshot, now_ms)
             self._say_started()
@@ -134,12 +134,12 @@ class Agent:
         self._signals.wait(poller)
         self._database.wait(poller)
         self._control.wait(poller)
+        self._dpdk_log.wait(poller)
         timers = [self._reconciler.retry_at_ms()]
         if self._own_database is not None:
             timers.append(self._own_database.restart_at_ms())
         if self._datapath is not None:
             poller.fd_wait(self._datapath.wake_fd, ovs.poller.POLLIN)
-            poller.fd_wait(self._datapath.log_fd, ovs.poller.POLLIN)
             timers += [self._stats_at_ms, self._expire_at_ms]
         for at_ms in timers:
             if at_ms is not None:
@@ -155,7 +155,7 @@ class Agent:
     def _close(self) -> None:
         if self._datapath is not None:
             self._datapath.close()
-            self._dpdk_log.drain(self._datapath.log_fd, ovs.timeval.msec())
+        self._dpdk_log.run(ovs.timeval.msec())
         self._database.close()
         if self._own_database is not None:
             self._own_database.stop()
@@ -266,6 +266,10 @@ class Agent:
         tables = {name: self._datapath.fdb(name) for name in bridges} if self._datapath else {}
         numbers = {name: number for name, (_, number) in self._ofports.items()}
         return control.fdb_show(tables, numbers, several=len(names) != 1)
+
+    def _memory_show(self, _: Sequence[str]) -> str:
+        usage = self._datapath.usage() if self._datapath is not None else {}
+        return " ".join(f"{key}:{value}" for key, value in sorted(usage.items())) + "\n"
 
     def _fdb_flush(self, names: Sequence[str]) -> str:
         for name in self._bridges(names):

@@ -24,9 +24,9 @@ from agent.model import (
 )
 from agent.report import MTU_BYTES
 from agent.validate import NO_DEVICE, NO_OFPORT
-from pmd_ext.runtime import COUNTER_NAMES, DatapathError, Runtime, dpdk_version
+from pmd_ext.runtime import COUNTER_NAMES, DatapathError, Runtime, dpdk_version, open_log
 
-__all__ = ["PmdDatapath", "dpdk_version"]
+__all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
 
@@ -59,7 +59,7 @@ class PmdDatapath:
         try:
             self._runtime = Runtime(argv)
         except DatapathError as e:
-            raise ApplyError(str(e)) from e
+            raise ApplyError(e.strerror) from e
         self._slots: dict[str, int] = {}            # port name -> slot
         self._specs: dict[str, PortSpec] = {}       # as applied
         self._bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -68,10 +68,6 @@ class PmdDatapath:
     @property
     def wake_fd(self) -> int:
         return self._runtime.wake_fd
-
-    @property
-    def log_fd(self) -> int:
-        return self._runtime.log_fd
 
     def drain_wake(self) -> None:
         self._runtime.drain_wake()
@@ -96,11 +92,11 @@ class PmdDatapath:
 
     def _sentence(self, action: Action, e: DatapathError) -> str:
         if not isinstance(action, AddPort):
-            return str(e)
+            return str(e.strerror)
         spec = action.spec
         head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                 else NO_DEVICE.format(spec.name, "Unknown error -1"))
-        return f"{head}: socket {spec.path}: {e.call}: {e.strerror}"
+        return f"{head}: socket {spec.path}: {e.strerror}"
 
     def _apply(self, action: Action) -> None:
         runtime = self._runtime
@@ -147,6 +143,10 @@ class PmdDatapath:
 
     def expire_fdb(self) -> None:
         self._runtime.expire_fdb()
+
+    def usage(self) -> Mapping[str, int]:
+        return {"packet-buffers-in-use": self._runtime.packets_in_use(),
+                "pmds": len(self._runtime.threads()), "ports": len(self._runtime.observe())}
 
     def memory_line(self) -> str:
         reserved, used, packets = self._runtime.memory()

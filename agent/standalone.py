@@ -37,7 +37,8 @@ def run(*command: str) -> str:
 
 
 class OwnDatabase:
-    """ovsdb-server on DIR/conf.db, listening on DIR/db.sock. For the main thread only."""
+    """ovsdb-server on DIR/conf.db, listening on DIR/db.sock. DIR must exist. For the main thread
+    only."""
 
     def __init__(self, directory: Path, schema_file: Path) -> None:
         self._directory = directory
@@ -54,10 +55,6 @@ class OwnDatabase:
 
         Raises StandaloneError.
         """
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise StandaloneError(f"cannot create {self._directory}: {e.strerror}") from e
         file = self._directory / "conf.db"
         tool = program("ovsdb-tool")
         if not self._schema_file.exists():
@@ -78,8 +75,8 @@ class OwnDatabase:
         # The server must not outlive us, whatever ends us, nor get our terminal's Ctrl-C.
         self._server = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", program("ovsdb-server"), f"{directory}/conf.db",
-             f"--remote=punix:{directory}/db.sock", f"--unixctl={directory}/ovsdb-server.ctl",
-             f"--log-file={directory}/ovsdb-server.log", "-vconsole:off", "-vsyslog:off"],
+             "-vconsole:off", "-vsyslog:off", f"--log-file={directory}/ovsdb-server.log",
+             f"--remote=punix:{directory}/db.sock", f"--unixctl={directory}/ovsdb-server.ctl"],
             stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _wait_listening(self) -> None:

@@ -151,6 +151,7 @@ cdef int pmd_start(pmd *me, int core) noexcept nogil:
         if me.polls == NULL:
             return -ENOMEM
     me.core = core
+    me.tid = 0
     store_release_u32(&me.stop, 0)
     error = pthread_create(&me.thread, NULL, pmd_main, me)
     if error == 0:

@@ -4,13 +4,14 @@ COUNTER_NAMES: tuple[str, ...]
 
 def dpdk_version() -> str: ...
 
+def open_log() -> int: ...
+
 class DatapathError(OSError):
     call: str
     port: str | None
 
 class Runtime:
     wake_fd: int
-    log_fd: int
 
     def __init__(self, argv: Sequence[str]) -> None: ...
     def add_port(

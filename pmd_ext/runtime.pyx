@@ -56,6 +56,12 @@ def dpdk_version() -> str:
     return rte_version().decode()
 
 
+def open_log() -> int:
+    """Descriptor of DPDK's log from now on, non-blocking: lines led by their level digit
+    (RTE_LOG_*). Call it once, before Runtime(), so that what refuses to start can say why."""
+    return log_pipe()
+
+
 cdef list direction_values(direction_counters *c):
     return [c.packets, c.bytes, *[c.histogram[i] for i in range(HISTOGRAM)],
             c.multicast, c.broadcast]
@@ -98,7 +104,6 @@ cdef class Runtime:
     """The running data plane. One per process, for its whole life: DPDK cannot start twice."""
     cdef dataplane *dp
     cdef readonly int wake_fd
-    cdef readonly int log_fd
     cdef dict names             # slot -> port name, for errors
     cdef dict tables            # bridge name -> Table
     cdef dict bridges           # bridge name -> tuple of slots, as published
@@ -112,7 +117,6 @@ cdef class Runtime:
         cdef rte_mempool *pool
         if dataplane_get() != NULL:
             raise DatapathError(errno.EALREADY, "rte_eal_init")
-        self.log_fd = log_pipe()
         eal_start(list(argv))
         pool = packet_pool(rte_socket_id())
         if pool == NULL:

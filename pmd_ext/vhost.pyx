@@ -40,9 +40,12 @@ cdef slot *slot_of_path(dataplane *dp, const char *path, int16_t *index) noexcep
 
 
 cdef slot *slot_of_vid(int vid) noexcept nogil:
+    """The slot that 'vid' is the connection of; NULL for one that a newer has replaced."""
     cdef dataplane *dp = dataplane_get()
     cdef int16_t index = dp.vid_slot[vid]
-    return &dp.slots[index] if index >= 0 else NULL
+    if index < 0 or dp.slots[index].connection != vid:
+        return NULL
+    return &dp.slots[index]
 
 
 cdef void map_txqs(slot *s) noexcept nogil:
@@ -72,8 +75,11 @@ cdef int on_new_connection(int vid) noexcept nogil:
     if rte_vhost_get_ifname(vid, path, sizeof(path)) != 0:
         return REFUSED
     s = slot_of_path(dp, path, &index)
-    if s == NULL or s.connection >= 0:      # a socket serves one front end at a time
+    # A socket serves one front end at a time. One that is not running gives way: its end may
+    # just not have been seen yet.
+    if s == NULL or s.vid >= 0:
         return REFUSED
+    slot_disconnected(s)
     s.connection = vid
     dp.vid_slot[vid] = index
     return 0
@@ -132,9 +138,9 @@ cdef void on_destroy_device(int vid) noexcept nogil:
 
 cdef void on_destroy_connection(int vid) noexcept nogil:
     cdef slot *s = slot_of_vid(vid)
+    dataplane_get().vid_slot[vid] = -1
     if s == NULL:
         return
-    dataplane_get().vid_slot[vid] = -1
     slot_disconnected(s)
     slot_changed(s)
 

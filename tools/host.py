@@ -1,0 +1,203 @@
+"""An OVS host in a directory: ovsdb-server, the agent, and the commands a person types at them.
+
+For the demo and the tests. Everything started here dies with this process.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from agent.machine import free_hugepage_bytes
+from tools.guest import DIE_WITH_PARENT, is_listening
+from tools.wait import wait_for
+
+T = TypeVar("T")
+
+SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+ENOUGH_HUGEPAGE_BYTES = 256 << 20
+ORDINARY_MEMORY = "--no-huge -m 256 --no-shconf"
+
+
+class HostError(Exception):
+    """Something of the host did not work; the text says what."""
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 20.0) -> T:
+    """First true value of 'condition'; HostError naming 'what' when it does not come in time."""
+    value = wait_for(condition, timeout_s)
+    if not value:
+        raise HostError(f"not within {timeout_s:g} s: {what}")
+    return value
+
+
+class Host:
+    """ovsdb-server and the agent on a directory that serves as OVS_RUNDIR, _LOGDIR and _DBDIR."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.env = {**os.environ, "PATH": PATH, "OVS_SYSLOG_METHOD": "null",
+                    "OVS_RUNDIR": str(directory), "OVS_LOGDIR": str(directory),
+                    "OVS_DBDIR": str(directory)}
+        self.ovsdb: subprocess.Popen[bytes] | None = None
+        self.agents: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- ovsdb-server -----------------------------------------------------------------------------
+
+    def start_ovsdb(self) -> None:
+        """Starts ovsdb-server, on a new database when there is none; returns when it listens."""
+        database = self.directory / "conf.db"
+        new = not database.exists()
+        if new:
+            self.check("ovsdb-tool", "create", str(database), str(SCHEMA))
+        self.ovsdb = subprocess.Popen(
+            [*DIE_WITH_PARENT, "ovsdb-server", str(database),
+             f"--remote=punix:{self.directory}/db.sock",
+             f"--unixctl={self.directory}/ovsdb-server.ctl", "-vconsole:off",
+             f"--log-file={self.directory}/ovsdb-server.log"],
+            env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
+        wait_until(lambda: is_listening(self.directory / "db.sock"), "ovsdb-server listens")
+        if new:
+            self.check("ovs-vsctl", "--no-wait", "init")
+
+    def kill_ovsdb(self) -> None:
+        assert self.ovsdb is not None
+        self.ovsdb.kill()
+        self.ovsdb.wait()
+        self.ovsdb = None
+
+    def enable_dpdk(self) -> None:
+        """dpdk-init=true, on ordinary memory where hugepages are short."""
+        words = ["set", "Open_vSwitch", ".", "other_config:dpdk-init=true"]
+        if free_hugepage_bytes() < ENOUGH_HUGEPAGE_BYTES:
+            words.append(f'other_config:dpdk-extra="{ORDINARY_MEMORY}"')
+        self.check("ovs-vsctl", "--no-wait", *words)
+
+    # --- the agent --------------------------------------------------------------------------------
+
+    def start_agent(self, *options: str, wait: bool = True) -> subprocess.Popen[bytes]:
+        """Starts an agent in the foreground; with 'wait', returns when its control socket
+        answers. Its output goes to DIR/agent.out."""
+        with (self.directory / "agent.out").open("ab") as out:
+            agent = subprocess.Popen(
+                [*DIE_WITH_PARENT, *self.agent_command(), "run", *options], env=self.env,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        self.agents.append(agent)
+        if wait:
+            control = self.directory / f"vhost-agent.{agent.pid}.ctl"
+            wait_until(lambda: is_listening(control) or agent.poll() is not None,
+                       "the agent starts")
+            if agent.poll() is not None:
+                raise HostError(f"the agent ended at once: {self.output()[-2000:]}")
+        return agent
+
+    @staticmethod
+    def agent_command() -> list[str]:
+        return [str(Path(sys.executable).parent / "vhost-agent")]
+
+    def output(self) -> str:
+        """What agents printed (stdout, stderr) so far."""
+        try:
+            return (self.directory / "agent.out").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def kill_agent(self) -> None:
+        """SIGKILL to the agent started last."""
+        agent = self.agents.pop()
+        agent.kill()
+        agent.wait()
+
+    def stop_agent(self, number: int = signal.SIGTERM, timeout_s: float = 15.0) -> int:
+        """A signal to the agent started last; its exit status."""
+        agent = self.agents.pop()
+        agent.send_signal(number)
+        return agent.wait(timeout_s)
+
+    def close(self) -> None:
+        while self.agents:
+            try:
+                self.stop_agent()
+            except subprocess.TimeoutExpired as e:
+                subprocess.run(["pkill", "-KILL", "-f", str(self.directory)], check=False)
+                raise HostError("the agent did not end in time") from e
+        if self.ovsdb is not None:
+            self.ovsdb.terminate()
+            self.ovsdb.wait()
+            self.ovsdb = None
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def run(self, *command: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=self.env, text=True, capture_output=True,
+                              timeout=timeout_s, check=False)
+
+    def check(self, *command: str) -> str:
+        """Output of a command that must work; HostError with what it said when it does not."""
+        done = self.run(*command)
+        if done.returncode:
+            raise HostError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def vsctl(self, *words: str) -> str:
+        return self.check("ovs-vsctl", "--timeout=30", *words).strip()
+
+    def appctl(self, *words: str) -> str:
+        """ovs-appctl to the agent started last."""
+        control = self.directory / f"vhost-agent.{self.agents[-1].pid}.ctl"
+        return self.check("ovs-appctl", "-t", str(control), *words)
+
+    def get(self, table: str, record: str, column: str) -> Any:
+        """A column as Python sees it: sets as lists, maps as dicts, one value as itself."""
+        raw = json.loads(self.vsctl("--format=json", f"--columns={column}", "list", table, record))
+        return plain(raw["data"][0][0])
+
+    def interface(self, name: str, column: str) -> Any:
+        return self.get("Interface", name, column)
+
+    def connected(self, name: str) -> bool:
+        return bool(self.interface(name, "link_state") == "up")
+
+    def statistic(self, name: str, key: str) -> int:
+        return int(self.interface(name, "statistics").get(key, 0))
+
+
+def plain(value: Any) -> Any:
+    """OVSDB's JSON to plain values; an empty set and a set of one are None and the value."""
+    match value:
+        case ["map", pairs]:
+            return {plain(k): plain(v) for k, v in pairs}
+        case ["set", items]:
+            return [plain(i) for i in items] or None
+        case ["uuid", text]:
+            return text
+    return value
+
+
+@contextmanager
+def temporary_host(prefix: str) -> Iterator[Host]:
+    """A host in a directory of its own that is removed in the end."""
+    directory = Path(f"/tmp/{prefix}.{os.getpid()}")
+    directory.mkdir(mode=0o755)
+    try:
+        with Host(directory) as host:
+            yield host
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
