@@ -1,0 +1,139 @@
+"""The daemon's side: options of OVS's scripts, signals, ovs-appctl, standalone."""
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tools.guest import is_listening
+from tools.host import Host, HostError, temporary_host, wait_until
+
+
+def pid_of(host: Host, name: str) -> int:
+    return int((host.directory / f"{name}.pid").read_text())
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_as_ovs_vswitchd_it_is_found_where_scripts_look(host: Host) -> None:
+    """The options of ovs-ctl, and ovs-appctl without -t."""
+    host.vsctl("--no-wait", "add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
+               "--", "add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+    host.check(*host.agent_command(), "run", f"unix:{host.directory}/db.sock", "--as",
+               "ovs-vswitchd", "-vconsole:emer", "-vsyslog:err", "-vfile:info", "--no-chdir",
+               "--log-file", "--pidfile", "--detach", "--monitor")
+    pid = pid_of(host, "ovs-vswitchd")
+    try:
+        # --detach returned after the first reconfiguration
+        assert host.interface("s0", "ofport") == 1
+        assert (host.directory / "s0").is_socket()
+        assert host.check("ovs-appctl", "version").startswith("ovs-vswitchd (ovs-vhost-agent) ")
+        assert "bridge br0: added interface s0 on port 1" in (
+            host.directory / "ovs-vswitchd.log").read_text()
+        again = host.run(*host.agent_command(), "run", "--as", "ovs-vswitchd", "--pidfile")
+        assert again.returncode == 1
+        assert f"already running as pid {pid}" in again.stderr
+        host.check("ovs-appctl", "exit")
+    finally:
+        wait_until(lambda: gone(pid) or os.kill(pid, signal.SIGKILL), "the agent ends")
+    left = {p.name for p in host.directory.iterdir()}
+    assert left <= {"conf.db", ".conf.db.~lock~", "db.sock", "ovsdb-server.ctl",
+                    "ovsdb-server.log", "ovs-vswitchd.log"}
+
+
+def test_monitor_starts_it_again_after_a_crash(host: Host) -> None:
+    host.check(*host.agent_command(), "run", "--pidfile", "--detach", "--monitor", "--log-file")
+    first = pid_of(host, "vhost-agent")
+    os.kill(first, signal.SIGSEGV)
+    wait_until(lambda: (host.directory / "vhost-agent.pid").exists()
+               and pid_of(host, "vhost-agent") != first, "another process serves")
+    second = pid_of(host, "vhost-agent")
+    control = host.directory / f"vhost-agent.{second}.ctl"
+    wait_until(lambda: is_listening(control), "it answers")
+    os.kill(second, signal.SIGTERM)
+    wait_until(lambda: gone(second), "it ends, and its monitor with it")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_cleanly(served: Host, number: int) -> None:
+    served.vsctl("add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+    assert served.stop_agent(number) == 0
+    assert not (served.directory / "s0").exists()
+    assert not list(served.directory.glob("vhost-agent.*"))
+    assert served.interface("s0", "ofport") == 1    # columns stay, as with ovs-vswitchd
+
+
+def test_hangup_reopens_the_log(host: Host) -> None:
+    host.start_agent("--log-file")
+    log, rotated = host.directory / "vhost-agent.log", host.directory / "rotated"
+    wait_until(log.exists, "there is a log")
+    log.rename(rotated)
+    host.agents[-1].send_signal(signal.SIGHUP)
+    wait_until(log.exists, "there is a new log")
+
+
+def test_appctl(served: Host) -> None:
+    for command in ("version", "list-commands", "vlog/list", "vlog/set", "fdb/show", "exit"):
+        assert command in served.appctl("list-commands")
+    served.appctl("vlog/set", "bridge:file:dbg")
+    assert served.appctl("fdb/show", "br0") == " Port  VLAN  MAC                Age\n"
+    with pytest.raises(HostError, match="no such bridge nope"):
+        served.appctl("fdb/show", "nope")
+    with pytest.raises(HostError, match="is not a valid command"):
+        served.appctl("nonsense")
+
+
+def test_log_lines_look_like_ovs_vswitchds(host: Host) -> None:
+    host.start_agent("--log-file")
+    log = host.directory / "vhost-agent.log"
+    wait_until(lambda: log.exists() and "DPDK Enabled - initialized" in log.read_text(), "a log")
+    when, number, module, level, _ = log.read_text().splitlines()[0].split("|", 4)
+    assert len(when) == len("2026-07-01T10:11:12.345Z")
+    assert (len(number), module, level) == (5, "reconnect", "INFO")
+
+
+def test_standalone_makes_uses_and_stops_its_own_database() -> None:
+    with temporary_host("vhost-standalone") as host:
+        for _ in range(2):                          # the second time the database is there
+            host.start_agent("--standalone", str(host.directory))
+            wait_until(lambda: "db.sock show" in host.output(), "the line to use is printed")
+            line = host.output().splitlines()[0]
+            assert line == f"ovs-vsctl --db=unix:{host.directory}/db.sock show"
+            host.vsctl("--may-exist", "add-br", "br0", "--", "set", "Bridge", "br0",
+                       "datapath_type=netdev", "--", "--may-exist", "add-port", "br0", "s0", "--",
+                       "set", "Interface", "s0", "type=dpdkvhostuser")
+            wait_until((host.directory / "s0").is_socket, "the port is served")
+            assert host.stop_agent(signal.SIGINT) == 0
+            assert not is_listening(host.directory / "db.sock")
+            assert not (host.directory / "s0").exists()
+
+
+def test_standalone_outlives_its_database_and_takes_it_along() -> None:
+    with temporary_host("vhost-standalone") as host:
+        host.start_agent("--standalone", str(host.directory))
+        host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
+
+        def server() -> int:
+            done = host.run("pgrep", "-f", f"ovsdb-server {host.directory}/conf.db")
+            return int(done.stdout.split()[0]) if done.stdout else 0
+
+        first = server()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: server() not in (0, first) and is_listening(host.directory / "db.sock"),
+                   "ovsdb-server runs again")
+        host.vsctl("add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+        host.kill_agent()
+        wait_until(lambda: not server(), "ovsdb-server ends with the agent")
+
+
+def test_standalone_that_cannot_have_its_directory_says_why(host: Host) -> None:
+    (host.directory / "file").write_text("")
+    agent = host.start_agent("--standalone", str(host.directory / "file" / "x"), wait=False)
+    assert agent.wait(10) == 1
+    host.agents.pop()
+    assert "cannot create" in host.output()
+    assert "Traceback" not in host.output()

@@ -1,0 +1,391 @@
+"""A guest in miniature: the front-end side of vhost-user, in plain Python.
+
+Owns one UNIX socket, one piece of shared memory and the split rings in it, so that a test attaches
+to a switch port within milliseconds and exchanges exact frames with it. Knows nothing of the agent.
+"""
+
+import enum
+import mmap
+import os
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+NET_F_MRG_RXBUF = 1 << 15
+NET_F_MQ = 1 << 22
+VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
+F_VERSION_1 = 1 << 32
+PROTOCOL_F_MQ = 1 << 0
+
+NET_HEADER_BYTES = 12  # virtio_net_hdr with num_buffers: always this long under VERSION_1
+RX_BUFFER_BYTES = 2048  # a longer frame has to be spread over several buffers by the switch
+TX_BUFFER_BYTES = 10240  # a jumbo frame fits into one descriptor; untouched pages cost nothing
+FRAME_MAX_BYTES = TX_BUFFER_BYTES - NET_HEADER_BYTES
+
+# Guest, user and file addresses never overlap: one taken for another kind hits no region.
+GUEST_BASE = 0x0001_0000_0000
+USER_BASE = 0x5000_0000_0000
+
+DESC_F_WRITE = 2
+AVAIL_F_NO_INTERRUPT = 1
+USED_F_NO_NOTIFY = 1
+VHOST_USER_VERSION = 1
+
+_MESSAGE = struct.Struct("<III")  # request, flags, payload bytes
+_POLL_S = 50e-6
+
+
+class _Request(enum.IntEnum):
+    GET_FEATURES = 1
+    SET_FEATURES = 2
+    SET_OWNER = 3
+    SET_MEM_TABLE = 5
+    SET_VRING_NUM = 8
+    SET_VRING_ADDR = 9
+    SET_VRING_BASE = 10
+    GET_VRING_BASE = 11
+    SET_VRING_KICK = 12
+    SET_VRING_CALL = 13
+    GET_PROTOCOL_FEATURES = 15
+    SET_PROTOCOL_FEATURES = 16
+    GET_QUEUE_NUM = 17
+    SET_VRING_ENABLE = 18
+
+
+def ethernet(
+    dst: str, src: str, payload: bytes = b"", vlan: int | None = None, ethertype: int = 0x88B5
+) -> bytes:
+    """Build a frame without FCS, padded to 60 bytes; `vlan` is a whole 802.1Q TCI."""
+    tag = b"" if vlan is None else struct.pack("!HH", 0x8100, vlan)
+    addresses = bytes.fromhex((dst + src).replace(":", ""))
+    return (addresses + tag + struct.pack("!H", ethertype) + payload).ljust(60, b"\0")
+
+
+class _Ring:
+    """One split virtqueue as its driver sees it: buffers first, then descriptors, avail, used.
+
+    Descriptor i always points at buffer i, so a used id names the buffer.
+    """
+
+    @staticmethod
+    def bytes_needed(size: int, buffer_bytes: int) -> int:
+        """Return the room for a whole ring, in full pages so that the next one is aligned."""
+        room = size * (buffer_bytes + 16 + 2 + 8) + 16
+        return room + -room % mmap.PAGESIZE
+
+    def __init__(self, memory: mmap.mmap, start: int, size: int, buffer_bytes: int) -> None:
+        self.memory = memory
+        self.start = start
+        self.size = size
+        self.buffer_bytes = buffer_bytes
+        self.desc = start + size * buffer_bytes
+        self.avail = self.desc + 16 * size
+        self.used = self.avail + 2 * (4 + size)  # one word to spare: used wants 4-byte alignment
+        self.free = deque(range(size))
+        self.posted = 0  # since connect; the ring carries the low 16 bits
+        self.taken = 0
+        self.kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # Typed views make every index one aligned store or load, which the switch never sees torn.
+        view = memoryview(memory)
+        self._desc = view[self.desc : self.avail].cast("I")  # address (2), length, flags and next
+        self._avail = view[self.avail : self.avail + 2 * (2 + size)].cast("H")
+        used = view[self.used : self.used + 4 + 8 * size]
+        self._used, self._entries = used.cast("H"), used.cast("I")
+        self._fence = threading.Lock()
+        self._avail[0] = AVAIL_F_NO_INTERRUPT  # we poll; spare the switch a system call per burst
+        for i in range(size):
+            address = GUEST_BASE + start + i * buffer_bytes
+            struct.pack_into("<QI", memory, self.desc + 16 * i, address, buffer_bytes)
+
+    def offer_all(self) -> None:
+        """Make this an RX ring: the switch may write into every buffer."""
+        while self.free:
+            ident = self.free.popleft()
+            self._desc[4 * ident + 3] = DESC_F_WRITE
+            self.post(ident)
+        self.publish()
+
+    def waiting(self) -> int:
+        """Return how many used entries have not been taken yet."""
+        return (self._used[1] - self.taken) & 0xFFFF
+
+    def peek(self, n: int) -> tuple[int, int]:
+        """Return (descriptor, bytes) of the n-th untaken used entry; ValueError if impossible."""
+        at = (self.taken + n) % self.size * 2 + 1
+        ident, length = self._entries[at], self._entries[at + 1]
+        if ident >= self.size or length > self.buffer_bytes:
+            raise ValueError(f"the switch returned descriptor {ident} with {length} bytes")
+        return ident, length
+
+    def post(self, ident: int) -> None:
+        """Offer a descriptor to the switch; it shows with the next publish()."""
+        self._avail[2 + self.posted % self.size] = ident
+        self.posted += 1
+
+    def post_frame(self, ident: int, frame: bytes) -> None:
+        """Fill a buffer and offer it. The virtio-net header in front of it stays all zero."""
+        at = self.start + ident * self.buffer_bytes + NET_HEADER_BYTES
+        self.memory[at : at + len(frame)] = frame
+        self._desc[4 * ident + 2] = NET_HEADER_BYTES + len(frame)
+        self.post(ident)
+
+    def read(self, ident: int, length: int) -> bytes:
+        """Return the first `length` bytes of a buffer, virtio-net header included."""
+        at = self.start + ident * self.buffer_bytes
+        return self.memory[at : at + length]
+
+    def publish(self) -> None:
+        """Show everything posted and wake the switch if it asked for that."""
+        self._avail[1] = self.posted & 0xFFFF
+        # The index must be visible before the flag is read, or both sides go to sleep. x86 lets a
+        # load pass an older store; taking a lock is a locked instruction, hence a full fence.
+        with self._fence:
+            pass
+        if not self._used[0] & USED_F_NO_NOTIFY:
+            os.eventfd_write(self.kick, 1)
+
+
+class FrontEnd:
+    """One virtio-net device as its guest sees it.
+
+    Not thread-safe. connect() may be called again after stop(), close() or the loss of the switch:
+    that is a guest coming back, with empty rings and counters at zero.
+    """
+
+    features: int  # negotiated virtio features, 0 before connect()
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        listen: bool,
+        queues: int = 1,
+        queue_size: int = 256,
+        enable: Iterable[int] | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
+
+        With `listen` the socket is ours and open from now on (dpdkvhostuserclient ports), a file in
+        its way is removed; otherwise the switch owns it. `enable` names the queue pairs connect()
+        enables, all by default. `timeout_s` bounds the attaching and each reply of the switch.
+        """
+        self.features = 0
+        self._path = path
+        self._listen = listen
+        self._queues = queues
+        self._queue_size = queue_size
+        self._enable = list(range(queues) if enable is None else enable)
+        self._timeout_s = timeout_s
+        self._listener: socket.socket | None = None
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._rings: list[_Ring] = []  # ring 2q: the guest receives, 2q + 1: the guest sends
+        if listen:
+            self._listening()
+
+    def __enter__(self) -> "FrontEnd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def connect(self) -> "FrontEnd":
+        """Attach to the switch and start the rings; return self.
+
+        On return the switch has run its callbacks for the enabled queues. Raises TimeoutError when
+        it does not come or answer in time, ConnectionError when it refuses; either closes.
+        """
+        self._detach()
+        try:
+            self._attach()
+            self._negotiate()
+            self._share_rings()
+            for queue in self._enable:
+                self._enable_pair(queue, True)
+            self._settle()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def send(self, frames: Sequence[bytes], queue: int = 0) -> int:
+        """Put frames on the guest's TX ring; return how many fitted, never block.
+
+        Raises ValueError for a frame above FRAME_MAX_BYTES, before anything is sent.
+        """
+        ring = self._rings[2 * queue + 1]
+        if any(len(frame) > FRAME_MAX_BYTES for frame in frames):
+            raise ValueError(f"a frame is longer than {FRAME_MAX_BYTES} bytes")
+        self.sent_back(queue)
+        fitting = min(len(frames), len(ring.free))
+        for frame in frames[:fitting]:
+            ring.post_frame(ring.free.popleft(), frame)
+        if fitting:
+            ring.publish()
+        return fitting
+
+    def sent_back(self, queue: int = 0) -> int:
+        """Return how many sent frames the switch has consumed since connect()."""
+        ring = self._rings[2 * queue + 1]
+        consumed = ring.waiting()
+        ring.free.extend(ring.peek(n)[0] for n in range(consumed))
+        ring.taken += consumed
+        return ring.taken
+
+    def recv(self, queue: int = 0) -> list[bytes]:
+        """Return every frame waiting on the guest's RX ring and give its buffers back; never block.
+
+        Raises ValueError when the switch wrote something no virtio driver could accept.
+        """
+        ring = self._rings[2 * queue]
+        frames: list[bytes] = []
+        waiting = ring.waiting()
+        while waiting:
+            # num_buffers, the header's last field, is only kept by librte_vhost under MRG_RXBUF.
+            head = ring.read(ring.peek(0)[0], NET_HEADER_BYTES)
+            count = int.from_bytes(head[10:], "little") if self.features & NET_F_MRG_RXBUF else 1
+            if not count:
+                raise ValueError("the switch wrote a frame of no buffers")
+            if count > waiting:
+                break  # the rest of this frame is not published yet
+            used = [ring.peek(n) for n in range(count)]
+            frames.append(b"".join(ring.read(*entry) for entry in used)[NET_HEADER_BYTES:])
+            for ident, _ in used:
+                ring.post(ident)
+            ring.taken += count
+            waiting -= count
+        if frames:
+            ring.publish()
+        return frames
+
+    def recv_wait(self, count: int, timeout_s: float = 5.0, queue: int = 0) -> list[bytes]:
+        """Receive until there are `count` frames or more; TimeoutError drops those that came."""
+        deadline = time.monotonic() + timeout_s
+        frames = self.recv(queue)
+        while len(frames) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(frames)} of {count} frames after {timeout_s} s")
+            time.sleep(_POLL_S)
+            frames += self.recv(queue)
+        return frames
+
+    def enable(self, queue: int, on: bool) -> None:
+        """Enable or disable both rings of a queue pair; the switch has taken notice on return."""
+        self._enable_pair(queue, on)
+        self._settle()
+
+    def stop(self) -> None:
+        """Shut the guest down cleanly; the switch has let go of the rings before they vanish."""
+        try:
+            for index in range(len(self._rings)):
+                self._ask(_Request.GET_VRING_BASE, struct.pack("<II", index, 0))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Vanish like a killed guest: sockets and memory go, the switch is told nothing."""
+        if self._listener:  # first: a switch that sees us go calls again at once
+            self._listener.close()
+            self._listener = None
+        self._detach()
+
+    def _detach(self) -> None:
+        self._socket.close()
+        for ring in self._rings:
+            os.close(ring.kick)
+            os.close(ring.call)
+        # The memory goes with its last view; mmap.close() would refuse while there is one.
+        self._rings.clear()
+        self.features = 0
+
+    def _listening(self) -> socket.socket:
+        if not self._listener:
+            Path(self._path).unlink(missing_ok=True)
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.settimeout(self._timeout_s)
+            self._listener.bind(self._path)
+            self._listener.listen()
+        return self._listener
+
+    def _attach(self) -> None:
+        if self._listen:
+            self._socket, _ = self._listening().accept()
+            self._socket.settimeout(self._timeout_s)
+            return
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(self._timeout_s)
+        deadline = time.monotonic() + self._timeout_s
+        while True:  # the switch may still be about to open its socket
+            try:
+                return self._socket.connect(self._path)
+            except (FileNotFoundError, ConnectionRefusedError, BlockingIOError) as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"nobody listens on {self._path}") from error
+                time.sleep(0.005)
+
+    def _negotiate(self) -> None:
+        needed = F_VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES
+        offered = self._ask(_Request.GET_FEATURES)
+        if offered & needed != needed:
+            raise ConnectionError(f"features {offered:#x} lack {needed & ~offered:#x}")
+        protocol = self._ask(_Request.GET_PROTOCOL_FEATURES) & PROTOCOL_F_MQ
+        self._tell(_Request.SET_PROTOCOL_FEATURES, struct.pack("<Q", protocol))
+        most = self._ask(_Request.GET_QUEUE_NUM) if protocol & PROTOCOL_F_MQ else 1
+        if self._queues > most:
+            raise ConnectionError(f"the switch has {most} queue pairs, not {self._queues}")
+        self._tell(_Request.SET_OWNER)
+        wanted = needed | NET_F_MRG_RXBUF | (NET_F_MQ if self._queues > 1 else 0)
+        self.features = offered & wanted
+        self._tell(_Request.SET_FEATURES, struct.pack("<Q", self.features))
+
+    def _share_rings(self) -> None:
+        buffers = [RX_BUFFER_BYTES, TX_BUFFER_BYTES] * self._queues
+        needed = (_Ring.bytes_needed(self._queue_size, each) for each in buffers)
+        *starts, total = accumulate(needed, initial=0)
+        memfd = os.memfd_create("frontend")
+        try:
+            os.ftruncate(memfd, total)
+            memory = mmap.mmap(memfd, total)
+            table = struct.pack("<IIQQQQ", 1, 0, GUEST_BASE, total, USER_BASE, 0)
+            self._tell(_Request.SET_MEM_TABLE, table, memfd)
+        finally:
+            os.close(memfd)
+        for index, start in enumerate(starts):
+            ring = _Ring(memory, start, self._queue_size, buffers[index])
+            self._rings.append(ring)
+            if index % 2 == 0:
+                ring.offer_all()
+            places = (USER_BASE + at for at in (ring.desc, ring.used, ring.avail))
+            self._tell(_Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
+            self._tell(_Request.SET_VRING_BASE, struct.pack("<II", index, 0))
+            self._tell(_Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
+            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index), ring.kick)
+            self._tell(_Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
+
+    def _enable_pair(self, queue: int, on: bool) -> None:
+        for index in (2 * queue, 2 * queue + 1):
+            self._tell(_Request.SET_VRING_ENABLE, struct.pack("<II", index, on))
+
+    def _settle(self) -> None:
+        # The switch handles messages in order: any answer proves that it is done with all before.
+        self._ask(_Request.GET_FEATURES)
+
+    def _tell(self, request: _Request, payload: bytes = b"", *fds: int) -> None:
+        message = _MESSAGE.pack(request, VHOST_USER_VERSION, len(payload)) + payload
+        socket.send_fds(self._socket, [message], fds)
+
+    def _ask(self, request: _Request, payload: bytes = b"") -> int:
+        self._tell(request, payload)
+        answer = self._socket.recv(512)  # whole: on a UNIX socket one small message is one read
+        if not answer:
+            raise ConnectionResetError(f"the switch hung up instead of answering {request.name}")
+        answered, _, size = _MESSAGE.unpack_from(answer)
+        if answered != request or len(answer) != _MESSAGE.size + size:
+            raise ConnectionError(f"bad answer to {request.name}: {answer.hex()}")
+        return int.from_bytes(answer[_MESSAGE.size :], "little")

@@ -1,0 +1,64 @@
+"""Real guests: testpmd behind virtio-user, each with a network namespace inside."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from tools.guest import Guest, Namespace
+from tools.host import Host, wait_until
+from tools.probe import Probe
+
+
+class Site:
+    """A served bridge br0 and the guests on it."""
+
+    def __init__(self, host: Host, stack: ExitStack) -> None:
+        self.host = host
+        self._stack = stack
+        self.guests: dict[str, Guest] = {}
+        self.namespaces: dict[str, Namespace] = {}
+
+    def add_port(self, name: str, client: bool = True) -> None:
+        words = ["add-port", "br0", name, "--", "set", "Interface", name,
+                 f"type=dpdkvhostuser{'client' if client else ''}"]
+        if client:
+            words.append(f"options:vhost-server-path={self.host.directory}/{name}")
+        self.host.vsctl(*words)
+
+    def guest(self, name: str, *, client: bool = True, port: bool = True) -> Guest:
+        """A port, unless it is there, and a running guest on it with a namespace of its own."""
+        number = len(self.namespaces) + 1
+        if port:
+            self.add_port(name, client)
+        self.namespaces[name] = self._stack.enter_context(Namespace(
+            name=f"vt{os.getpid() % 100_000}{name}"[:13], mac=f"02:00:00:00:01:{number:02x}",
+            address=f"10.20.0.{number}/24"))
+        guest = self.guests[name] = self._stack.enter_context(Guest(
+            name=name, socket=self.host.directory / name, server=client,
+            log=self.host.directory / f"{name}.log", namespace=self.namespaces[name]))
+        self.wait_ready(name)
+        return guest
+
+    def wait_ready(self, *names: str) -> None:
+        for name in names:
+            self.guests[name].wait_ready()
+            wait_until(partial(self.host.connected, name), f"{name} is connected")
+
+    def ping(self, source: str, target: str, count: int = 3) -> bool:
+        done = self.namespaces[source].run(
+            ["ping", "-c", str(count), "-i", "0.1", "-W", "2", self.namespaces[target].ip],
+            capture_output=True)
+        return f"{count} received" in done.stdout
+
+    def probe(self, source: str, target: str, rate: int = 1000) -> Probe:
+        return Probe(self.namespaces[source], self.namespaces[target], rate=rate)
+
+
+@pytest.fixture
+def site(served: Host) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(served, stack)
