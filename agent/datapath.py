@@ -16,9 +16,10 @@ class Datapath(Protocol):
 
     @property
     def wake_fd(self) -> int:
-        """Readable when guests changed something since the last drain_wake()."""
+        """Readable while drain_wake() would be true."""
 
-    def drain_wake(self) -> None: ...
+    def drain_wake(self) -> bool:
+        """Whether guests changed something since the last call; call it before observe()."""
 
     def observe(self) -> Observed: ...
 

@@ -48,6 +48,7 @@ class Agent:
         self._snapshot: Snapshot | None = None
         self._seqno = 0
         self._contended = False
+        self._stale = False                 # columns may say what is not so any more
         self._stats_at_ms = 0
         self._expire_at_ms = 0
         self._ofports: dict[str, tuple[str, int]] = {}      # interface -> (bridge, ofport)
@@ -98,21 +99,25 @@ class Agent:
         self._database.run()
         self._control.run()
         changed = self._look_at_database()
-        if self._datapath is not None:
-            self._datapath.drain_wake()
-        if changed:
-            self._start_dpdk()
-        self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
+        if changed and self._snapshot is not None:
+            self._start_dpdk(self._snapshot)
+        woken = self._datapath is not None and self._datapath.drain_wake()
+        retry_at_ms = self._reconciler.retry_at_ms()
+        if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
+            self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
+            self._stale = True
         self._dpdk_log.run(now_ms)
         if self._datapath is not None and now_ms >= self._expire_at_ms:
             self._expire_at_ms = now_ms + EXPIRE_MS
             self._datapath.expire_fdb()
-        if self._snapshot is not None:
+        if self._snapshot is not None and (self._stale or now_ms >= self._stats_at_ms):
             self._write(self._snapshot, now_ms)
-            self._say_started()
+            self._stale = False
+        self._say_started()
 
     def _look_at_database(self) -> bool:
-        """Takes a new snapshot when there may be one; True when it was taken."""
+        """Takes a new snapshot when there is one, and lets go of the old when another process
+        has the lock; True when what is to be served changed."""
         if self._database.is_contended != self._contended:
             self._contended = self._database.is_contended
             if self._contended:
@@ -120,9 +125,11 @@ class Agent:
                                f"(pid {os.getpid()}) until it goes away: the lock ovs_vswitchd of "
                                f"{self._settings.remote} is held")
                 self._snapshot = None
+                return True
         if not self._database.has_lock or self._database.seqno == self._seqno:
             return False
         self._seqno = self._database.seqno
+        self._stale = True          # a server that was started again has lost ephemeral columns
         snapshot = self._database.snapshot()
         if snapshot is None or snapshot == self._snapshot:
             return False
@@ -166,10 +173,9 @@ class Agent:
 
     # --- DPDK -------------------------------------------------------------------------------------
 
-    def _start_dpdk(self) -> None:
+    def _start_dpdk(self, snapshot: Snapshot) -> None:
         """Starts DPDK once the database asks for it; there is one attempt in a process."""
-        assert self._snapshot is not None
-        config = self._snapshot.other_config
+        config = snapshot.other_config
         mode = config.get("dpdk-init", "").lower()
         if self._dpdk_tried or mode not in ("true", "try"):
             if not self._dpdk_tried and not self._started:

@@ -69,8 +69,8 @@ class PmdDatapath:
     def wake_fd(self) -> int:
         return self._runtime.wake_fd
 
-    def drain_wake(self) -> None:
-        self._runtime.drain_wake()
+    def drain_wake(self) -> bool:
+        return self._runtime.drain_wake()
 
     def observe(self) -> Observed:
         names = {slot: name for name, slot in self._slots.items()}

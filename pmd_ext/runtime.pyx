@@ -296,11 +296,12 @@ cdef class Runtime:
                 memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
 
     def drain_wake(self):
-        """Empties the wake descriptor; call before observe(), or a change may go unseen."""
+        """Empties the wake descriptor and says whether it was signalled; call before observe(),
+        or a change may go unseen."""
         try:
-            os.eventfd_read(self.wake_fd)
+            return os.eventfd_read(self.wake_fd) > 0
         except BlockingIOError:
-            pass
+            return False
 
     def observe(self):
         """What guests did: a tuple of (slot, connects, connected, features, numa, vring sizes,

@@ -114,9 +114,6 @@ cdef int on_new_device(int vid) noexcept nogil:
         s.vring_sizes[i] = ring.size if rte_vhost_get_vhost_vring(vid, i, &ring) == 0 else 0
         # PMDs poll: guests need not kick
         rte_vhost_enable_guest_notification(vid, i, 0)
-    # A front end without protocol features never says that its first pair is enabled.
-    s.rx_enabled[0] = 1
-    s.tx_enabled[0] = 1
     map_txqs(s)
     s.connects += 1
     store_release_i32(&s.vid, vid)

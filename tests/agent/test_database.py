@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 from tests.agent.test_bad_input import Pair
 from tools.guest import is_listening
@@ -16,8 +17,8 @@ def test_database_dies_and_comes_back(served: Host) -> None:
     pair.guests[1].connect()
     wait_until(lambda: retry_exchange(pair), "traffic resumes without the database", 10)
     served.start_ovsdb()
-    served.vsctl("--timeout=30", "set", "Open_vSwitch", ".", "external_ids:x=1")
-    assert served.connected("good0")
+    # ephemeral columns went with the server; they come back without any change by anybody
+    wait_until(lambda: served.connected("good0"), "link_state is up again")
     pair.exchange()
     served.vsctl("del-port", "good0")
     wait_until(lambda: served.interface("good1", "ofport") == 2, "the rest is as it was")
@@ -65,6 +66,16 @@ def test_second_agent_waits_says_so_and_takes_over(served: Host) -> None:
         guest.connect()
     wait_until(lambda: retry_exchange(pair), "the second agent serves", 20)
     pair.close()
+
+
+def test_stolen_lock_ends_the_service_until_it_is_back(served: Host) -> None:
+    served.vsctl("add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+    thief = subprocess.Popen(["ovsdb-client", "steal", f"unix:{served.directory}/db.sock",
+                              "ovs_vswitchd"], env=served.env, stdout=subprocess.DEVNULL)
+    wait_until(lambda: not (served.directory / "s0").exists(), "the port is let go")
+    thief.kill()
+    thief.wait()
+    wait_until(lambda: is_listening(served.directory / "s0"), "the port is served again")
 
 
 def test_agent_killed_leaves_sockets_that_the_next_takes_over(served: Host) -> None:
