@@ -33,16 +33,16 @@ clean:  ## remove what setup and the build made
 	rm -rf build $(VENV) *.egg-info pmd_ext/*.so
 
 # Packages are checked with every call; the environment and the extension only after changes.
-$(VENV)/built: $(VENV)/environment $(SOURCES) | packages
+$(VENV)/built: $(VENV)/environment $(SOURCES) | .packages
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/environment: pyproject.toml constraints.txt | packages
+$(VENV)/environment: pyproject.toml constraints.txt | .packages
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
 	$(BIN)/pip install --quiet --constraint constraints.txt $$($(BIN)/python tools/requirements.py)
 	@touch $@
 
-.PHONY: packages
-packages:
+.PHONY: .packages
+.packages:
 	@PYTHON=$(PYTHON) tools/install-packages

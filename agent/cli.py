@@ -35,7 +35,7 @@ def main() -> None:
 @main.command(cls=GetoptCommand)
 @click.argument("where", required=False, metavar="[REMOTE|DIR]")
 @click.option("--standalone", is_flag=True,
-              help="Run an ovsdb-server of its own on a database in DIR (default: "
+              help="Run an ovsdb-server of its own on a database in DIR (default: $OVS_DBDIR, else "
                    "~/.local/state/vhost-agent).")
 @click.option("--as", "name", default=PROGRAM, show_default=True, metavar="NAME",
               help="Name of the pid file, log file and control socket; 'ovs-vswitchd' is where "

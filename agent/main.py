@@ -25,6 +25,7 @@ from agent.standalone import OwnDatabase
 from agent.validate import integer_option
 
 EXPIRE_MS = 1000                # how often aged MAC table entries are removed
+LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
 
 
@@ -182,15 +183,17 @@ class Agent:
                 log.dpdk.info("DPDK Disabled - Use other_config:dpdk-init to enable")
             return
         self._dpdk_tried = True
-        ordinary = self._settings.standalone is not None and machine.free_hugepage_bytes() == 0
+        short = machine.free_hugepage_bytes() < LEAST_HUGEPAGE_BYTES
+        ordinary = short and self._settings.standalone is not None
         argv, warnings = eal_args(
             config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
             online=[c for cores in self._numa_cores for c in cores], ordinary_memory=ordinary)
         for warning in warnings:
             log.dpdk.warn(warning)
         if ordinary:
-            log.dpdk.info("this host has no free hugepages: running on ordinary memory, which is "
-                          "slower (hugepages: sysctl vm.nr_hugepages=512)")
+            log.dpdk.info(f"less than {LEAST_HUGEPAGE_BYTES >> 20} MiB of hugepages are free: running "
+                          "on ordinary memory, which is slower (sysctl vm.nr_hugepages=512 "
+                          "reserves hugepages)")
         log.dpdk.info(f"Using {dpdk_version()}")
         log.dpdk.info("DPDK Enabled - initializing...")
         log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
@@ -285,8 +288,10 @@ class Agent:
 
 
 def hugepage_hint(argv: Sequence[str]) -> str:
-    if "--no-huge" in argv or machine.free_hugepage_bytes():
+    """What to do about a DPDK that may have failed for want of hugepages."""
+    free = machine.free_hugepage_bytes()
+    if "--no-huge" in argv or free >= LEAST_HUGEPAGE_BYTES:
         return ""
-    return (": this host has no free hugepages; reserve some (sysctl vm.nr_hugepages=512), or use "
-            "ordinary memory (ovs-vsctl --no-wait set Open_vSwitch . "
-            "other_config:dpdk-extra=\"--no-huge -m 256\")")
+    return (f": {free >> 20} MiB of hugepages are free, {LEAST_HUGEPAGE_BYTES >> 20} MiB are needed; "
+            "reserve more (sysctl vm.nr_hugepages=512), or use ordinary memory (ovs-vsctl --no-wait "
+            "set Open_vSwitch . other_config:dpdk-extra=\"--no-huge -m 256\")")

@@ -13,8 +13,8 @@ AUTOMATIC_MAX = 32767
 def ofports(bridge: BridgeRow, failed: Collection[str]) -> dict[str, int]:
     """{interface: ofport}: the requested number, else the one it had, else the lowest free one.
 
-    A taken number goes to the interface that requested it, then to the one that had it. Interfaces
-    in 'failed' get -1, the bridge's own port 65534.
+    A contested number goes to who requested it, then to who had it, then to the first by name.
+    Interfaces in 'failed' get -1, the bridge's own port 65534.
     """
     numbers: dict[str, int] = {}
     served: list[InterfaceRow] = []
@@ -34,6 +34,8 @@ def ofports(bridge: BridgeRow, failed: Collection[str]) -> dict[str, int]:
         numbers[row.name] = number
         return True
 
+    # of two that request a number the one that has it keeps it
+    served.sort(key=lambda row: row.ofport != row.ofport_request)
     rest = [row for row in served if not settle(row, row.ofport_request)]
     rest = [row for row in rest if not settle(row, row.ofport)]
     for row in rest:

@@ -1,6 +1,7 @@
 """What each row should say: pure."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,10 @@ MTU_BYTES = 1500
 MAC_UNKNOWN = "00:00:00:00:00:00"
 LINK_UP, LINK_DOWN = "up", "down"
 
-# Interface.statistics key <- counter of the data plane, where the name differs
+_DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
+_ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
+
+# keys of Interface.statistics that are counters of the data plane under the same name
 BASE_STATISTICS = tuple(
     f"{direction}_{name}" for direction in ("rx", "tx") for name in (
         "packets", "bytes", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
@@ -28,16 +32,14 @@ def datapath_id(bridge: BridgeRow) -> str:
     The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
     32-bit words), so that the id is the one it would use.
     """
-    wanted = bridge.other_config.get("datapath-id", "").lower().removeprefix("0x")
-    if len(wanted) == 16 and set(wanted) <= set("0123456789abcdef") and int(wanted, 16):
-        return wanted
-    hwaddr = bridge.other_config.get("hwaddr", "").split(":")
-    try:
-        octets = [int(o, 16) for o in hwaddr] if len(hwaddr) == 6 else []
-    except ValueError:
-        octets = []
-    if octets and any(octets) and not octets[0] & 1 and max(octets) <= 0xff:
-        return "0000" + bytes(octets).hex()
+    wanted = bridge.other_config.get("datapath-id", "")
+    if _DATAPATH_ID.fullmatch(wanted) and int(wanted, 16):
+        return f"{int(wanted, 16):016x}"
+    hwaddr = bridge.other_config.get("hwaddr", "")
+    if _ETHERNET_ADDRESS.fullmatch(hwaddr):
+        octets = bytes(int(octet, 16) for octet in hwaddr.split(":"))
+        if any(octets) and not octets[0] & 1:
+            return "0000" + octets.hex()
     raw = bridge.uuid.bytes
     mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
     mac[0] = mac[0] & ~0x01 | 0x02

@@ -10,7 +10,6 @@ from pathlib import Path
 # those of a build from source.
 RUNDIR = "/var/run/openvswitch"
 LOGDIR = "/var/log/openvswitch"
-DBDIR = "/etc/openvswitch"
 PKGDATADIR = "/usr/share/openvswitch"
 
 DEFAULT_FILE = ""               # --pidfile or --log-file without a name
@@ -37,7 +36,9 @@ class Settings:
 
 
 def default_standalone_dir(environment: Mapping[str, str]) -> Path:
-    """The user's state directory (XDG), so that the database survives a reboot."""
+    """OVS_DBDIR, else the user's state directory (XDG): the database survives a reboot."""
+    if database := environment.get("OVS_DBDIR"):
+        return Path(database)
     state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(state) / "vhost-agent"
 

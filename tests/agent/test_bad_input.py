@@ -1,8 +1,10 @@
 """Operators' mistakes: each ends in a clear sentence, and a served port does not notice."""
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +126,20 @@ def test_option_takes_effect_on_the_running_port(served: Host, pair: Pair) -> No
     for retries in ("0", "32"):
         served.vsctl("set", "Interface", "good0", f"options:tx-retries-max={retries}")
         assert "problems" not in served.interface("good0", "status")
+        pair.exchange()
+
+
+def test_polling_threads_follow_the_mask_under_traffic(served: Host, pair: Pair) -> None:
+    def polling() -> set[str]:
+        tasks = Path(f"/proc/{served.agents[-1].pid}/task").glob("*/comm")
+        return {name for task in tasks if (name := task.read_text().strip()).startswith("pmd-c")}
+
+    cores = sorted(os.sched_getaffinity(0))
+    for wanted in (cores[-1:], cores[:2], cores[:1]):
+        mask = hex(sum(1 << core for core in wanted))
+        served.vsctl("set", "Open_vSwitch", ".", f"other_config:pmd-cpu-mask={mask}")
+        wait_until(lambda wanted=wanted: polling() == {f"pmd-c{core:02}" for core in wanted},
+                   f"PMDs run on {wanted}")
         pair.exchange()
 
 
