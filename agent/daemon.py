@@ -6,7 +6,8 @@ import sys
 import ovs.daemon
 
 from agent import log
-from agent.main import Agent, FatalError
+from agent.dpdk import FatalError
+from agent.main import Agent
 from agent.settings import DEFAULT_FILE, Settings
 from agent.standalone import OwnDatabase, StandaloneError
 

@@ -41,11 +41,13 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
 
     lcores = ""
     if mask := other_config.get("dpdk-lcore-mask", ""):
-        cores, _ = cpu_mask(mask, online)
+        cores, problems = cpu_mask("dpdk-lcore-mask", mask, online)
         lcores = ",".join(f"{i}@{core}" for i, core in enumerate(cores))
         if not lcores:
             warnings.append("Ignoring database defined option 'dpdk-lcore-mask' due to invalid "
                             f"value '{mask}'")
+        else:
+            warnings += problems
     add("dpdk-lcore-mask", "--lcores", lcores)
     add("dpdk-hugepage-dir", "--huge-dir", other_config.get("dpdk-hugepage-dir", ""))
     add("dpdk-socket-limit", "--socket-limit", other_config.get("dpdk-socket-limit", ""))

@@ -4,20 +4,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
 import ovs.unixctl.server
-import ovs.util
 
 from agent import control, log, machine, report
-from agent.datapath import ApplyError, Datapath
-from agent.eal_args import eal_args
-from agent.model import OFPORT_NONE, VHOST_TYPES, Snapshot
+from agent.datapath import Datapath
+from agent.dpdk import Dpdk, FatalError
+from agent.model import OFPORT_NONE, Snapshot
 from agent.ovsdb import Database
-from agent.pmd_datapath import PmdDatapath, dpdk_version, open_log
+from agent.pmd_datapath import dpdk_version
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
@@ -25,12 +25,7 @@ from agent.standalone import OwnDatabase
 from agent.validate import integer_option
 
 EXPIRE_MS = 1000                # how often aged MAC table entries are removed
-LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
-
-
-class FatalError(Exception):
-    """The agent cannot go on; the text says why and what to do."""
 
 
 class Agent:
@@ -41,11 +36,10 @@ class Agent:
         self._own_database = own_database
         self._signals = Signals()
         self._database = Database(own_database.remote if own_database else settings.remote)
-        self._numa_cores = machine.numa_cores()
-        self._reconciler = Reconciler(settings.rundir, self._numa_cores)
+        numa_cores = machine.numa_cores()
+        self._reconciler = Reconciler(settings.rundir, numa_cores)
+        self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
         self._datapath: Datapath | None = None
-        self._dpdk_tried = False
-        self._dpdk_log = log.DpdkLog(open_log())
         self._snapshot: Snapshot | None = None
         self._seqno = 0
         self._contended = False
@@ -101,13 +95,13 @@ class Agent:
         self._control.run()
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
-            self._start_dpdk(self._snapshot)
+            self._datapath = self._datapath or self._dpdk.start(self._snapshot.other_config)
         woken = self._datapath is not None and self._datapath.drain_wake()
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
             self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
             self._stale = True
-        self._dpdk_log.run(now_ms)
+        self._dpdk.log.run(now_ms)
         if self._datapath is not None and now_ms >= self._expire_at_ms:
             self._expire_at_ms = now_ms + EXPIRE_MS
             self._datapath.expire_fdb()
@@ -142,7 +136,7 @@ class Agent:
         self._signals.wait(poller)
         self._database.wait(poller)
         self._control.wait(poller)
-        self._dpdk_log.wait(poller)
+        self._dpdk.log.wait(poller)
         timers = [self._reconciler.retry_at_ms()]
         if self._own_database is not None:
             timers.append(self._own_database.restart_at_ms())
@@ -163,7 +157,7 @@ class Agent:
     def _close(self) -> None:
         if self._datapath is not None:
             self._datapath.close()
-        self._dpdk_log.run(ovs.timeval.msec())
+        self._dpdk.log.run(ovs.timeval.msec())
         self._database.close()
         if self._own_database is not None:
             self._own_database.stop()
@@ -172,81 +166,49 @@ class Agent:
         self._control.run()
         self._control.close()
 
-    # --- DPDK -------------------------------------------------------------------------------------
-
-    def _start_dpdk(self, snapshot: Snapshot) -> None:
-        """Starts DPDK once the database asks for it; there is one attempt in a process."""
-        config = snapshot.other_config
-        mode = config.get("dpdk-init", "").lower()
-        if self._dpdk_tried or mode not in ("true", "try"):
-            if not self._dpdk_tried and not self._started:
-                log.dpdk.info("DPDK Disabled - Use other_config:dpdk-init to enable")
-            return
-        self._dpdk_tried = True
-        short = machine.free_hugepage_bytes() < LEAST_HUGEPAGE_BYTES
-        ordinary = short and self._settings.standalone is not None
-        argv, warnings = eal_args(
-            config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
-            online=[c for cores in self._numa_cores for c in cores], ordinary_memory=ordinary)
-        for warning in warnings:
-            log.dpdk.warn(warning)
-        if ordinary:
-            log.dpdk.info(f"less than {LEAST_HUGEPAGE_BYTES >> 20} MiB of hugepages are free: running "
-                          "on ordinary memory, which is slower (sysctl vm.nr_hugepages=512 "
-                          "reserves hugepages)")
-        log.dpdk.info(f"Using {dpdk_version()}")
-        log.dpdk.info("DPDK Enabled - initializing...")
-        log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
-        try:
-            self._datapath = PmdDatapath(argv)
-        except ApplyError as e:
-            text = f"DPDK does not start: {e}{hugepage_hint(argv)}"
-            if mode == "try":
-                log.dpdk.err(f"{text}; going on without it")
-                return
-            raise FatalError(text) from e
-        log.dpdk.info("DPDK Enabled - initialized")
-        log.dpdk.info(self._datapath.memory_line())
-
     # --- columns ----------------------------------------------------------------------------------
 
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()
         if root is None:
             return
-        dpdk = self._datapath is not None
-        updates: dict[tuple[str, Any], report.Columns] = {
-            ("Open_vSwitch", root): {
-                "cur_cfg": snapshot.next_cfg,
-                "dpdk_initialized": dpdk,
-                "dpdk_version": [dpdk_version()],
-                "datapath_types": ["netdev"],
-                "iface_types": sorted(["internal", *(VHOST_TYPES if dpdk else ())]),
-            }}
-        specs = {spec.name: spec for spec in self._reconciler.desired.ports}
-        states = {state.name: state for state in self._reconciler.observed.ports}
+        reconciler = self._reconciler
+        host = report.host(snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
+        updates: dict[tuple[str, UUID], report.Columns] = {("Open_vSwitch", root): host}
         ofports: dict[str, tuple[str, int]] = {}
         for bridge in snapshot.bridges:
             updates["Bridge", bridge.uuid] = {"datapath_id": [report.datapath_id(bridge)]}
-            columns = report.bridge_interfaces(bridge, specs, states, self._reconciler.errors)
+            columns = report.bridge_interfaces(bridge, reconciler.desired, reconciler.observed,
+                                               reconciler.errors)
             for row in bridge.interfaces:
                 updates["Interface", row.uuid] = columns[row.name]
                 for number in columns[row.name]["ofport"]:
                     ofports[row.name] = (bridge.name, number)
         self._say_ports(ofports)
-        connected = {name: states[name].connected if name in states else False for name in specs}
-        if now_ms >= self._stats_at_ms or connected != self._connected:
-            interval_ms, _ = integer_option(snapshot.other_config, "Open_vSwitch", "other_config",
-                                            "stats-update-interval")
-            self._stats_at_ms = now_ms + interval_ms
-            self._connected = connected
+        if self._statistics_due(snapshot, now_ms):
             for bridge in snapshot.bridges:
                 for row in bridge.interfaces:
-                    if row.name in states and row.name in specs:
-                        assert self._datapath is not None
-                        updates["Interface", row.uuid]["statistics"] = report.statistics(
-                            self._datapath.counters(row.name), connected[row.name])
+                    if row.name in self._connected:
+                        updates["Interface", row.uuid]["statistics"] = self._statistics(row.name)
         self._database.write(updates)
+
+    def _statistics_due(self, snapshot: Snapshot, now_ms: int) -> bool:
+        """Every interval, and at once when a port is new or its guest came or went."""
+        connected = {state.name: state.connected for state in self._reconciler.observed.ports}
+        connected = {spec.name: connected.get(spec.name, False)
+                     for spec in self._reconciler.desired.ports}
+        if now_ms < self._stats_at_ms and connected == self._connected:
+            return False
+        interval_ms, _ = integer_option(snapshot.other_config, "Open_vSwitch", "other_config",
+                                        "stats-update-interval")
+        self._stats_at_ms = now_ms + interval_ms
+        self._connected = connected
+        return True
+
+    def _statistics(self, name: str) -> dict[str, int]:
+        exists = any(state.name == name for state in self._reconciler.observed.ports)
+        counters = self._datapath.counters(name) if self._datapath and exists else {}
+        return report.statistics(counters, self._connected[name])
 
     def _say_ports(self, ofports: dict[str, tuple[str, int]]) -> None:
         """The lines about added and deleted ports that scripts wait for."""
@@ -274,7 +236,7 @@ class Agent:
         bridges = self._bridges(names)
         tables = {name: self._datapath.fdb(name) for name in bridges} if self._datapath else {}
         numbers = {name: number for name, (_, number) in self._ofports.items()}
-        return control.fdb_show(tables, numbers, several=len(names) != 1)
+        return control.fdb_show(tables, numbers, several=len(bridges) > 1)
 
     def _memory_show(self, _: Sequence[str]) -> str:
         usage = self._datapath.usage() if self._datapath is not None else {}
@@ -285,13 +247,3 @@ class Agent:
             assert self._datapath is not None
             self._datapath.flush_fdb(name)
         return "table successfully flushed"
-
-
-def hugepage_hint(argv: Sequence[str]) -> str:
-    """What to do about a DPDK that may have failed for want of hugepages."""
-    free = machine.free_hugepage_bytes()
-    if "--no-huge" in argv or free >= LEAST_HUGEPAGE_BYTES:
-        return ""
-    return (f": {free >> 20} MiB of hugepages are free, {LEAST_HUGEPAGE_BYTES >> 20} MiB are needed; "
-            "reserve more (sysctl vm.nr_hugepages=512), or use ordinary memory (ovs-vsctl --no-wait "
-            "set Open_vSwitch . other_config:dpdk-extra=\"--no-huge -m 256\")")

@@ -31,24 +31,22 @@ __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 MIB = 1 << 20
 
 
-def make_way(spec: PortSpec) -> None:
-    """Removes the stale socket of a process that died; ApplyError when the path cannot be had."""
-    assert spec.path is not None
-    failed = NO_DEVICE.format(spec.name, "Unknown error -1")
-    path, parent = spec.path, os.path.dirname(spec.path)
+def make_way(path: str) -> None:
+    """Removes the stale socket of a process that died; OSError says why 'path' cannot be had."""
+    parent = os.path.dirname(path)
     if not os.path.isdir(parent):
-        raise ApplyError(f"{failed}: directory {parent} of its socket does not exist")
+        raise OSError(errno.ENOENT, "its directory does not exist")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise ApplyError(f"{failed}: no permission to create its socket in {parent}")
+        raise OSError(errno.EACCES, "no permission to create it in its directory")
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise ApplyError(f"{failed}: {path} exists and is not a socket")
+            raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise ApplyError(f"{failed}: another process listens on {path}")
+            raise OSError(errno.EADDRINUSE, "another process listens on it")
     Path(path).unlink(missing_ok=True)
 
 
@@ -87,10 +85,10 @@ class PmdDatapath:
     def apply(self, action: Action) -> None:
         try:
             self._apply(action)
-        except DatapathError as e:
+        except OSError as e:        # DatapathError is one
             raise ApplyError(self._sentence(action, e)) from e
 
-    def _sentence(self, action: Action, e: DatapathError) -> str:
+    def _sentence(self, action: Action, e: OSError) -> str:
         if not isinstance(action, AddPort):
             return str(e.strerror)
         spec = action.spec
@@ -104,7 +102,7 @@ class PmdDatapath:
             case AddPort(spec):
                 assert spec.path is not None
                 if not spec.client:
-                    make_way(spec)
+                    make_way(spec.path)
                 self._slots[spec.name] = runtime.add_port(
                     spec.name, spec.path, spec.client, MTU_BYTES, spec.tx_retries_max)
                 self._specs[spec.name] = spec

@@ -1,22 +1,27 @@
 """What each row should say: pure."""
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.model import BridgeRow, InterfaceRow, PortSpec, PortState
+from agent import validate
+from agent.model import (
+    VHOST_TYPES,
+    BridgeRow,
+    Desired,
+    InterfaceRow,
+    Observed,
+    PortSpec,
+    PortState,
+    Snapshot,
+)
 from agent.ofport import ofports
-from agent.validate import is_local
 
 Columns = dict[str, Any]        # column -> value as python-ovs takes it ([] : empty)
 
 MTU_BYTES = 1500
 MAC_UNKNOWN = "00:00:00:00:00:00"
 LINK_UP, LINK_DOWN = "up", "down"
-
-_DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
-_ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 
 # keys of Interface.statistics that are counters of the data plane under the same name
 BASE_STATISTICS = tuple(
@@ -26,20 +31,27 @@ BASE_STATISTICS = tuple(
         "1523_to_max_packets", "multicast_packets", "broadcast_packets"))
 
 
+def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:
+    """Columns of the Open_vSwitch row (contract 2.2)."""
+    return {
+        "cur_cfg": snapshot.next_cfg,
+        "dpdk_initialized": dpdk_initialized,
+        "dpdk_version": [dpdk_version],
+        "datapath_types": ["netdev"],
+        "iface_types": sorted(["internal", *(VHOST_TYPES if dpdk_initialized else ())]),
+    }
+
+
 def datapath_id(bridge: BridgeRow) -> str:
     """16 hexadecimal digits: as configured, else from hwaddr, else from the row's UUID.
 
     The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
     32-bit words), so that the id is the one it would use.
     """
-    wanted = bridge.other_config.get("datapath-id", "")
-    if _DATAPATH_ID.fullmatch(wanted) and int(wanted, 16):
-        return f"{int(wanted, 16):016x}"
-    hwaddr = bridge.other_config.get("hwaddr", "")
-    if _ETHERNET_ADDRESS.fullmatch(hwaddr):
-        octets = bytes(int(octet, 16) for octet in hwaddr.split(":"))
-        if any(octets) and not octets[0] & 1:
-            return "0000" + octets.hex()
+    if configured := validate.datapath_id(bridge.other_config.get("datapath-id", "")):
+        return configured
+    if hwaddr := validate.ethernet_address(bridge.other_config.get("hwaddr", "")):
+        return "0000" + hwaddr.hex()
     raw = bridge.uuid.bytes
     mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
     mac[0] = mac[0] & ~0x01 | 0x02
@@ -71,19 +83,27 @@ def status(spec: PortSpec, state: PortState | None) -> dict[str, str]:
 
 
 def statistics(counters: Mapping[str, int], connected: bool) -> dict[str, int]:
-    """Interface.statistics (contract 2.5.5): the ovs_ keys always, the others while connected."""
-    drops = (counters["tx_failure_drops"], counters["tx_mtu_drops"], counters["tx_early_drops"])
+    """Interface.statistics (contract 2.5.5): the ovs_ keys always, the others while connected.
+
+    'counters' is empty for a port that has no socket yet.
+    """
+    def value(name: str) -> int:
+        return counters.get(name, 0)
+
     values = {
-        "ovs_tx_retries": counters["tx_retries"],
-        "ovs_tx_failure_drops": counters["tx_failure_drops"],
-        "ovs_tx_mtu_exceeded_drops": counters["tx_mtu_drops"],
+        "ovs_tx_retries": value("tx_retries"),
+        "ovs_tx_failure_drops": value("tx_failure_drops"),
+        "ovs_tx_mtu_exceeded_drops": value("tx_mtu_drops"),
         "ovs_tx_qos_drops": 0,
         "ovs_rx_qos_drops": 0,
         "ovs_tx_invalid_hwol_drops": 0,
     }
     if connected:
-        values |= {name: counters[name] for name in BASE_STATISTICS}
-        values |= {"rx_dropped": counters["rx_malformed_drops"], "tx_dropped": sum(drops)}
+        values |= {name: value(name) for name in BASE_STATISTICS}
+        values |= {
+            "rx_dropped": value("rx_malformed_drops"),
+            "tx_dropped": sum(map(value, ("tx_failure_drops", "tx_mtu_drops", "tx_early_drops"))),
+        }
     return values
 
 
@@ -117,15 +137,16 @@ def interface(bridge: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
     if error is not None:
         return failed_interface(error)
     if spec is None:
-        assert is_local(bridge, row)
+        assert validate.is_local(bridge, row)
         return local_interface()
     return vhost_interface(spec, state)
 
 
-def bridge_interfaces(bridge: BridgeRow, specs: Mapping[str, PortSpec],
-                      states: Mapping[str, PortState], errors: Mapping[str, str]
-                      ) -> dict[str, Columns]:
-    """{interface: columns} of one bridge."""
+def bridge_interfaces(bridge: BridgeRow, desired: Desired, observed: Observed,
+                      errors: Mapping[str, str]) -> dict[str, Columns]:
+    """{interface: columns} of one bridge; 'errors' are those of both sides."""
+    specs = {spec.name: spec for spec in desired.ports}
+    states = {state.name: state for state in observed.ports}
     numbers = ofports(bridge, errors.keys())
     return {
         row.name: {

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import schema
@@ -22,6 +23,11 @@ NO_DEVICE = "could not open network device {} ({})"
 NO_OFPORT = "could not add network device {} to ofproto ({})"
 
 
+INTEGER = re.compile(r"[+-]?[0-9]+")
+DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
+ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
+
+
 class PortError(Exception):
     """The row cannot be served; the text is for Interface.error."""
 
@@ -37,8 +43,10 @@ def integer_option(options: Mapping[str, str], table: str, column: str, key: str
     low = "" if o.minimum is None else str(o.minimum)
     high = "" if o.maximum is None else str(o.maximum)
     try:
-        value = int(text, 10)
-    except ValueError:
+        value = int(text) if INTEGER.fullmatch(text) else None
+    except ValueError:          # more digits than Python converts
+        value = None
+    if value is None:
         return o.default, (f"{key}: '{text}' is not an integer, using {o.default}",)
     if (o.minimum is not None and value < o.minimum) or (
             o.maximum is not None and value > o.maximum):
@@ -46,16 +54,45 @@ def integer_option(options: Mapping[str, str], table: str, column: str, key: str
     return value, ()
 
 
-def cpu_mask(text: str, online: Sequence[int]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest."""
+def datapath_id(text: str) -> str | None:
+    """16 hexadecimal digits of other_config:datapath-id; None when it is none, or zero."""
+    if not DATAPATH_ID.fullmatch(text) or not int(text, 16):
+        return None
+    return f"{int(text, 16):016x}"
+
+
+def ethernet_address(text: str) -> bytes | None:
+    """A unicast address that is not zero, or None."""
+    if not ETHERNET_ADDRESS.fullmatch(text):
+        return None
+    octets = bytes(int(octet, 16) for octet in text.split(":"))
+    return octets if any(octets) and not octets[0] & 1 else None
+
+
+def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
+    """What of a Bridge row's other_config cannot be used."""
+    text = bridge.other_config.get("datapath-id")
+    if text is not None and datapath_id(text) is None:
+        yield (f"bridge {bridge.name}: datapath-id: '{text}' is not 16 hexadecimal digits, not all "
+               "zero; using an automatic one")
+    text = bridge.other_config.get("hwaddr")
+    if text is not None and ethernet_address(text) is None:
+        yield (f"bridge {bridge.name}: hwaddr: '{text}' is not a unicast Ethernet address; using "
+               "an automatic one")
+
+
+def cpu_mask(key: str, text: str, online: Sequence[int]
+             ) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest of option
+    'key'."""
     digits = text.lower().removeprefix("0x")
     if not digits or any(d not in "0123456789abcdef" for d in digits):
-        return (), (f"pmd-cpu-mask: '{text}' is not a hexadecimal mask",)
+        return (), (f"{key}: '{text}' is not a hexadecimal mask",)
     mask = int(digits, 16)
     wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
     cores = tuple(core for core in wanted if core in online)
     missing = ", ".join(str(core) for core in wanted if core not in online)
-    return cores, (f"pmd-cpu-mask: no such core: {missing}",) if missing else ()
+    return cores, (f"{key}: no such core: {missing}",) if missing else ()
 
 
 def pmd_cores(other_config: Mapping[str, str], numa_cores: Sequence[Sequence[int]]
@@ -64,7 +101,8 @@ def pmd_cores(other_config: Mapping[str, str], numa_cores: Sequence[Sequence[int
     mask = other_config.get("pmd-cpu-mask", "")
     if not mask:
         return tuple(sorted(min(cores) for cores in numa_cores if cores)), ()
-    cores, problems = cpu_mask(mask, [core for cores in numa_cores for core in cores])
+    online = [core for cores in numa_cores for core in cores]
+    cores, problems = cpu_mask("pmd-cpu-mask", mask, online)
     if not cores:
         problems += ("pmd-cpu-mask: names no core of this host: no rx queue is polled",)
     return cores, problems
@@ -202,5 +240,6 @@ def desired(snapshot: Snapshot, *, rundir: str, numa_cores: Sequence[Sequence[in
             for bridge in snapshot.bridges if bridge.datapath_type == "netdev"),
         cores=cores if any(p.path for p in ports) else (),
         errors={**errors, **duplicates},
-        problems=problems + core_problems + interval_problems,
+        problems=(*problems, *core_problems, *interval_problems,
+                  *(p for bridge in snapshot.bridges for p in bridge_problems(bridge))),
     )

@@ -2,7 +2,7 @@
 
 A key lives in one of two buckets; the first is preferred, the second takes the overflow.
 """
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 from posix.stdlib cimport posix_memalign
@@ -55,8 +55,13 @@ cdef inline mac_bucket *second_bucket(mac_table *t, uint32_t hash) noexcept nogi
     return &t.buckets[(hash & t.mask) ^ ((hash >> 16 & t.mask) | 1)]
 
 
+cdef inline int16_t age(uint32_t value, uint16_t now_s) noexcept nogil:
+    """Seconds since the time stamp; below 0 when another PMD's clock is ahead of 'now_s'."""
+    return <int16_t>(now_s - <uint16_t>value)
+
+
 cdef inline bint expired(mac_table *t, uint32_t value, uint16_t now_s) noexcept nogil:
-    return <uint16_t>(now_s - <uint16_t>value) > t.aging_s
+    return <int>age(value, now_s) > <int>t.aging_s
 
 
 cdef inline int find(mac_bucket *b, uint64_t key) noexcept nogil:
@@ -120,12 +125,10 @@ cdef inline int free_entry(mac_table *t, mac_bucket *b, uint16_t now_s) noexcept
 
 cdef inline int oldest_entry(mac_bucket *b, uint16_t now_s) noexcept nogil:
     cdef int i, oldest = -1
-    cdef uint16_t age, oldest_age = 0
     for i in range(BUCKET_ENTRIES):
-        if b.keys[i] != 0:
-            age = <uint16_t>(now_s - <uint16_t>b.values[i])
-            if oldest < 0 or age > oldest_age:
-                oldest, oldest_age = i, age
+        if b.keys[i] != 0 and (
+                oldest < 0 or age(b.values[i], now_s) > age(b.values[oldest], now_s)):
+            oldest = i
     return oldest
 
 

@@ -6,8 +6,7 @@ DatapathError. Nothing happens at import; DPDK starts in Runtime().
 import errno
 import os
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
 
 from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_ptr
@@ -19,17 +18,15 @@ from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_mempool_in_use_count
 from pmd_ext.eal cimport eal_start, log_pipe, packet_pool
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
-from pmd_ext.mactable cimport (
-    BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table, mac_table_free, mac_table_new,
-)
+from pmd_ext.mactable cimport BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table
 from pmd_ext.pmd cimport (
     pmd_publish, pmd_start, pmd_stop, poll_list_free, poll_list_new,
 )
 from pmd_ext.state cimport (
-    HISTOGRAM, MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, bridge_view, dataplane,
-    dataplane_get, dataplane_init, direction_counters, forwarding, pmd, poll_list, port_counters,
-    slot, synchronize,
+    HISTOGRAM, MAX_PMDS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init,
+    direction_counters, forwarding, pmd, poll_list, port_counters, slot, synchronize,
 )
+from pmd_ext.tables cimport Table, forwarding_free, forwarding_new, forwarding_set
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
 
@@ -37,10 +34,6 @@ cdef extern from "shim.h" nogil:
     enum:
         RTE_ETHER_HDR_LEN
         RTE_ETHER_CRC_LEN
-
-cdef enum:
-    MAC_TABLE_ENTRIES = 8192    # OVS's default mac-table-size
-    MAC_AGING_S = 300           # OVS's default mac-aging-time
 
 COUNTER_NAMES = (
     *(f"{direction}_{name}" for direction in ("rx", "tx") for name in (
@@ -65,39 +58,6 @@ def open_log() -> int:
 cdef list direction_values(direction_counters *c):
     return [c.packets, c.bytes, *[c.histogram[i] for i in range(HISTOGRAM)],
             c.multicast, c.broadcast]
-
-
-cdef forwarding *forwarding_new(unsigned n_bridges) except NULL:
-    cdef forwarding *fwd = <forwarding *>calloc(1, sizeof(forwarding))
-    if fwd != NULL:
-        fwd.bridges = <bridge_view *>calloc(n_bridges + 1, sizeof(bridge_view))
-    if fwd == NULL or fwd.bridges == NULL:
-        free(fwd)
-        raise MemoryError
-    fwd.n_bridges = n_bridges
-    return fwd
-
-
-cdef void forwarding_free(forwarding *fwd) noexcept nogil:
-    cdef uint32_t i
-    for i in range(fwd.n_bridges):
-        free(fwd.bridges[i].members)
-    free(fwd.bridges)
-    free(fwd)
-
-
-cdef class Table:
-    """Owner of one bridge's MAC table."""
-    cdef mac_table *macs
-
-    def __cinit__(self) -> None:
-        self.macs = mac_table_new(MAC_TABLE_ENTRIES, MAC_AGING_S)
-        if self.macs == NULL:
-            raise MemoryError
-
-    def __dealloc__(self) -> None:
-        if self.macs != NULL:
-            mac_table_free(self.macs)
 
 
 cdef class Runtime:
@@ -177,11 +137,11 @@ cdef class Runtime:
             raise DatapathError(errno.EBUSY, "remove_port", name)
         with nogil:
             rc = vhost_unregister(s)
+        check(rc, "rte_vhost_driver_unregister", name)
         s.used = False
         del self.names[index]
         for table in self.tables.values():
             mac_flush((<Table>table).macs, index)
-        check(rc, "rte_vhost_driver_unregister", name)
 
     def set_bridges(self, bridges):
         """Publishes who is on which bridge: a sequence of (name, slots), the whole of it.
@@ -190,19 +150,18 @@ cdef class Runtime:
         uses the old one.
         """
         cdef forwarding *old = self.dp.fwd
-        cdef forwarding *fwd = forwarding_new(len(bridges))
-        cdef bridge_view *view
-        cdef int i, k, index
+        cdef forwarding *fwd
         tables = {name: self.tables.get(name) or Table() for name, _ in bridges}
-        for i, (name, members) in enumerate(bridges):
-            view = &fwd.bridges[i]
-            view.macs = (<Table>tables[name]).macs
-            view.members = <uint16_t *>calloc(len(members) + 1, sizeof(uint16_t))
-            view.n_members = len(members)
-            for k, index in enumerate(sorted(members)):
-                view.members[k] = index
-                fwd.bridge_of[index] = view
-                self.dp.slots[index].detached = False
+        fwd = forwarding_new(len(bridges))
+        try:
+            for i, (name, members) in enumerate(bridges):
+                forwarding_set(fwd, i, tables[name], list(members))
+        except MemoryError:
+            forwarding_free(fwd)
+            raise
+        for _, members in bridges:
+            for index in members:
+                self.dp.slots[<int>index].detached = False
         with nogil:
             store_release_ptr(<void **>&self.dp.fwd, fwd)
             synchronize()
@@ -356,7 +315,7 @@ cdef class Runtime:
                 address = int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"),
                                          "big")
                 entries.append((value >> 16, key >> 48 & 0xfff, address,
-                                max(0, <int>now_s - <int>(value & 0xffff))))
+                                max(0, <int>(<int16_t>(now_s - <uint16_t>value)))))
         return entries
 
     def flush_fdb(self, bridge):

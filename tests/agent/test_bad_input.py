@@ -80,7 +80,7 @@ def test_path_of_108_bytes(served: Host, pair: Pair) -> None:
 def test_socket_directory_that_is_missing_and_comes_later(served: Host, pair: Pair) -> None:
     served.vsctl("set", "Open_vSwitch", ".", "other_config:vhost-sock-dir=later")
     error = refused(served, "s0", "type=dpdkvhostuser")
-    assert f"directory {served.directory}/later of its socket does not exist" in error
+    assert f"socket {served.directory}/later/s0: its directory does not exist" in error
     (served.directory / "later").mkdir()
     wait_until(lambda: served.interface("s0", "ofport") == 3, "the port is served by itself")
     assert served.interface("s0", "error") is None
@@ -155,13 +155,13 @@ def test_socket_that_somebody_listens_on(served: Host, pair: Pair) -> None:
         other.bind(str(served.directory / "s0"))
         other.listen()
         error = refused(served, "s0", "type=dpdkvhostuser")
-        assert "another process listens on" in error
+        assert "another process listens on it" in error
     wait_until(lambda: served.interface("s0", "error") is None, "the stale socket is taken over")
 
 
 def test_file_in_the_way_is_not_touched(served: Host, pair: Pair) -> None:
     (served.directory / "s0").write_text("precious")
-    assert "is not a socket" in refused(served, "s0", "type=dpdkvhostuser")
+    assert "not a socket is in the way" in refused(served, "s0", "type=dpdkvhostuser")
     assert (served.directory / "s0").read_text() == "precious"
 
 

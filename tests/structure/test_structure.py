@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
-OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "signals"}
+OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals"}
 PURE = ("model", "validate", "schedule", "plan", "ofport", "report", "eal_args", "machine",
         "settings")
 DATA_PLANE = ("transmit", "pipeline", "pmd", "vhost", "mactable", "state")

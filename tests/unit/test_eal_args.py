@@ -83,12 +83,17 @@ def test_empty_socket_mem_leaves_alloc_mem_in_force() -> None:
 
 @pytest.mark.parametrize(("mask", "lcores"), [
     ("1", "0@0"), ("0xa", "0@1,1@3"), ("A", "0@1,1@3"), ("0xf", "0@0,1@1,2@2,3@3"),
-    ("f8", "0@3"),              # cores this host has not are left out
 ])
 def test_lcore_mask_numbers_the_cores_from_zero(mask: str, lcores: str) -> None:
     argv, warnings = build({"dpdk-lcore-mask": mask})
     assert argv == ("p", "--lcores", lcores, "--in-memory", "--no-pci")
     assert warnings == ()
+
+
+def test_cores_that_this_host_has_not_are_left_out_and_said() -> None:
+    argv, warnings = build({"dpdk-lcore-mask": "f8"})
+    assert argv[1:3] == ("--lcores", "0@3")
+    assert warnings == ("dpdk-lcore-mask: no such core: 4, 5, 6, 7",)
 
 
 @pytest.mark.parametrize("mask", ["0", "0x", "10", "xyz"])

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from agent import report
-from agent.model import BridgeRow, InterfaceRow, PortSpec, PortState
+from agent.model import BridgeRow, Desired, InterfaceRow, Observed, PortSpec, PortState
 
 U = UUID("00112233-4455-6677-8899-aabbccddeeff")
 FROM_U = "0000322211007766"
@@ -132,7 +132,9 @@ def test_link_and_mtu_follow_the_guest(state: PortState | None, link: str, mtu: 
 def test_rows_of_a_bridge_served_refused_and_its_own() -> None:
     rows = (InterfaceRow(U, "bad", "dpdk"), InterfaceRow(U, "br0", "internal"),
             InterfaceRow(U, "p", "dpdkvhostuserclient"))
-    columns = report.bridge_interfaces(bridge(*rows), {"p": CLIENT}, {"p": GUEST}, {"bad": "no"})
+    columns = report.bridge_interfaces(
+        bridge(*rows), Desired(ports=(replace(CLIENT, name="p"),)),
+        Observed(ports=(replace(GUEST, name="p"),)), {"bad": "no"})
     assert {name: c["ofport"] for name, c in columns.items()} == {
         "bad": [-1], "br0": [65534], "p": [1]}
     assert columns["br0"] == {"ofport": [65534], "error": [], "admin_state": ["down"],

@@ -12,7 +12,16 @@ from ovs.db.schema import DbSchema
 import agent
 import schema
 from agent import report
-from agent.model import CLIENT_TYPE, VHOST_TYPES, BridgeRow, InterfaceRow, PortSpec
+from agent.model import (
+    CLIENT_TYPE,
+    VHOST_TYPES,
+    BridgeRow,
+    Desired,
+    InterfaceRow,
+    Observed,
+    PortSpec,
+    Snapshot,
+)
 
 AGENT = Path(agent.__file__).parent
 TYPES = {"string": str, "words": str, "cpu mask": str, "boolean": bool, "integer": int}
@@ -73,9 +82,10 @@ def written_by_report() -> set[str]:
     """Columns of rows served, refused and local."""
     rows = tuple(InterfaceRow(UUID(int=1), name, "internal") for name in ("br0", "bad", "p"))
     bridge = BridgeRow(UUID(int=1), "br0", "netdev", interfaces=rows)
-    columns = report.bridge_interfaces(bridge, {"p": PortSpec("p", "br0", True, None, 8)}, {},
-                                       {"bad": "why"})
-    return {name for row in columns.values() for name in row}
+    desired = Desired(ports=(PortSpec("p", "br0", True, None, 8),))
+    columns = report.bridge_interfaces(bridge, desired, Observed(), {"bad": "why"})
+    return {name for row in columns.values() for name in row} | report.host(
+        Snapshot(), "DPDK", True).keys()
 
 
 def written_by_main() -> set[str]:
@@ -90,7 +100,7 @@ def written_by_main() -> set[str]:
 
 def test_agent_writes_the_columns_that_are_its_own_and_all_of_them() -> None:
     written = written_by_report() | written_by_main()
-    assert {"cur_cfg", "statistics"} <= written_by_main()
+    assert {"datapath_id", "statistics"} <= written_by_main()
     assert written == {name for _, name, column in COLUMNS if column["writer"] == "agent"}
     assert written.isdisjoint(name for _, name, column in COLUMNS if column["writer"] == "user")
 

@@ -101,6 +101,7 @@ def test_local_port_is_not_a_port_of_ours() -> None:
 @pytest.mark.parametrize(("text", "value", "said"), [
     ("0", 0, ""), ("32", 32, ""), ("33", 8, "33 is outside 0..32, using 8"),
     ("-1", 8, "-1 is outside"), ("x", 8, "'x' is not an integer, using 8"), ("", 8, "not an int"),
+    ("1_6", 8, "not an integer"), (" 5 ", 8, "not an integer"), ("9" * 5000, 8, "not an integer"),
 ])
 def test_integer_option(text: str, value: int, said: str) -> None:
     got, problems = integer_option({"tx-retries-max": text}, "Interface", "options",
@@ -130,7 +131,7 @@ def test_misspelt_key_gets_a_hint_and_server_ports_have_no_options() -> None:
     ("g", (), "not a hexadecimal mask"), ("0x", (), "not a hexadecimal mask"),
 ])
 def test_cpu_mask(mask: str, cores: tuple[int, ...], said: str) -> None:
-    got, problems = cpu_mask(mask, [0, 1, 2, 3])
+    got, problems = cpu_mask("pmd-cpu-mask", mask, [0, 1, 2, 3])
     assert got == cores
     assert said in "".join(problems)
 
@@ -156,3 +157,15 @@ def test_socket_dir(value: str, directory: str) -> None:
     got, problems = socket_dir({"vhost-sock-dir": value}, "/run/ovs")
     assert got == directory
     assert bool(problems) == (value in ("../up", "x" * 256))
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [
+    ("datapath-id", "0x1", False), ("datapath-id", "xyz", True), ("datapath-id", "0" * 16, True),
+    ("hwaddr", "02:00:00:00:00:01", False), ("hwaddr", "03:00:00:00:00:01", True),
+    ("hwaddr", "-2:00:00:00:00:01", True)])
+def test_unusable_bridge_options_are_said(key: str, value: str, said: bool) -> None:
+    br0 = BridgeRow(U, "br0", "netdev", other_config={key: value})
+    problems = desired(Snapshot(bridges=(br0,)), rundir="/r", numa_cores=CORES, owners={},
+                       dpdk_initialized=True).problems
+    assert bool(problems) == said
+    assert all(p.startswith(f"bridge br0: {key}: '{value}'") for p in problems)

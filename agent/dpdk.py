@@ -1,0 +1,83 @@
+"""Starting DPDK, once in a process, when the database asks for it; and its log."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ovs.util
+
+from agent import log, machine
+from agent.datapath import ApplyError, Datapath
+from agent.eal_args import eal_args
+from agent.pmd_datapath import PmdDatapath, dpdk_version, open_log
+
+LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
+MIB = 1 << 20
+
+
+class FatalError(Exception):
+    """The agent cannot go on; the text says why and what to do."""
+
+
+class Dpdk:
+    """The one attempt to start DPDK. For the main thread only."""
+
+    def __init__(self, numa_cores: Sequence[Sequence[int]], standalone: bool) -> None:
+        self._online = [core for cores in numa_cores for core in cores]
+        self._standalone = standalone
+        self._tried = False
+        self._said_disabled = False
+        self.log = log.DpdkLog(open_log())
+
+    def start(self, other_config: Mapping[str, str]) -> Datapath | None:
+        """A running data plane when other_config:dpdk-init asks for one for the first time.
+
+        Raises FatalError when DPDK refuses and dpdk-init is 'true'; with 'try' that is logged.
+        """
+        mode = other_config.get("dpdk-init", "").lower()
+        if mode not in ("true", "try"):
+            if not self._tried and not self._said_disabled:
+                log.dpdk.info("DPDK Disabled - Use other_config:dpdk-init to enable")
+                self._said_disabled = True
+            return None
+        if self._tried:
+            return None
+        self._tried = True
+        argv = self._argv(other_config)
+        log.dpdk.info(f"Using {dpdk_version()}")
+        log.dpdk.info("DPDK Enabled - initializing...")
+        log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
+        try:
+            datapath = PmdDatapath(argv)
+        except ApplyError as e:
+            text = f"DPDK does not start: {e}{hugepage_hint(argv)}"
+            if mode == "try":
+                log.dpdk.err(f"{text}; going on without it")
+                return None
+            raise FatalError(text) from e
+        log.dpdk.info("DPDK Enabled - initialized")
+        log.dpdk.info(datapath.memory_line())
+        return datapath
+
+    def _argv(self, other_config: Mapping[str, str]) -> tuple[str, ...]:
+        short = machine.free_hugepage_bytes() < LEAST_HUGEPAGE_BYTES
+        ordinary = short and self._standalone
+        argv, warnings = eal_args(
+            other_config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
+            online=self._online, ordinary_memory=ordinary)
+        for warning in warnings:
+            log.dpdk.warn(warning)
+        if ordinary and "--no-huge" in argv:
+            log.dpdk.info(f"less than {LEAST_HUGEPAGE_BYTES // MIB} MiB of hugepages are free: "
+                          "running on ordinary memory, which is slower (sysctl "
+                          "vm.nr_hugepages=512 reserves hugepages)")
+        return argv
+
+
+def hugepage_hint(argv: Sequence[str]) -> str:
+    """What to do about a DPDK that may have failed for want of hugepages."""
+    free = machine.free_hugepage_bytes()
+    if "--no-huge" in argv or free >= LEAST_HUGEPAGE_BYTES:
+        return ""
+    return (f": {free // MIB} MiB of hugepages are free, {LEAST_HUGEPAGE_BYTES // MIB} MiB are "
+            "needed; reserve more (sysctl vm.nr_hugepages=512), or use ordinary memory "
+            "(ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-extra=\"--no-huge -m 256\")")
