@@ -37,4 +37,7 @@ def run(settings: Settings) -> int:
         if settings.detach:
             print(e, file=sys.stderr)
         return 1
+    except Exception:
+        log.main.exception("internal error, giving up")
+        return int(ovs.daemon.RESTART_EXIT_CODE)        # --monitor starts another one
     return 0

@@ -25,6 +25,7 @@ from agent.standalone import OwnDatabase
 from agent.validate import integer_option
 
 EXPIRE_MS = 1000                # how often aged MAC table entries are removed
+BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
 
 
@@ -43,6 +44,7 @@ class Agent:
         self._snapshot: Snapshot | None = None
         self._seqno = 0
         self._contended = False
+        self._due = False                   # something moved since the last reconciliation
         self._stale = False                 # columns may say what is not so any more
         self._stats_at_ms = 0
         self._expire_at_ms = 0
@@ -78,12 +80,12 @@ class Agent:
                 except FatalError:
                     raise
                 except Exception:
-                    # The data plane forwards on meanwhile; level-triggered work is simply redone.
+                    # The data plane forwards on meanwhile, and the work is still due.
                     log.main.exception("internal error, going on")
                     bugs += 1
                     if bugs == BUGS_IN_A_ROW:
                         raise
-                self._block()
+                self._block(BUG_PAUSE_MS if bugs else None)
         finally:
             self._close()
 
@@ -99,7 +101,10 @@ class Agent:
         woken = self._datapath is not None and self._datapath.drain_wake()
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
+            self._due = True
+        if self._due:
             self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
+            self._due = False
             self._stale = True
         self._dpdk.log.run(now_ms)
         if self._datapath is not None and now_ms >= self._expire_at_ms:
@@ -131,8 +136,10 @@ class Agent:
         self._snapshot = snapshot
         return True
 
-    def _block(self) -> None:
+    def _block(self, most_ms: int | None) -> None:
         poller = ovs.poller.Poller()
+        if most_ms is not None:
+            poller.timer_wait(most_ms)
         self._signals.wait(poller)
         self._database.wait(poller)
         self._control.wait(poller)

@@ -9,6 +9,7 @@ import ovs.db.idl
 import ovs.poller
 
 import schema
+from agent import log
 from agent.model import BridgeRow, InterfaceRow, Snapshot
 
 LOCK = "ovs_vswitchd"
@@ -105,12 +106,16 @@ class Database:
     def _advance(self) -> None:
         """Looks after the transaction in flight, then starts the next one if there is need."""
         if self._txn is not None:
-            status = self._txn.commit()
+            txn = self._txn
+            status = txn.commit()
             if status == ovs.db.idl.Transaction.INCOMPLETE:
                 return
             self._txn = None
             if status in (ovs.db.idl.Transaction.SUCCESS, ovs.db.idl.Transaction.UNCHANGED):
                 self.commits += 1
+            elif status == ovs.db.idl.Transaction.ERROR:
+                # sent again with the next write(): at once it would only fail again
+                log.main.err(f"the database refused a write: {txn.get_error()}")
             else:
                 self._dirty = True      # lost the race or the connection: compare and send again
         if self._dirty and self.has_lock:

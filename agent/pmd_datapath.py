@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent.datapath import ApplyError
@@ -111,9 +112,7 @@ class PmdDatapath:
                 del self._slots[name], self._specs[name]
             case SetTxRetriesMax(name, retries):
                 runtime.set_tx_retries_max(self._slots[name], retries)
-                spec = self._specs[name]
-                self._specs[name] = PortSpec(spec.name, spec.bridge, spec.client, spec.path,
-                                             retries, spec.problems)
+                self._specs[name] = replace(self._specs[name], tx_retries_max=retries)
             case SetBridges(bridges):
                 runtime.set_bridges([(bridge, [self._slots[m] for m in members])
                                      for bridge, members in bridges])

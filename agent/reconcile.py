@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent import log
 from agent.datapath import ApplyError, Datapath
-from agent.model import AddPort, Desired, Observed, PortSpec, Snapshot
+from agent.model import Action, AddPort, Desired, Observed, PortSpec, Snapshot
 from agent.plan import plan
 from agent.validate import desired
 
@@ -87,9 +87,9 @@ class Reconciler:
         return replace(self.desired, ports=tuple(
             p for p in self.desired.ports if p.name not in waiting))
 
-    def _apply(self, datapath: Datapath, action: object, now_ms: int) -> None:
+    def _apply(self, datapath: Datapath, action: Action, now_ms: int) -> None:
         try:
-            datapath.apply(action)      # type: ignore[arg-type]
+            datapath.apply(action)
         except ApplyError as e:
             if not isinstance(action, AddPort):
                 log.dpif.err(f"{action}: {e}")

@@ -54,6 +54,14 @@ class Site:
             capture_output=True)
         return f"{count} received" in done.stdout
 
+    def drops(self) -> str:
+        """Where packets went missing: the switch's counters and the guests' own."""
+        lines = [f"{name}: {self.host.appctl('memory/show').strip()} "
+                 f"{self.host.interface(name, 'statistics')}" for name in self.guests]
+        lines += [guest.command("show fwd stats all") for guest in self.guests.values()
+                  if guest.running]
+        return "\n".join(lines)
+
     def probe(self, source: str, target: str, rate: int = 1000) -> Probe:
         return Probe(self.namespaces[source], self.namespaces[target], rate=rate)
 

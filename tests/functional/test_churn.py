@@ -80,7 +80,7 @@ def test_hundred_cycles(site: Site) -> None:
         report = probe.stop()
     assert churn.connects > 10
     assert report.sent > 1000
-    assert report.lossless, report
+    assert report.lossless, f"{report}\n{site.drops()}"
     wait_until(lambda: threads_and_files(site.host) == before, f"threads, files back at {before}")
     assert site.ping("a", "b")
     wait_until(lambda: site.host.appctl("memory/show") == in_use,

@@ -27,7 +27,7 @@ def test_stream_loses_nothing_and_is_counted_exactly(site: Site) -> None:
         wait_until(lambda: site.host.statistic("b", "tx_packets") > 2000,
                    "the statistics move while traffic flows")
         report = probe.stop()
-    assert report.lossless
+    assert report.lossless, f"{report}\n{site.drops()}"
     wait_until(lambda: site.host.statistic("a", "rx_packets") >= report.sent
                and site.host.statistic("a", "rx_packets") == site.host.statistic("b", "tx_packets"),
                "what came in at one port went out at the other")

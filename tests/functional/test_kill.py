@@ -17,7 +17,7 @@ def test_guest_killed(site: Site) -> None:
         hurt_report = hurt.stop()
         report = untouched.stop()
     assert report.sent > 500
-    assert report.lossless
+    assert report.lossless, f"{report}\n{site.drops()}"
     assert hurt_report.lost > 0                     # it really was down
     assert hurt_report.gap_ended_by_seq is not None
 
@@ -48,7 +48,7 @@ def test_database_killed(site: Site) -> None:
         site.add_port("c")                          # returns: the agent is back at work
         report = probe.stop()
     assert report.sent > 300
-    assert report.lossless
+    assert report.lossless, f"{report}\n{site.drops()}"
 
 
 def test_agent_killed_with_server_ports(site: Site) -> None:
