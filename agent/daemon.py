@@ -9,6 +9,7 @@ from agent import log
 from agent.dpdk import FatalError
 from agent.main import Agent
 from agent.settings import DEFAULT_FILE, Settings
+from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
 
 
@@ -25,13 +26,14 @@ def run(settings: Settings) -> int:
     if settings.monitor:
         ovs.daemon.set_monitor()
     ovs.daemon.daemonize_start()
+    signals = Signals()
     try:
         own_database = None
         if settings.standalone is not None:
             own_database = OwnDatabase(settings.standalone, settings.schema_file)
             own_database.start()
             print(f"ovs-vsctl --db={own_database.remote} show", flush=True)
-        Agent(settings, own_database).run()
+        Agent(settings, own_database, signals).run()
     except (FatalError, StandaloneError) as e:
         log.main.emer(str(e))
         if settings.detach:

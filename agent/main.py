@@ -32,10 +32,11 @@ BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on bro
 class Agent:
     """One agent: its database connection, its data plane, its control socket."""
 
-    def __init__(self, settings: Settings, own_database: OwnDatabase | None) -> None:
+    def __init__(self, settings: Settings, own_database: OwnDatabase | None,
+                 signals: Signals) -> None:
         self._settings = settings
         self._own_database = own_database
-        self._signals = Signals()
+        self._signals = signals
         self._database = Database(own_database.remote if own_database else settings.remote)
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores)

@@ -55,6 +55,9 @@ class OwnDatabase:
 
         Raises StandaloneError.
         """
+        if self._listens():
+            raise StandaloneError(f"{self._directory} is in use: an ovsdb-server listens on "
+                                  f"{self._directory}/db.sock")
         file = self._directory / "conf.db"
         tool = program("ovsdb-tool")
         if not self._schema_file.exists():
@@ -79,13 +82,19 @@ class OwnDatabase:
              f"--remote=punix:{directory}/db.sock", f"--unixctl={directory}/ovsdb-server.ctl"],
             stdin=subprocess.DEVNULL, start_new_session=True)
 
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                return probe.connect_ex(f"{self._directory}/db.sock") == 0
+            except OSError as e:
+                raise StandaloneError(f"{self._directory}/db.sock: {e}") from e
+
     def _wait_listening(self) -> None:
         assert self._server is not None
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._server.poll() is None:
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(f"{self._directory}/db.sock") == 0:
-                    return
+            if self._listens():
+                return
             time.sleep(0.01)
         self.stop()
         raise StandaloneError(f"ovsdb-server does not start; see {self._directory}/"

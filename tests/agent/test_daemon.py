@@ -130,6 +130,16 @@ def test_standalone_outlives_its_database_and_takes_it_along() -> None:
         wait_until(lambda: not server(), "ovsdb-server ends with the agent")
 
 
+def test_two_standalone_agents_do_not_share_a_directory() -> None:
+    with temporary_host("vhost-standalone") as host:
+        host.start_agent("--standalone", str(host.directory))
+        second = host.start_agent("--standalone", str(host.directory), wait=False)
+        assert second.wait(10) == 1
+        host.agents.pop()
+        assert f"{host.directory} is in use" in host.output()
+        assert "br0" not in host.vsctl("show")      # the first one's database still answers
+
+
 def test_standalone_that_cannot_have_its_directory_says_why(host: Host) -> None:
     (host.directory / "file").write_text("")
     agent = host.start_agent("--standalone", str(host.directory / "file" / "x"), wait=False)

@@ -23,7 +23,7 @@ def test_two_guests_reach_each_other(site: Site, client: bool) -> None:
 def test_stream_loses_nothing_and_is_counted_exactly(site: Site) -> None:
     site.guest("a")
     site.guest("b")
-    with site.probe("a", "b", rate=2000) as probe:
+    with site.probe("a", "b") as probe:
         wait_until(lambda: site.host.statistic("b", "tx_packets") > 2000,
                    "the statistics move while traffic flows")
         report = probe.stop()
