@@ -38,7 +38,7 @@ def version_text(dpdk: str) -> str:
 
 
 def fdb_lines(entries: Sequence[FdbEntry], ofports: Mapping[str, int]) -> list[str]:
-    """Rows of fdb/show, the longest unseen first (contract 5.3)."""
+    """Rows of fdb/show, the longest unseen first (OVS: ofproto_unixctl_fdb_show)."""
     lines = []
     for entry in sorted(entries, key=lambda e: (-e.age_s, e.mac, e.vlan)):
         number = ofports.get(entry.port, 0)

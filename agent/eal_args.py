@@ -1,4 +1,4 @@
-"""EAL arguments from other_config: pure (contract 4.6)."""
+"""EAL arguments from other_config: pure (OVS: lib/dpdk.c)."""
 from __future__ import annotations
 
 import shlex

@@ -32,7 +32,7 @@ BASE_STATISTICS = tuple(
 
 
 def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:
-    """Columns of the Open_vSwitch row (contract 2.2)."""
+    """Columns of the Open_vSwitch row (OVS: vswitchd/bridge.c)."""
     return {
         "cur_cfg": snapshot.next_cfg,
         "dpdk_initialized": dpdk_initialized,
@@ -59,7 +59,10 @@ def datapath_id(bridge: BridgeRow) -> str:
 
 
 def status(spec: PortSpec, state: PortState | None) -> dict[str, str]:
-    """Interface.status of a served vhost port (contract 2.5.4), and what is wrong with its row."""
+    """Interface.status of a served vhost port, and what of its row could not be used.
+
+    Keys as of OVS's netdev_dpdk_vhost_user_get_status(), and 'problems'.
+    """
     connected = state is not None and state.connected
     values = {
         "mode": "client" if spec.client else "server",
@@ -83,9 +86,10 @@ def status(spec: PortSpec, state: PortState | None) -> dict[str, str]:
 
 
 def statistics(counters: Mapping[str, int], connected: bool) -> dict[str, int]:
-    """Interface.statistics (contract 2.5.5): the ovs_ keys always, the others while connected.
+    """Interface.statistics: the ovs_ keys always, the others while connected.
 
-    'counters' is empty for a port that has no socket yet.
+    Keys as of OVS's netdev_dpdk_vhost_get_stats(). 'counters' is empty for a port that has no
+    socket yet.
     """
     def value(name: str) -> int:
         return counters.get(name, 0)
@@ -108,7 +112,7 @@ def statistics(counters: Mapping[str, int], connected: bool) -> dict[str, int]:
 
 
 def failed_interface(error: str) -> Columns:
-    """The failure record (contract 2.5.2)."""
+    """The failure record (OVS: iface_clear_db_record)."""
     return {"error": [error], "admin_state": [], "link_state": [], "mtu": [], "mac_in_use": [],
             "status": {}, "statistics": {}}
 

@@ -109,7 +109,7 @@ def pmd_cores(other_config: Mapping[str, str], numa_cores: Sequence[Sequence[int
 
 
 def socket_dir(other_config: Mapping[str, str], rundir: str) -> tuple[str, tuple[str, ...]]:
-    """Directory of the server ports' sockets (contract 3.2)."""
+    """Directory of the server ports' sockets (OVS: process_vhost_flags)."""
     sub = other_config.get("vhost-sock-dir", "")
     if not sub:
         return rundir, ()

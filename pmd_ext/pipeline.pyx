@@ -34,7 +34,7 @@ cdef struct parsed:
 
 
 cdef inline bint is_reserved(uint64_t address) noexcept nogil:
-    """Addresses a bridge never forwards (contract A.1: STP and its kin, CDP, VTP, EDP)."""
+    """Addresses a bridge never forwards (OVS: eth_addr_is_reserved)."""
     cdef uint64_t head = address & 0xffffff
     cdef uint64_t tail = address >> 24
     if head == 0xc28001:                        # 01:80:c2:00:00:00..0f

@@ -49,7 +49,7 @@ cdef slot *slot_of_vid(int vid) noexcept nogil:
 
 
 cdef void map_txqs(slot *s) noexcept nogil:
-    """Every txq that is not enabled borrows an enabled one, round robin (contract 3.6)."""
+    """Every txq that is not enabled borrows an enabled one, round robin (OVS: netdev_dpdk_remap_txqs)."""
     cdef uint16_t enabled[MAX_QUEUE_PAIRS]
     cdef uint16_t q, n = 0, borrowed = 0
     for q in range(s.n_pairs):

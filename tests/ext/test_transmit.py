@@ -1,4 +1,4 @@
-"""Transmit retries and counters, exactly as in contract 3.9."""
+"""Transmit retries and counters, exactly as ovs-vswitchd's (netdev_dpdk_vhost_send)."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""ovs-appctl commands: the bytes of fdb/show (contract 5.3), and errors as replies."""
+"""ovs-appctl commands: the bytes of fdb/show as ovs-vswitchd's, and errors as replies."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""EAL arguments (contract 4.6): their order, and who wins when two say the same."""
+"""EAL arguments as OVS's lib/dpdk.c makes them: their order, and who wins when two say the same."""
 from __future__ import annotations
 
 import shlex

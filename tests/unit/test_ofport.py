@@ -86,7 +86,7 @@ def test_new_interface_moves_none_but_who_sits_unasked_on_the_number_it_requests
     ([row("a", had=OFPORT_LOCAL)], {"a": 1}),
     # clearing a request changes nothing
     ([row("a", had=7)], {"a": 7}),
-    # a holder that did not ask for its number makes way, one that did stays (contract 2.5.1)
+    # a holder that did not ask for its number makes way, one that did stays (OVS)
     ([row("a", had=7), row("b", request=7)], {"a": 1, "b": 7}),
     ([row("a", request=7), row("b", request=7, had=7)], {"a": 1, "b": 7}),
     ([row("a", request=7), row("b", request=7)], {"a": 7, "b": 1}),

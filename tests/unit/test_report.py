@@ -1,4 +1,4 @@
-"""What rows say: Bridge.datapath_id and the Interface columns of contract 2.5."""
+"""What rows say: Bridge.datapath_id and the Interface columns."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ GONE = replace(GUEST, connected=False, features=0, numa=-1, vring_sizes=())
 
 OVS_KEYS = {"ovs_tx_retries", "ovs_tx_failure_drops", "ovs_tx_mtu_exceeded_drops",
             "ovs_tx_qos_drops", "ovs_rx_qos_drops", "ovs_tx_invalid_hwol_drops"}
-# as in contract 2.5.5 (a)
+# those that ovs-vswitchd writes for a connected port
 BASE_KEYS = {f"{direction}_{name}" for direction in ("rx", "tx") for name in (
     "packets", "bytes", "dropped", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
     "256_to_511_packets", "512_to_1023_packets", "1024_to_1522_packets", "1523_to_max_packets",
