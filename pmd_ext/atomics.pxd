@@ -15,4 +15,5 @@ cdef extern from "shim.h" nogil:
     void store_relaxed_u32 "shim_store_relaxed"(uint32_t *p, uint32_t v)
     void add_release_u32 "shim_add_release"(uint32_t *p, uint32_t v)
     void fence_acquire "shim_fence_acquire"()
+    void fence_release "shim_fence_release"()
     bint cas_u32 "shim_cas_u32"(uint32_t *p, uint32_t old, uint32_t new_)

@@ -8,7 +8,7 @@ from libc.string cimport memset
 from posix.stdlib cimport posix_memalign
 
 from pmd_ext.atomics cimport (
-    add_release_u32, cas_u32, fence_acquire, load_acquire_u32, load_relaxed_u32,
+    add_release_u32, cas_u32, fence_acquire, fence_release, load_acquire_u32, load_relaxed_u32,
     store_release_u32,
 )
 from pmd_ext.dpdk.eal cimport rte_pause
@@ -108,7 +108,10 @@ cdef int mac_lookup(mac_table *t, uint64_t key, uint16_t now_s) noexcept nogil:
 
 cdef inline bint try_lock(mac_bucket *b) noexcept nogil:
     cdef uint32_t version = load_relaxed_u32(&b.version)
-    return not version & 1 and cas_u32(&b.version, version, version + 1)
+    if version & 1 or not cas_u32(&b.version, version, version + 1):
+        return False
+    fence_release()             # the odd version is seen before any store that follows
+    return True
 
 
 cdef inline void unlock(mac_bucket *b) noexcept nogil:

@@ -18,6 +18,7 @@
 #define shim_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define shim_add_release(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELEASE))
 #define shim_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
+#define shim_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
 
 /* Strong compare-and-swap; true when *p was 'old' and is 'new_' now. */
 static inline int
