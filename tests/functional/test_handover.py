@@ -4,7 +4,9 @@ from __future__ import annotations
 from tests.frontend import FrontEnd
 from tools.host import Host, wait_until
 
-VSWITCHD = ("ovs-vswitchd", "--detach", "--pidfile", "--disable-system", "-vconsole:off")
+# in a network namespace of its own: its taps have names that another one here may have
+VSWITCHD = ("unshare", "--net", "ovs-vswitchd", "--detach", "--pidfile", "--disable-system",
+            "-vconsole:off")
 AGENT = ("run", "--as", "ovs-vswitchd", "--detach", "--pidfile", "--log-file", "-vconsole:off")
 
 
@@ -19,7 +21,7 @@ def test_there_and_back(host: Host) -> None:
              "type=dpdkvhostuserclient", "ofport_request=7",
              f"options:vhost-server-path={host.directory}/p0")
     datapath_id = host.get("Bridge", "br0", "datapath_id")
-    assert host.interface("p0", "ofport") == -1
+    assert "not supported by protocol" in host.interface("p0", "error")
     host.check("ovs-appctl", "exit")
     wait_until(ended, "ovs-vswitchd has ended")
 
@@ -37,6 +39,6 @@ def test_there_and_back(host: Host) -> None:
     host.check(*VSWITCHD)
     host.run("ovs-vsctl", "--timeout=30", "set", "Open_vSwitch", ".", "external_ids:x=1")
     assert host.get("Bridge", "br0", "datapath_id") == datapath_id
-    assert host.interface("p0", "ofport") == -1
+    assert "not supported by protocol" in host.interface("p0", "error")
     host.check("ovs-appctl", "exit")
     wait_until(ended, "ovs-vswitchd has ended")
