@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -132,12 +132,16 @@ class Host:
         return agent.wait(timeout_s)
 
     def close(self) -> None:
+        """Ends all that runs on the directory, daemons that detached themselves included."""
         while self.agents:
             try:
                 self.stop_agent()
             except subprocess.TimeoutExpired as e:
                 subprocess.run(["pkill", "-KILL", "-f", str(self.directory)], check=False)
                 raise HostError("the agent did not end in time") from e
+        for pidfile in self.directory.glob("*.pid"):
+            with suppress(OSError, ValueError):
+                os.kill(int(pidfile.read_text()), signal.SIGKILL)
         if self.ovsdb is not None:
             self.ovsdb.terminate()
             self.ovsdb.wait()
