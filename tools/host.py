@@ -141,7 +141,9 @@ class Host:
                 raise HostError("the agent did not end in time") from e
         for pidfile in self.directory.glob("*.pid"):
             with suppress(OSError, ValueError):
-                os.kill(int(pidfile.read_text()), signal.SIGKILL)
+                pid = int(pidfile.read_text())
+                if b"vhost-agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)    # not whoever got the number of a dead one
         if self.ovsdb is not None:
             self.ovsdb.terminate()
             self.ovsdb.wait()
