@@ -233,9 +233,11 @@ class Guest:
             packet += ",framecnt=1024"  # packets it may wait for the core: 1 s of 1000 a second
             vdevs += ["--vdev", packet]
         memory = ["--in-memory", "--single-file-segments"] if huge else ["--no-huge", "--no-shconf"]
+        # testpmd flushes what waits at its start, and must: until net_af_packet has bound its
+        # socket, that collects frames of every interface here, other guests' among them.
         return [f"--lcores=0@{self.cpu},1@{self.cpu}", "--no-pci", "--no-telemetry",
                 "--iova-mode=va", "-m", str(memory_mb), *memory, *vdevs, "--",
-                "-i", "--auto-start", "--disable-link-check", "--no-flush-rx",
+                "-i", "--auto-start", "--disable-link-check",
                 f"--forward-mode={self.forward}",
                 f"--total-num-mbufs={mbufs}", f"--rxq={self.queues}", f"--txq={self.queues}",
                 *self.extra]
