@@ -19,18 +19,32 @@ class CommandError(Exception):
 
 def register(name: str, usage: str, minimum: int, maximum: int,
              answer: Callable[[Sequence[str]], str]) -> None:
-    """Registers a command that answers at once; a bug in it costs an error reply, not the agent."""
+    """Registers a command that answers at once."""
     def callback(connection: Any, argv: Sequence[str], _: object) -> None:
+        connection.reply(answer(argv))
+    ovs.unixctl.command_register(name, usage, minimum, maximum, callback, None)
+
+
+def guard_commands() -> None:
+    """Makes every registered command answer whatever happens in it, python-ovs's own included:
+    an exception would end the agent's round and leave the client without a reply for ever."""
+    for name, command in ovs.unixctl.commands.items():
+        command.callback = guarded(name, command.callback)
+
+
+def guarded(name: str, callback: Callable[[Any, Sequence[str], object], None]
+            ) -> Callable[[Any, Sequence[str], object], None]:
+    def guard(connection: Any, argv: Sequence[str], aux: object) -> None:
         try:
-            reply = answer(argv)
+            callback(connection, argv, aux)
         except CommandError as e:
             connection.reply_error(str(e))
+        except OSError as e:
+            connection.reply_error(f"{name}: {e.filename or ''}: {e.strerror}")
         except Exception as e:
             log.main.exception(f"{name} failed")
             connection.reply_error(f"{name} failed: {e}")
-        else:
-            connection.reply(reply)
-    ovs.unixctl.command_register(name, usage, minimum, maximum, callback, None)
+    return guard
 
 
 def version_text(dpdk: str) -> str:

@@ -66,6 +66,7 @@ class Agent:
         error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
         if error:
             raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        control.guard_commands()
         return server
 
     # --- the loop ---------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import socket
 import ovs.poller
 import ovs.vlog
 
+from agent import log
+
 
 class Signals:
     """SIGTERM, SIGINT, SIGHUP and SIGCHLD as a readable descriptor: a Python handler alone does
@@ -35,7 +37,10 @@ class Signals:
             self._sockets[0].recv(4096)
         if self.reopen_log:
             self.reopen_log = False
-            ovs.vlog.Vlog.reopen_log_file()
+            try:
+                ovs.vlog.Vlog.reopen_log_file()
+            except OSError as e:
+                log.main.err(f"cannot open the log file {e.filename} again: {e.strerror}")
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         poller.fd_wait(self._sockets[0].fileno(), ovs.poller.POLLIN)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def test_hangup_reopens_the_log(host: Host) -> None:
     log.rename(rotated)
     host.agents[-1].send_signal(signal.SIGHUP)
     wait_until(log.exists, "there is a new log")
+
+
+def test_log_that_cannot_be_opened_again_is_said_and_costs_nothing_else(host: Host) -> None:
+    (host.directory / "log").mkdir()
+    agent = host.start_agent(f"--log-file={host.directory}/log/x")
+    shutil.rmtree(host.directory / "log")
+    with pytest.raises(HostError, match="No such file or directory"):
+        host.appctl("vlog/reopen")
+    agent.send_signal(signal.SIGHUP)
+    wait_until(lambda: "cannot open the log file" in host.output(), "the agent says so")
+    assert host.appctl("version")
 
 
 def test_appctl(served: Host) -> None:

@@ -80,7 +80,12 @@ def break_down(_: Sequence[str]) -> str:
     raise KeyError("x")
 
 
+def not_there(_: Sequence[str]) -> str:
+    raise FileNotFoundError(2, "No such file", "/x")
+
+
 @pytest.mark.parametrize(("answer", "expected"), [
+    (not_there, ("error", "x/y: /x: No such file")),
     ("+".join, ("reply", "br0+br1")),
     (refuse, ("error", "no such bridge br9")),
     (break_down, ("error", "x/y failed: 'x'")),
@@ -90,6 +95,7 @@ def test_each_call_gets_one_reply_and_a_bug_costs_no_more_than_an_error(
         expected: tuple[str, str]) -> None:
     monkeypatch.setattr(ovs.unixctl, "commands", {})
     control.register("x/y", "[bridge...]", 0, 3, answer)
+    control.guard_commands()
     command = ovs.unixctl.commands["x/y"]
     assert (command.usage, command.min_args, command.max_args) == ("[bridge...]", 0, 3)
     connection = Connection()
