@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Namespaces, packet sockets and PMD threads on real interfaces need root.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI)
+# Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
+# root's is left in the checkout, which could not be removed then.
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
+	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 SOURCES := $(wildcard pmd_ext/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
@@ -16,7 +18,7 @@ help:  ## print this list
 setup: $(VENV)/built  ## install missing packages, make .venv, build the extension
 
 run: setup  ## serve a database of its own in the foreground and print what to try next
-	@$(SUDO) $(BIN)/python -m tools.run
+	@$(ROOT) $(BIN)/python -m tools.run
 
 demo: setup  ## two guests, a ping and a packet burst through the switch, start to finish
 	@$(ROOT) $(BIN)/python -m tools.demo

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
 TIERS = ("unit", "structure", "agent", "ext", "functional")
+
+
+def pytest_configure() -> None:
+    interrupt_when_told_to_end()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

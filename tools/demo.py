@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from tools.ending import interrupt_when_told_to_end
 from tools.guest import Guest, GuestError, Namespace, is_listening
 from tools.host import Host, HostError, temporary_host, wait_until
 from tools.probe import Probe
@@ -170,6 +171,7 @@ def main() -> int:
             print(f"demo: {path} is in use: another demo or guest runs on it", file=sys.stderr)
             return 1
     try:
+        interrupt_when_told_to_end()
         with temporary_host("vhost-demo") as host:
             try:
                 Demo(host).run()

@@ -8,6 +8,7 @@ anywhere else the command runs as it is.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,32 +17,46 @@ POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 WANTED = 768                    # 1.5 GiB: the agent, the guests, the test process
 
 
+def size() -> int:
+    """Pages in the pool, without those that leave it as soon as their user lets go."""
+    return int((POOL / "nr_hugepages").read_text()) - int((POOL / "surplus_hugepages").read_text())
+
+
 def reserve(wanted: int) -> int:
     """Raises the pool so that 'wanted' pages are free, as far as the kernel can; returns by how
     many pages it grew."""
     try:
-        total = int((POOL / "nr_hugepages").read_text())
+        total = size()
         free = int((POOL / "free_hugepages").read_text())
         if free >= wanted:
             return 0
         (POOL / "nr_hugepages").write_text(str(total + wanted - free))
-        return int((POOL / "nr_hugepages").read_text()) - total
+        return size() - total
     except OSError:
         return 0                # no such pool, or a container that may not
 
 
 def release(pages: int) -> None:
     if pages:
-        total = int((POOL / "nr_hugepages").read_text())
-        (POOL / "nr_hugepages").write_text(str(max(0, total - pages)))
+        (POOL / "nr_hugepages").write_text(str(max(0, size() - pages)))
 
 
 def main(command: list[str]) -> int:
+    """The command's exit status. Being told to end, it tells the command and waits: that has
+    pages, and more to clean up."""
+    child: subprocess.Popen[bytes] | None = None
+
+    def pass_on(number: int, _: object) -> None:
+        if child is not None and number != signal.SIGINT:   # a terminal sends that to both
+            child.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
     taken = reserve(WANTED) if os.geteuid() == 0 else 0
     try:
-        return subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+        child = subprocess.Popen(command)
+        status = child.wait()
+        return status if status >= 0 else 128 - status
     finally:
         release(taken)
 

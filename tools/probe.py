@@ -96,11 +96,12 @@ class _Receiver:
 
 
 class _Stop:
-    """Turns true at SIGTERM or when stdin ends."""
+    """Turns true at SIGTERM, at Ctrl-C or when stdin ends."""
 
     def __init__(self) -> None:
         self._signalled = False
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, *_: object) -> None:
         self._signalled = True

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.host import wait_until
 
 DEMO = [sys.executable, "-u", "-m", "tools.demo"]
@@ -38,7 +40,8 @@ def test_demo_works_and_leaves_nothing() -> None:
     assert traces() == set()
 
 
-def test_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     output = tmp_path / "out"
     with output.open("wb") as out:
         demo = subprocess.Popen(DEMO, stdout=out, stderr=subprocess.STDOUT,
@@ -46,7 +49,7 @@ def test_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     wait_until(lambda: b"link up" in output.read_bytes() or demo.poll() is not None,
                "the demo is under way", 60)
     assert traces()
-    os.killpg(demo.pid, signal.SIGINT)              # as Ctrl-C in a terminal does
+    os.killpg(demo.pid, number)                     # as Ctrl-C in a terminal does
     assert demo.wait(60) == 130
     assert b"Traceback" not in output.read_bytes()
     assert traces() == set()
