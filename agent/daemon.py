@@ -1,6 +1,7 @@
 """Becoming a daemon, and what must be around the loop: pid file, own database."""
 from __future__ import annotations
 
+import resource
 import sys
 
 import ovs.daemon
@@ -25,6 +26,9 @@ def run(settings: Settings) -> int:
         ovs.daemon.set_no_chdir()
     if settings.monitor:
         ovs.daemon.set_monitor()
+    # A port takes a descriptor, each queue of a guest three more: the usual 1024 are soon gone.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ovs.daemon.daemonize_start()
     signals = Signals()
     try:

@@ -1,8 +1,6 @@
 """The exception that crosses the door, and the converter that makes it."""
 import os
 
-from pmd_ext.dpdk.eal cimport rte_errno
-
 
 class DatapathError(OSError):
     """A call of the data plane failed.
@@ -18,7 +16,8 @@ class DatapathError(OSError):
 
 
 cdef int check(int rc, str call, object port=None) except -1:
-    """DPDK fails with -errno, or with -1 and the reason in rte_errno, or with -1 alone."""
+    """DPDK fails with -errno, or with -1, which says nothing: where rte_errno is known to be set
+    the caller passes that, and elsewhere it is an older call's."""
     if rc == 0:
         return 0
-    raise DatapathError(-rc if rc < -1 else rte_errno, call, port)
+    raise DatapathError(-rc if rc < -1 else 0, call, port)

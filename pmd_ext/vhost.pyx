@@ -7,6 +7,7 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
  * destroy_device is the last moment a vid may be used: it alone waits for the PMDs;
  * no rte_vhost_driver_* call from a callback.
 """
+from libc cimport errno
 from libc.stdint cimport int16_t, int32_t, uint16_t, uint64_t
 from libc.string cimport strcmp
 
@@ -157,10 +158,11 @@ cdef int vhost_register(slot *s, bint client, const char **call) noexcept nogil:
     _ops.new_device = on_new_device
     _ops.destroy_device = on_destroy_device
     _ops.destroy_connection = on_destroy_connection
+    errno.errno = 0
     call[0] = b"rte_vhost_driver_register"
     rc = rte_vhost_driver_register(s.path, flags)
     if rc != 0:
-        return rc
+        return -errno.errno if errno.errno else rc
     call[0] = b"rte_vhost_driver_disable_features"
     rc = rte_vhost_driver_disable_features(s.path, refused)
     if rc == 0:
@@ -170,6 +172,8 @@ cdef int vhost_register(slot *s, bint client, const char **call) noexcept nogil:
         call[0] = b"rte_vhost_driver_start"
         rc = rte_vhost_driver_start(s.path)
     if rc != 0:
+        # the library says -1; what the system call said is the better word
+        rc = -errno.errno if errno.errno else rc
         rte_vhost_driver_unregister(s.path)
     return rc
 

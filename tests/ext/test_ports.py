@@ -32,6 +32,7 @@ def test_path_too_long_or_taken_is_refused(switch: Switch) -> None:
     assert refused(add, "x", "/" + "y" * 107, True, 1500, 8).errno == errno.ENAMETOOLONG
     assert refused(add, "x", switch.path("a"), True, 1500, 8).errno == errno.EEXIST
     error = refused(add, "x", "/nowhere/x", False, 1500, 8)
+    assert error.errno == errno.ENOENT
     assert (error.call, error.port) == ("rte_vhost_driver_start", "x")     # type: ignore[attr-defined]
     switch.add("b")                                 # the slot of the failed one is free again
 
