@@ -13,7 +13,7 @@ def test_guest_killed(site: Site) -> None:
         wait_until(lambda: not site.host.connected("d"), "link_state is down")
         site.guests["d"].start()
         site.wait_ready("d")
-        assert site.ping("c", "d")
+        wait_until(lambda: site.ping("c", "d"), "they reach each other again")
         hurt_report = hurt.stop()
         report = untouched.stop()
     assert report.sent > 500
@@ -29,7 +29,7 @@ def test_agent_killed(site: Site) -> None:
         site.host.kill_agent()
         site.host.start_agent()
         site.wait_ready("a", "b")
-        assert site.ping("a", "b")
+        wait_until(lambda: site.ping("a", "b"), "they reach each other again")
         report = probe.stop()
     assert report.gap_ended_by_seq is not None
     assert report.duplicated == 0
