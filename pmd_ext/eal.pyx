@@ -1,6 +1,7 @@
 """DPDK's start, its log and its packet memory."""
 import os
 
+from libc cimport errno
 from libc.stdio cimport FILE
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, strdup
@@ -61,9 +62,11 @@ cdef int _log_fd = -1
 cdef ssize_t on_log(void *cookie, const char *text, size_t bytes) noexcept nogil:
     cdef char line[LINE_BYTES]
     cdef size_t kept = min(bytes, <size_t>(LINE_BYTES - 1))
+    cdef int before = errno.errno   # who logs an error may want to read it afterwards
     line[0] = <char>(48 + rte_log_cur_msg_loglevel())
     memcpy(line + 1, text, kept)
     write(_log_fd, line, kept + 1)
+    errno.errno = before
     return bytes
 
 
