@@ -16,4 +16,5 @@ cdef extern from "shim.h" nogil:
     void add_release_u32 "shim_add_release"(uint32_t *p, uint32_t v)
     void fence_acquire "shim_fence_acquire"()
     void fence_release "shim_fence_release"()
+    void fence_full "shim_fence_full"()
     bint cas_u32 "shim_cas_u32"(uint32_t *p, uint32_t old, uint32_t new_)

@@ -1,5 +1,4 @@
-# DPDK's start, its log and its packet memory.
-from pmd_ext.dpdk.mbuf cimport rte_mempool
+# DPDK's start and its log.
 
 
 # Main, once per process. Starts the EAL with argv; raises DatapathError. Keeps the caller's affinity.
@@ -7,5 +6,3 @@ cdef int eal_start(list argv) except -1
 # Main. Sends DPDK's log to a non-blocking pipe and returns the end to read: lines of a level digit
 # (RTE_LOG_*) and text. Lines are lost rather than waited for. OSError.
 cdef int log_pipe() except -1
-# Main. The pool all ports receive into; NULL and rte_errno without memory.
-cdef rte_mempool *packet_pool(int socket) noexcept nogil

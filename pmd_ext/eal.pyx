@@ -1,4 +1,4 @@
-"""DPDK's start, its log and its packet memory."""
+"""DPDK's start and its log."""
 import os
 
 from libc cimport errno
@@ -9,7 +9,6 @@ from libc.string cimport memcpy, strdup
 from pmd_ext.dpdk.eal cimport (
     rte_eal_init, rte_errno, rte_log_cur_msg_loglevel, rte_mp_disable, rte_openlog_stream,
 )
-from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_pktmbuf_pool_create
 from pmd_ext.errors cimport check
 
 
@@ -50,11 +49,6 @@ cdef extern from * nogil:
 
 cdef enum:
     LINE_BYTES = 1024           # well under PIPE_BUF: a line is written whole or not at all
-    # Packets are held for one burst at most (sending copies them), so a small pool serves any
-    # number of ports and stays in the caches: 40 MiB.
-    POOL_MBUFS = 16384
-    POOL_CACHE = 256            # per PMD thread
-    POOL_ROOM_BYTES = 2048 + 128    # frames up to 2048 bytes, RTE_PKTMBUF_HEADROOM
 
 cdef int _log_fd = -1
 
@@ -89,7 +83,3 @@ cdef int eal_start(list argv) except -1:
         check(-rte_errno if rte_errno else -1, "rte_eal_init")
     check(rte_mp_disable() - 1, "rte_mp_disable")
     return 0
-
-
-cdef rte_mempool *packet_pool(int socket) noexcept nogil:
-    return rte_pktmbuf_pool_create(b"packets", POOL_MBUFS, POOL_CACHE, 0, POOL_ROOM_BYTES, socket)

@@ -8,7 +8,7 @@ from pmd_ext.atomics cimport load_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch, mac_table
 from pmd_ext.state cimport BURST, bridge_view, forwarding, pmd, port_counters, rxq
-from pmd_ext.transmit cimport count, transmit
+from pmd_ext.transmit cimport transmit
 
 
 cdef extern from "shim.h" nogil:
@@ -20,8 +20,9 @@ cdef enum:
     VLAN_BYTES = 4
     MULTICAST = 1               # first bit on the wire; addresses are little-endian loads here
     # what a frame's output can be besides a slot
-    FLOOD = 0xfffe
-    DROP = 0xffff
+    FLOOD = 0xfffd
+    SAME_PORT = 0xfffe          # dropped: it would go back where it came from
+    RESERVED = 0xffff           # dropped: bridges keep these addresses to themselves
 
 cdef enum:
     ADDRESS = 0xffffffffffff
@@ -65,7 +66,7 @@ cdef inline bint classify(rte_mbuf *m, parsed *p) noexcept nogil:
     p.destination = 0
     if is_reserved(destination):
         p.source = 0
-        p.out = DROP
+        p.out = RESERVED
     elif destination & MULTICAST:
         p.out = FLOOD
     else:
@@ -90,7 +91,7 @@ cdef inline void learn(mac_table *macs, rxq *q, parsed *frames, uint16_t n,
 cdef inline void look_up(const forwarding *fwd, bridge_view *bridge, uint16_t in_slot,
                          parsed *frames, uint16_t n, uint16_t now_s) noexcept nogil:
     cdef uint64_t previous = 0
-    cdef uint16_t previous_out = DROP
+    cdef uint16_t previous_out = SAME_PORT
     cdef uint16_t i
     cdef int found
     for i in range(n):
@@ -102,7 +103,7 @@ cdef inline void look_up(const forwarding *fwd, bridge_view *bridge, uint16_t in
             if found < 0 or fwd.bridge_of[found] != bridge:
                 previous_out = FLOOD
             elif found == in_slot:
-                previous_out = DROP
+                previous_out = SAME_PORT
             else:
                 previous_out = found
         frames[i].out = previous_out
@@ -110,12 +111,19 @@ cdef inline void look_up(const forwarding *fwd, bridge_view *bridge, uint16_t in
 
 cdef inline void output(pmd *me, bridge_view *bridge, uint16_t in_slot, uint16_t out,
                         rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    cdef port_counters *c = &me.counters[in_slot]
     cdef uint32_t i
     if out == FLOOD:
+        if bridge.n_members == 1:
+            c.rx_no_output_drops += n
         for i in range(bridge.n_members):
             if bridge.members[i] != in_slot:
                 transmit(me, bridge.members[i], pkts, n)
-    elif out != DROP:
+    elif out == SAME_PORT:
+        c.rx_same_port_drops += n
+    elif out == RESERVED:
+        c.rx_reserved_drops += n
+    else:
         transmit(me, out, pkts, n)
 
 
@@ -152,9 +160,10 @@ cdef void forward(pmd *me, rxq *q, const forwarding *fwd, rte_mbuf **pkts, uint1
             valid[kept] = pkts[i]
             kept += 1
     c.rx_malformed_drops += n - kept
-    count(&c.rx, valid, kept)
     if bridge != NULL:
         learn(bridge.macs, q, frames, kept, now_s)
         look_up(fwd, bridge, q.slot, frames, kept, now_s)
         output_grouped(me, bridge, q.slot, frames, valid, kept)
+    else:
+        c.rx_no_bridge_drops += kept
     rte_pktmbuf_free_bulk(pkts, n)

@@ -4,27 +4,30 @@ All methods are for the agent's main thread. What crosses is ints, strings, tupl
 DatapathError. Nothing happens at import; DPDK starts in Runtime().
 """
 import errno
+import heapq
 import os
 
 from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
 
-from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_ptr
+from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
 from pmd_ext.dpdk.eal cimport (
-    rte_errno, rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_rdtsc, rte_socket_id,
-    rte_version,
+    rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_rdtsc, rte_socket_count,
+    rte_socket_id_by_idx, rte_version,
 )
-from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_mempool_in_use_count
-from pmd_ext.eal cimport eal_start, log_pipe, packet_pool
+from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.mactable cimport BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table
 from pmd_ext.pmd cimport (
     pmd_publish, pmd_start, pmd_stop, poll_list_free, poll_list_new,
 )
+from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
+from pmd_ext.readings cimport changed_ports, port_readings
+from pmd_ext.readings import PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
 from pmd_ext.state cimport (
-    HISTOGRAM, MAX_PMDS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init,
-    direction_counters, forwarding, pmd, poll_list, port_counters, slot, synchronize,
+    MAX_PMDS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init, forwarding, pmd,
+    poll_list, port_counters, slot, slot_disconnected, synchronize,
 )
 from pmd_ext.tables cimport Table, forwarding_free, forwarding_new, forwarding_set
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
@@ -35,13 +38,8 @@ cdef extern from "shim.h" nogil:
         RTE_ETHER_HDR_LEN
         RTE_ETHER_CRC_LEN
 
-COUNTER_NAMES = (
-    *(f"{direction}_{name}" for direction in ("rx", "tx") for name in (
-        "packets", "bytes", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
-        "256_to_511_packets", "512_to_1023_packets", "1024_to_1522_packets",
-        "1523_to_max_packets", "multicast_packets", "broadcast_packets")),
-    "rx_malformed_drops", "tx_retries", "tx_failure_drops", "tx_mtu_drops", "tx_early_drops",
-)
+__all__ = ["PORT_COUNTER_NAMES", "QUEUE_COUNTER_NAMES", "DatapathError", "Runtime", "dpdk_version",
+           "open_log"]
 
 
 def dpdk_version() -> str:
@@ -55,16 +53,16 @@ def open_log() -> int:
     return log_pipe()
 
 
-cdef list direction_values(direction_counters *c):
-    return [c.packets, c.bytes, *[c.histogram[i] for i in range(HISTOGRAM)],
-            c.multicast, c.broadcast]
-
-
 cdef class Runtime:
     """The running data plane. One per process, for its whole life: DPDK cannot start twice."""
     cdef dataplane *dp
     cdef readonly int wake_fd
     cdef dict names             # slot -> port name, for errors
+    cdef dict paths             # path of a socket, as bytes -> slot
+    cdef list free_slots        # a heap
+    cdef Pools pools
+    cdef dict pool_of           # slot -> Pool
+    cdef Pool usual_pool
     cdef dict tables            # bridge name -> Table
     cdef dict bridges           # bridge name -> tuple of slots, as published
     cdef dict polls             # core -> tuple of (slot, queue), as published
@@ -74,51 +72,85 @@ cdef class Runtime:
 
         Raises DatapathError (EAL refused to start, no memory for packets).
         """
-        cdef rte_mempool *pool
         if dataplane_get() != NULL:
             raise DatapathError(errno.EALREADY, "rte_eal_init")
         eal_start(list(argv))
-        pool = packet_pool(rte_socket_id())
-        if pool == NULL:
-            raise DatapathError(rte_errno, "rte_pktmbuf_pool_create")
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        check(dataplane_init(pool, self.wake_fd), "dataplane_init")
+        check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
         self.names, self.tables, self.bridges, self.polls = {}, {}, {}, {}
+        self.paths, self.pool_of, self.pools = {}, {}, Pools()
+        # Kept for good: without it nothing works, which is better known now, and it takes 5 ms
+        # to make.
+        self.usual_pool = self.pools.take(USUAL_ROOM_BYTES, -1, -1, None)
+        self.free_slots = list(range(MAX_SLOTS))
 
-    def add_port(self, name, path, client, mtu, tx_retries_max):
+    def add_port(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
+                 node, own_pool, tx_retries_max):
         """Registers a vhost-user socket and returns the slot (0..1023) of the new port.
 
-        Raises DatapathError: ENFILE (1024 ports), ENAMETOOLONG (path over 107 bytes), EEXIST (path
-        in use by another port), or what the vhost library said.
+        It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
+        that it shares with its like, or has for itself with 'own_pool'. 'max_queue_pairs' is for
+        VDUSE devices alone. Raises DatapathError: ENFILE (1024 ports), ENAMETOOLONG (path over
+        107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
+        EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
         """
         cdef slot *s
         cdef const char *call = NULL
-        cdef bint is_client = client
+        cdef bint is_client = client, has_iommu = iommu, has_postcopy = postcopy
+        cdef uint32_t pairs = max_queue_pairs
+        cdef Pool pool
         cdef int rc, index
         raw = os.fsencode(path)
         if len(raw) >= PATH_BYTES:
             raise DatapathError(errno.ENAMETOOLONG, "rte_vhost_driver_register", name)
-        if any(self.dp.slots[i].path == raw for i in self.names):
+        if raw in self.paths:
             raise DatapathError(errno.EEXIST, "rte_vhost_driver_register", name)
-        index = next((i for i in range(MAX_SLOTS) if i not in self.names), -1)
-        if index < 0:
+        if not self.free_slots:
             raise DatapathError(errno.ENFILE, "rte_vhost_driver_register", name)
+        index = self.free_slots[0]
+        pool = self.pools.take(room_bytes, node, index if own_pool else -1, name)
         s = &self.dp.slots[index]
         strncpy(s.path, raw, PATH_BYTES)
-        s.connects = 0
+        slot_disconnected(s)
+        s.connects = s.connections = 0
         s.detached = True
         s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN
         s.tx_retries_max = tx_retries_max
+        s.tx_oversize_bytes = 0
+        s.pool = pool.packets
         self.clear_counters(index)
+        # A port that was added is reported, whatever its slot was before.
+        self.dp.reported[index] = self.dp.generations[index] - 1
         s.used = True
         with nogil:
-            rc = vhost_register(s, is_client, &call)
+            rc = vhost_register(s, is_client, has_iommu, has_postcopy, pairs, &call)
         if rc != 0:
             s.used = False
+            self.pools.give_back(pool)
             check(rc, call.decode(), name)
+        heapq.heappop(self.free_slots)
         self.names[index] = name
+        self.paths[raw] = index
+        self.pool_of[index] = pool
         return index
+
+    def set_mtu(self, int index, int mtu, int room_bytes, int node, bint own_pool):
+        """Changes what the port receives into and the longest frame that is sent to it, while it
+        works on; waits until no PMD uses the old pool. Raises DatapathError (no memory for
+        packets); all is as it was then.
+        """
+        cdef slot *s = &self.dp.slots[index]
+        cdef Pool old = self.pool_of[index]
+        cdef Pool pool = self.pools.take(room_bytes, node, index if own_pool else -1,
+                                         self.names[index])
+        store_relaxed_u32(&s.max_frame_bytes, mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
+        if pool is not old:
+            with nogil:
+                store_release_ptr(<void **>&s.pool, pool.packets)
+                synchronize()
+            self.pool_of[index] = pool
+        self.pools.give_back(old)
 
     def set_tx_retries_max(self, int index, uint32_t retries):
         """Takes effect with the next transmit burst that meets a full ring."""
@@ -132,14 +164,15 @@ cdef class Runtime:
         cdef slot *s = &self.dp.slots[index]
         cdef int rc
         name = self.names[index]
-        if (any(index in members for members in self.bridges.values())
-                or any(index == i for polls in self.polls.values() for i, _ in polls)):
+        if not s.detached:
             raise DatapathError(errno.EBUSY, "remove_port", name)
         with nogil:
             rc = vhost_unregister(s)
         check(rc, "rte_vhost_driver_unregister", name)
         s.used = False
-        del self.names[index]
+        del self.names[index], self.paths[<bytes>s.path]
+        heapq.heappush(self.free_slots, index)
+        self.pools.give_back(self.pool_of.pop(index))
         for table in self.tables.values():
             mac_flush((<Table>table).macs, index)
 
@@ -255,47 +288,30 @@ cdef class Runtime:
                 memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
 
     def drain_wake(self):
-        """Empties the wake descriptor and says whether it was signalled; call before observe(),
+        """Empties the wake descriptor and says whether it was signalled; call before changes(),
         or a change may go unseen."""
         try:
             return os.eventfd_read(self.wake_fd) > 0
         except BlockingIOError:
             return False
 
-    def observe(self):
-        """What guests did: a tuple of (slot, connects, connected, features, numa, vring sizes,
-        enabled rxqs) of every port."""
-        cdef slot *s
-        cdef uint32_t generation
-        ports = []
-        for index in self.names:
-            s = &self.dp.slots[<int>index]
-            while True:
-                generation = load_acquire_u32(&s.generation)
-                connected = s.vid >= 0
-                ports.append((
-                    index, s.connects, connected, s.features, s.numa,
-                    tuple([s.vring_sizes[i] for i in range(s.n_vrings if connected else 0)]),
-                    tuple([i for i in range(s.n_pairs if connected else 0) if s.rx_enabled[i]]),
-                ))
-                if load_acquire_u32(&s.generation) == generation:
-                    break
-                ports.pop()
-        return tuple(ports)
+    def changes(self):
+        """What guests did: a tuple of one entry for each port that was added or changed since the
+        last call. An entry: (slot, connections, attached, connects, connected, features, NUMA
+        node, guest's MTU, vring sizes, enabled rxqs, enabled txqs).
+
+        'connections' counts the front ends that were accepted since the port was added, 'attached'
+        says that one is; 'connects' and 'connected' are the same of guests that were ready. The
+        guest's MTU is 0 unless VIRTIO_NET_F_MTU was negotiated.
+        """
+        return changed_ports(self.dp)
 
     def counters(self, int index):
-        """Values of one port, in the order of COUNTER_NAMES, since the port was added."""
-        cdef port_counters *c
-        cdef int i
-        rows = []
-        for i in range(MAX_PMDS):
-            if self.dp.pmds[i].counters == NULL:
-                continue
-            c = &self.dp.pmds[i].counters[index]
-            rows.append(direction_values(&c.rx) + direction_values(&c.tx) + [
-                c.rx_malformed_drops, c.tx_retries, c.tx_failure_drops, c.tx_mtu_drops,
-                c.tx_early_drops])
-        return tuple(map(sum, zip(*rows))) if rows else (0,) * len(COUNTER_NAMES)
+        """Values of one port: (in the order of PORT_COUNTER_NAMES since it was added, those of
+        each rxq, those of each txq). A queue's are in the order of QUEUE_COUNTER_NAMES, since its
+        front end connected; there are none of either without a guest.
+        """
+        return port_readings(self.dp, index)
 
     def fdb(self, bridge):
         """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
@@ -331,17 +347,20 @@ cdef class Runtime:
         return <uint16_t>((rte_rdtsc() - self.dp.tsc_start) / self.dp.tsc_hz)
 
     def memory(self):
-        """Bytes: (reserved by DPDK so far, in use of these, in the packet pool)."""
+        """Bytes: (reserved by DPDK so far, in use of these, in packet pools)."""
         cdef rte_malloc_socket_stats stats
-        cdef rte_mempool *pool = self.dp.pool
-        memset(&stats, 0, sizeof(stats))
-        rte_malloc_get_socket_stats(max(0, <int>rte_socket_id()), &stats)
-        return (stats.heap_totalsz_bytes, stats.heap_allocsz_bytes,
-                pool.size * (pool.elt_size + pool.header_size + pool.trailer_size))
+        cdef unsigned i
+        cdef size_t reserved = 0, used = 0
+        for i in range(rte_socket_count()):
+            memset(&stats, 0, sizeof(stats))
+            rte_malloc_get_socket_stats(rte_socket_id_by_idx(i), &stats)
+            reserved += stats.heap_totalsz_bytes
+            used += stats.heap_allocsz_bytes
+        return (reserved, used, self.pools.memory_bytes())
 
     def packets_in_use(self):
-        """Packet buffers that are neither in the pool nor in a thread's cache; 0 when idle."""
-        return rte_mempool_in_use_count(self.dp.pool)
+        """Packet buffers that are neither in a pool nor in a thread's cache; 0 when idle."""
+        return self.pools.in_use()
 
     def threads(self):
         """Running PMDs: a tuple of (core, thread id)."""

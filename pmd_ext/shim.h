@@ -2,6 +2,7 @@
  * No logic lives here. */
 #pragma once
 
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -19,6 +20,32 @@
 #define shim_add_release(p, v) ((void)__atomic_fetch_add((p), (v), __ATOMIC_RELEASE))
 #define shim_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define shim_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+#define shim_fence_full() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+/* Which of a vring's statistics the library knows. */
+#define SHIM_STATS_23_07 (RTE_VERSION >= RTE_VERSION_NUM(23, 7, 0, 0))
+#define SHIM_STATS_23_11 (RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0))
+#define SHIM_STATS_24_03 (RTE_VERSION >= RTE_VERSION_NUM(24, 3, 0, 0))
+
+/* Queue pairs of a VDUSE device; -1 or -errno. DPDK before 23.07 has no VDUSE. */
+static inline int
+shim_set_max_queue_num(const char *path, uint32_t pairs)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 7, 0, 0)
+    return rte_vhost_driver_set_max_queue_num(path, pairs);
+#else
+    (void)path;
+    (void)pairs;
+    return -EOPNOTSUPP;
+#endif
+}
+
+/* 0 for 0, else one more than the index of the highest bit set. */
+static inline int
+shim_bit_width(uint32_t v)
+{
+    return v ? 32 - __builtin_clz(v) : 0;
+}
 
 /* Strong compare-and-swap; true when *p was 'old' and is 'new_' now. */
 static inline int

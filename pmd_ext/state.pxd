@@ -16,53 +16,80 @@ cdef enum:
     MAX_SLOTS = 1024            # librte_vhost: 1024 sockets a process
     MAX_VIDS = 1024             # librte_vhost: RTE_MAX_VHOST_DEVICE
     MAX_QUEUE_PAIRS = 128       # librte_vhost: VHOST_MAX_QUEUE_PAIRS
+    MAX_VRINGS = 2 * MAX_QUEUE_PAIRS
     MAX_PMDS = 128              # RTE_MAX_LCORE
+    MAX_POOLS = MAX_SLOTS + 1   # one a slot, and the one that a slot changes to
+    MAIN_READER = MAX_PMDS      # QSBR thread id of main while it reads what the library may free
     BURST = 32                  # librte_vhost moves at most 32 packets a call
     PATH_BYTES = 108            # sun_path, with its final zero
-    HISTOGRAM = 7               # 1-64, -127, -255, -511, -1023, -1522, larger (bytes)
+    SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
+    PORT_COUNTERS = 11          # fields of port_counters
+    RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
 cdef struct slot:
-    # main writes before the driver starts and after it is unregistered; callbacks, PMDs read
-    char path[PATH_BYTES]
-    bint used
-    bint detached               # main: no table names this slot, so nobody needs to be waited for
-    uint32_t max_frame_bytes    # MTU + 18; longer frames are not sent to this port
-    # main writes at any time, PMDs read with the next full ring
-    uint32_t tx_retries_max
+    # main writes (release), PMDs read (acquire) for each burst; the old one is freed after quiescence
+    rte_mempool *pool           # that the port receives into
     # callbacks write (main after unregister), vid last with release; PMDs and main read
     int32_t vid                 # -1: no guest may be touched
-    int32_t connection          # vid of the connected front end, running or not; -1: none
+    uint32_t connects           # times a guest became ready since the port was added
     uint16_t n_pairs            # queue pairs of this connection
     int16_t tx_map[MAX_QUEUE_PAIRS]     # txq to use in place of each txq, or TXQ_NONE
-    # callbacks write, main reads
+    # main writes at any time, PMDs read with the next burst, or the next full ring
+    uint32_t max_frame_bytes    # MTU + 18; longer frames are not sent to this port
+    uint32_t tx_retries_max
+    # PMDs write, main reads; of two that write at once one stays
+    uint32_t tx_oversize_bytes  # length of the last frame that was longer than max_frame_bytes
+    # main writes before the driver starts and after it is unregistered; callbacks read
+    char path[PATH_BYTES]
+    bint used
+    bint iotlb                  # main alone: the library counts how often it translated addresses
+    bint detached               # main: no table names this slot, so nobody needs to be waited for
+    # callbacks write (main after unregister), main reads
+    int32_t connection          # vid of the connected front end, running or not; -1: none
+    uint32_t connections        # front ends accepted since the port was added
     uint8_t rx_enabled[MAX_QUEUE_PAIRS]
     uint8_t tx_enabled[MAX_QUEUE_PAIRS]
-    uint16_t vring_sizes[2 * MAX_QUEUE_PAIRS]
+    uint16_t vring_sizes[MAX_VRINGS]
     uint16_t n_vrings
+    uint16_t n_counted          # vrings whose counters were set to 0 for this connection
+    uint16_t guest_mtu          # VIRTIO_NET_F_MTU's; 0: not negotiated
     int16_t numa                # node of the guest's rings; -1: not known
     uint64_t features           # negotiated virtio features
-    uint32_t connects           # times a guest became ready since the port was added
-    uint32_t generation         # bumped last, with release, after any change above
-    # PMDs write: one owner at a time for each txq (the library does not serialise since 23.07)
-    rte_spinlock_t tx_lock[MAX_QUEUE_PAIRS]
 
-cdef struct direction_counters:
+# What one ring moved since its front end connected; sizes are without FCS.
+cdef struct ring_counters:
     uint64_t packets
-    uint64_t bytes              # without FCS
-    uint64_t histogram[HISTOGRAM]
-    uint64_t multicast          # without broadcast
+    uint64_t bytes
+    uint64_t multicast              # without broadcast
     uint64_t broadcast
+    uint64_t sizes[SIZE_BINS]
+    uint64_t notifications          # interrupts raised in the guest
+    uint64_t oversize_drops         # what the library took from the ring and could not deliver
 
-# Written by the one PMD whose array it stands in, read relaxed by main.
+# One vring of one slot; RING_BYTES long, so that no two share a cache line.
+cdef struct ring:
+    # The one PMD that polls an rxq, or that holds the lock of a txq, writes; callbacks set to 0
+    # while no PMD may touch the guest; main reads relaxed.
+    ring_counters counts
+    # PMDs: one owner at a time for each txq (the library does not serialise since 23.07). Of an
+    # rxq nobody needs it.
+    rte_spinlock_t lock
+    uint32_t unused[3]
+
+# Written by the one PMD whose array it stands in, read relaxed by main as an array of numbers.
 cdef struct port_counters:
-    direction_counters rx
-    direction_counters tx
     uint64_t rx_malformed_drops     # shorter than an Ethernet (or VLAN) header
+    uint64_t rx_oversize_drops      # as in ring_counters, of all the port's rxqs
+    uint64_t rx_reserved_drops      # to an address that bridges never forward
+    uint64_t rx_no_bridge_drops     # the port is on no bridge
+    uint64_t rx_same_port_drops     # the destination is behind the port it came from
+    uint64_t rx_no_output_drops     # to be flooded, and the bridge has no other port
     uint64_t tx_retries
     uint64_t tx_failure_drops       # the guest's ring stayed full
     uint64_t tx_mtu_drops
-    uint64_t tx_early_drops         # no guest, or none of its queues enabled
+    uint64_t tx_disconnected_drops  # no guest
+    uint64_t tx_disabled_drops      # none of its queues is enabled
 
 # One bridge as the PMDs see it; immutable once published, but for the table's contents.
 cdef struct bridge_view:
@@ -79,11 +106,15 @@ cdef struct forwarding:
 cdef struct rxq:
     uint16_t slot
     uint16_t queue
+    # the PMD's own memory of one connection of the guest, by its number
+    uint32_t connects
+    bint packed                     # its rings are
+    uint16_t available              # how far the library has read the ring, as far as is known
     # the PMD's own memory of its last learned source: skips the table while nothing changed
     uint64_t last_source
     uint64_t last_learned           # the table's change counter and the coarse time then
 
-# The rxqs of one PMD; immutable once published, but for the rxqs' learning memory.
+# The rxqs of one PMD; immutable once published, but for the rxqs' memory.
 cdef struct poll_list:
     uint32_t n
     rxq *rxqs
@@ -102,16 +133,24 @@ cdef struct pmd:
     uint32_t stop
     # the PMD writes, main reads
     pid_t tid
+    # the PMD writes, and reads in the callback that the library makes meanwhile
+    ring_counters *calling          # of the ring that the library works on
 
 cdef struct dataplane:
     # main writes before the first PMD or callback exists; everybody reads
     rte_rcu_qsbr *qsbr
-    rte_mempool *pool
+    ring *rings                     # MAX_VRINGS for each slot
     int wake_fd                     # eventfd, written by callbacks, read by main
     uint64_t tsc_hz
     uint64_t tsc_start
     # main writes (release), PMDs read (acquire), old one freed after quiescence
     forwarding *fwd
+    # main writes; a PMD that ends reads, which main waits for
+    rte_mempool *pools[MAX_POOLS]   # NULL: not in use
+    # callbacks add, last and with release, after a change of the slot; main reads (acquire)
+    uint32_t generations[MAX_SLOTS]
+    # main alone: the generation that was reported last
+    uint32_t reported[MAX_SLOTS]
     # see the structs
     slot slots[MAX_SLOTS]
     pmd pmds[MAX_PMDS]
@@ -121,7 +160,9 @@ cdef struct dataplane:
 
 # The process-wide instance: librte_vhost's callbacks get a vid and no user pointer.
 cdef dataplane *dataplane_get() noexcept nogil
-cdef int dataplane_init(rte_mempool *pool, int wake_fd) noexcept nogil
+cdef int dataplane_init(int wake_fd) noexcept nogil
+# Memory of zeros that is there once touched, aligned to a page, never freed; NULL without memory.
+cdef void *zeroed(size_t bytes) noexcept nogil
 # Waits until every PMD has passed a quiescent point. Any thread but a PMD; may take a round.
 cdef void synchronize() noexcept nogil
 # Makes the slot's last changes visible to main. Callbacks only.
@@ -135,3 +176,6 @@ cdef inline uint16_t rxq_vring(uint16_t queue) noexcept nogil:
 
 cdef inline uint16_t txq_vring(uint16_t queue) noexcept nogil:
     return 2 * queue
+
+cdef inline ring *ring_of(const dataplane *dp, size_t slot_id, uint16_t vring) noexcept nogil:
+    return &dp.rings[slot_id * MAX_VRINGS + vring]

@@ -1,20 +1,28 @@
 """The process-wide state of the data plane and the wait for quiescence."""
-from libc.errno cimport ENOMEM
+from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memset
 from posix.stdlib cimport posix_memalign
 
 from pmd_ext.atomics cimport add_release_u32
-from pmd_ext.dpdk.eal cimport rte_get_tsc_hz, rte_rdtsc, rte_spinlock_init
+from pmd_ext.dpdk.eal cimport rte_get_tsc_hz, rte_rdtsc
 from pmd_ext.dpdk.rcu cimport (
     RTE_QSBR_THRID_INVALID, rte_rcu_qsbr, rte_rcu_qsbr_get_memsize, rte_rcu_qsbr_init,
-    rte_rcu_qsbr_synchronize,
+    rte_rcu_qsbr_synchronize, rte_rcu_qsbr_thread_register,
 )
 
 
 cdef extern from "sys/eventfd.h" nogil:
     int eventfd_write(int fd, uint64_t value)
+
+cdef extern from "sys/mman.h" nogil:
+    enum:
+        PROT_READ
+        PROT_WRITE
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+    void *MAP_FAILED
+    void *mmap(void *address, size_t bytes, int protection, int flags, int fd, long offset)
 
 cdef dataplane *_dp = NULL
 
@@ -23,29 +31,38 @@ cdef dataplane *dataplane_get() noexcept nogil:
     return _dp
 
 
-cdef int dataplane_init(rte_mempool *pool, int wake_fd) noexcept nogil:
-    """Allocates the instance; returns 0 or -ENOMEM. Once per process, before any thread."""
+cdef void *zeroed(size_t bytes) noexcept nogil:
+    cdef void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                             -1, 0)
+    return NULL if memory == MAP_FAILED else memory
+
+
+cdef int dataplane_init(int wake_fd) noexcept nogil:
+    """Allocates the instance; returns 0 or -errno. Once per process, before any thread."""
     global _dp
-    cdef dataplane *dp = NULL
-    cdef size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(MAX_PMDS)
-    cdef int i, q
-    if posix_memalign(<void **>&dp, 64, sizeof(dataplane)) != 0:
+    cdef dataplane *dp
+    cdef size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(MAX_PMDS + 1)
+    cdef int i
+    if (sizeof(ring) != RING_BYTES
+            or sizeof(port_counters) != PORT_COUNTERS * sizeof(uint64_t)):
+        return -EINVAL
+    # zeros are right for most of it, free locks among them: tens of megabytes stay untouched
+    dp = <dataplane *>zeroed(sizeof(dataplane))
+    if dp == NULL:
         return -ENOMEM
-    memset(dp, 0, sizeof(dataplane))
+    dp.rings = <ring *>zeroed(<size_t>MAX_SLOTS * MAX_VRINGS * sizeof(ring))
+    if dp.rings == NULL:
+        return -ENOMEM
     if posix_memalign(<void **>&dp.qsbr, 64, qsbr_bytes) != 0:
         return -ENOMEM
-    rte_rcu_qsbr_init(dp.qsbr, MAX_PMDS)
+    rte_rcu_qsbr_init(dp.qsbr, MAX_PMDS + 1)
+    rte_rcu_qsbr_thread_register(dp.qsbr, MAIN_READER)
     dp.fwd = <forwarding *>calloc(1, sizeof(forwarding))
     if dp.fwd == NULL:
         return -ENOMEM
-    dp.pool = pool
     dp.wake_fd = wake_fd
     dp.tsc_hz = rte_get_tsc_hz()
     dp.tsc_start = rte_rdtsc()
-    for i in range(MAX_SLOTS):
-        slot_disconnected(&dp.slots[i])
-        for q in range(MAX_QUEUE_PAIRS):
-            rte_spinlock_init(&dp.slots[i].tx_lock[q])
     for i in range(MAX_PMDS):
         dp.pmds[i].dp = dp
         dp.pmds[i].index = i
@@ -60,7 +77,7 @@ cdef void synchronize() noexcept nogil:
 
 
 cdef void slot_changed(slot *s) noexcept nogil:
-    add_release_u32(&s.generation, 1)
+    add_release_u32(&_dp.generations[s - _dp.slots], 1)
     eventfd_write(_dp.wake_fd, 1)
 
 
@@ -70,6 +87,8 @@ cdef void slot_disconnected(slot *s) noexcept nogil:
     s.connection = -1
     s.n_pairs = 0
     s.n_vrings = 0
+    s.n_counted = 0
+    s.guest_mtu = 0
     s.features = 0
     s.numa = -1
     for q in range(MAX_QUEUE_PAIRS):

@@ -2,11 +2,11 @@
 from libc.stdint cimport uint16_t
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
-from pmd_ext.state cimport direction_counters, pmd
+from pmd_ext.state cimport pmd, ring_counters
 
 
 # PMDs. Sends up to BURST frames to the guest of 'slot' and counts what became of each; the
 # mbufs stay the caller's (the library copies).
 cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
-# PMDs. Adds frames to one direction's counters.
-cdef void count(direction_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil
+# PMDs. Adds frames to the counters of the ring they were taken from or put on.
+cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil

@@ -8,25 +8,45 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
  * no rte_vhost_driver_* call from a callback.
 """
 from libc cimport errno
-from libc.stdint cimport int16_t, int32_t, uint16_t, uint64_t
-from libc.string cimport strcmp
+from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset, strcmp, strncmp
 
-from pmd_ext.atomics cimport store_relaxed_i16, store_release_i32
+from pmd_ext.atomics cimport (
+    fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32,
+)
+from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_LINEARBUF_SUPPORT, VIRTIO_NET_F_CSUM,
+    RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_IOMMU_SUPPORT, RTE_VHOST_USER_LINEARBUF_SUPPORT,
+    RTE_VHOST_USER_NET_STATS_ENABLE, RTE_VHOST_USER_POSTCOPY_SUPPORT, VIRTIO_NET_F_CSUM,
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
     rte_vhost_device_ops, rte_vhost_driver_callback_register, rte_vhost_driver_disable_features,
     rte_vhost_driver_register, rte_vhost_driver_start, rte_vhost_driver_unregister,
-    rte_vhost_enable_guest_notification, rte_vhost_get_ifname, rte_vhost_get_negotiated_features,
-    rte_vhost_get_numa_node, rte_vhost_get_vhost_vring, rte_vhost_get_vring_num, rte_vhost_vring,
+    rte_vhost_enable_guest_notification, rte_vhost_get_ifname, rte_vhost_get_mtu,
+    rte_vhost_get_negotiated_features, rte_vhost_get_numa_node, rte_vhost_get_vhost_vring,
+    rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
 from pmd_ext.state cimport (
-    MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, TXQ_NONE, dataplane, dataplane_get, slot,
-    slot_changed, slot_disconnected, synchronize,
+    MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
+    dataplane_get, pmd, ring_counters, ring_of, slot, slot_changed, slot_disconnected, synchronize,
 )
+
+
+cdef extern from * nogil:
+    """
+    /* The PMD that this thread is; NULL in all others. */
+    static __thread void *shim_pmd;
+    #define shim_set_pmd(pmd) ((void)(shim_pmd = (pmd)))
+    #define shim_get_pmd() shim_pmd
+    """
+    void shim_set_pmd(void *me)
+    void *shim_get_pmd()
+
+cdef extern from "shim.h" nogil:
+    int shim_set_max_queue_num(const char *path, uint32_t pairs)
 
 cdef enum:
     REFUSED = -1        # a callback's "no" to the library
+    MAX_STATS = 64      # of one vring, in any DPDK
 
 cdef rte_vhost_device_ops _ops      # the library keeps the pointer: lives as long as the process
 
@@ -47,6 +67,10 @@ cdef slot *slot_of_vid(int vid) noexcept nogil:
     if index < 0 or dp.slots[index].connection != vid:
         return NULL
     return &dp.slots[index]
+
+
+cdef bint is_vduse(const char *path) noexcept nogil:
+    return strncmp(path, b"/dev/vduse/", 11) == 0
 
 
 cdef void map_txqs(slot *s) noexcept nogil:
@@ -82,13 +106,24 @@ cdef int on_new_connection(int vid) noexcept nogil:
         return REFUSED
     slot_disconnected(s)
     s.connection = vid
+    s.connections += 1
     dp.vid_slot[vid] = index
+    slot_changed(s)
     return 0
+
+
+cdef slot *slot_of_ready(int vid) noexcept nogil:
+    """slot_of_vid, of a device that is ready. VDUSE devices never were a connection before."""
+    cdef char path[PATH_BYTES]
+    if (slot_of_vid(vid) == NULL and rte_vhost_get_ifname(vid, path, sizeof(path)) == 0
+            and is_vduse(path)):
+        on_new_connection(vid)
+    return slot_of_vid(vid)
 
 
 cdef int on_vring_state_changed(int vid, uint16_t vring, int enable) noexcept nogil:
     cdef slot *s = slot_of_vid(vid)
-    if s == NULL or vring >= 2 * MAX_QUEUE_PAIRS:
+    if s == NULL or vring >= MAX_VRINGS:
         return 0
     if vring & 1:
         s.rx_enabled[vring >> 1] = enable != 0
@@ -99,23 +134,35 @@ cdef int on_vring_state_changed(int vid, uint16_t vring, int enable) noexcept no
     return 0
 
 
+cdef void reset_counters(slot *s) noexcept nogil:
+    """Sets those of the connection's vrings to 0 that were not yet; no PMD may be counting."""
+    cdef dataplane *dp = dataplane_get()
+    cdef uint16_t i
+    for i in range(s.n_counted, s.n_vrings):
+        memset(&ring_of(dp, s - dp.slots, i).counts, 0, sizeof(ring_counters))
+    s.n_counted = max(s.n_counted, s.n_vrings)
+
+
 cdef int on_new_device(int vid) noexcept nogil:
-    cdef slot *s = slot_of_vid(vid)
-    cdef rte_vhost_vring ring
+    cdef slot *s = slot_of_ready(vid)
+    cdef rte_vhost_vring vring
     cdef uint16_t i
     if s == NULL:
         return REFUSED
-    s.n_vrings = min(rte_vhost_get_vring_num(vid), 2 * MAX_QUEUE_PAIRS)
+    s.n_vrings = min(rte_vhost_get_vring_num(vid), <uint16_t>MAX_VRINGS)
     s.n_pairs = s.n_vrings >> 1
     if s.n_pairs == 0:
         return REFUSED
     s.numa = rte_vhost_get_numa_node(vid)
     rte_vhost_get_negotiated_features(vid, &s.features)
+    if rte_vhost_get_mtu(vid, &s.guest_mtu) != 0:
+        s.guest_mtu = 0
     for i in range(s.n_vrings):
-        s.vring_sizes[i] = ring.size if rte_vhost_get_vhost_vring(vid, i, &ring) == 0 else 0
+        s.vring_sizes[i] = vring.size if rte_vhost_get_vhost_vring(vid, i, &vring) == 0 else 0
         # PMDs poll: guests need not kick
         rte_vhost_enable_guest_notification(vid, i, 0)
     map_txqs(s)
+    reset_counters(s)
     s.connects += 1
     store_release_i32(&s.vid, vid)
     slot_changed(s)
@@ -127,6 +174,8 @@ cdef void on_destroy_device(int vid) noexcept nogil:
     if s == NULL:
         return
     store_release_i32(&s.vid, -1)
+    # A table that is published from now on shows the slot without a guest.
+    fence_full()
     # Of a detached slot no PMD knows. Waiting then could deadlock: the caller holds the library's
     # mutex, which the event thread may want while it holds a ring lock that a PMD spins on.
     if not s.detached:
@@ -143,37 +192,83 @@ cdef void on_destroy_connection(int vid) noexcept nogil:
     slot_changed(s)
 
 
-cdef int vhost_register(slot *s, bint client, const char **call) noexcept nogil:
-    cdef uint64_t flags = RTE_VHOST_USER_LINEARBUF_SUPPORT
+cdef void on_guest_notified(int vid) noexcept nogil:
+    """Runs in the PMD whose enqueue or dequeue raised the interrupt, the ring's lock held."""
+    cdef pmd *me = <pmd *>shim_get_pmd()
+    if me != NULL:
+        me.calling.notifications += 1
+
+
+cdef void vhost_thread_of(pmd *me) noexcept nogil:
+    shim_set_pmd(me)
+
+
+cdef void vhost_iotlb(slot *s, uint16_t vring, unsigned first, uint64_t *hits,
+                      uint64_t *misses) noexcept nogil:
+    cdef rte_vhost_stat stats[MAX_STATS]
+    cdef int32_t vid
+    hits[0] = misses[0] = 0
+    # destroy_device does not wait for anybody who reads a detached slot
+    if s.detached:
+        return
+    rte_rcu_qsbr_thread_online(dataplane_get().qsbr, MAIN_READER)
+    vid = load_acquire_i32(&s.vid)
+    if vid >= 0 and rte_vhost_vring_stats_get(vid, vring, stats, MAX_STATS) > <int>first + 1:
+        hits[0] = stats[first].value
+        misses[0] = stats[first + 1].value
+    rte_rcu_qsbr_thread_offline(dataplane_get().qsbr, MAIN_READER)
+
+
+cdef int start(slot *s, uint32_t max_queue_pairs, const char **call) noexcept nogil:
+    """What follows the registration; 0, or a negative value and *call."""
     # Frames travel as the guest made them: no checksum or segmentation is left to the switch.
     cdef uint64_t refused = (<uint64_t>1 << VIRTIO_NET_F_CSUM | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO4
                              | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO6
                              | <uint64_t>1 << VIRTIO_NET_F_HOST_ECN
                              | <uint64_t>1 << VIRTIO_NET_F_HOST_UFO)
-    cdef int rc
-    if client:
-        flags |= RTE_VHOST_USER_CLIENT
-    _ops.new_connection = on_new_connection
-    _ops.vring_state_changed = on_vring_state_changed
-    _ops.new_device = on_new_device
-    _ops.destroy_device = on_destroy_device
-    _ops.destroy_connection = on_destroy_connection
-    errno.errno = 0
-    call[0] = b"rte_vhost_driver_register"
-    rc = rte_vhost_driver_register(s.path, flags)
-    if rc != 0:
-        return -errno.errno if errno.errno else rc
-    call[0] = b"rte_vhost_driver_disable_features"
-    rc = rte_vhost_driver_disable_features(s.path, refused)
+    cdef int rc = 0
+    if is_vduse(s.path):
+        call[0] = b"rte_vhost_driver_set_max_queue_num"
+        rc = shim_set_max_queue_num(s.path, max_queue_pairs)
+    if rc == 0:
+        call[0] = b"rte_vhost_driver_disable_features"
+        rc = rte_vhost_driver_disable_features(s.path, refused)
     if rc == 0:
         call[0] = b"rte_vhost_driver_callback_register"
         rc = rte_vhost_driver_callback_register(s.path, &_ops)
     if rc == 0:
         call[0] = b"rte_vhost_driver_start"
         rc = rte_vhost_driver_start(s.path)
+    return rc
+
+
+cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_t max_queue_pairs,
+                        const char **call) noexcept nogil:
+    cdef uint64_t flags = RTE_VHOST_USER_LINEARBUF_SUPPORT
+    cdef int rc
+    if client:
+        flags |= RTE_VHOST_USER_CLIENT
+    if iommu:
+        # address translations are counted by the library alone
+        flags |= RTE_VHOST_USER_IOMMU_SUPPORT | RTE_VHOST_USER_NET_STATS_ENABLE
+    if postcopy:
+        flags |= RTE_VHOST_USER_POSTCOPY_SUPPORT
+    _ops.new_connection = on_new_connection
+    _ops.vring_state_changed = on_vring_state_changed
+    _ops.new_device = on_new_device
+    _ops.destroy_device = on_destroy_device
+    _ops.destroy_connection = on_destroy_connection
+    _ops.guest_notified = on_guest_notified
+    s.iotlb = iommu
+    errno.errno = 0
+    call[0] = b"rte_vhost_driver_register"
+    rc = rte_vhost_driver_register(s.path, flags)
+    if rc != 0:
+        return -errno.errno if errno.errno else rc
+    rc = start(s, max_queue_pairs, call)
     if rc != 0:
         # the library says -1; what the system call said is the better word
-        rc = -errno.errno if errno.errno else rc
+        rc = -errno.errno if rc == -1 and errno.errno else rc
         rte_vhost_driver_unregister(s.path)
     return rc
 

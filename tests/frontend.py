@@ -9,31 +9,33 @@ import mmap
 import os
 import socket
 import struct
-import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from tests.virtqueue import NET_HEADER_BYTES, Ring
+
+NET_F_MTU = 1 << 3
 NET_F_MRG_RXBUF = 1 << 15
 NET_F_MQ = 1 << 22
 VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
 F_VERSION_1 = 1 << 32
+F_ACCESS_PLATFORM = 1 << 33
 PROTOCOL_F_MQ = 1 << 0
+PROTOCOL_F_NET_MTU = 1 << 4
 
-NET_HEADER_BYTES = 12  # virtio_net_hdr with num_buffers: always this long under VERSION_1
 RX_BUFFER_BYTES = 2048  # a longer frame has to be spread over several buffers by the switch
 TX_BUFFER_BYTES = 10240  # a jumbo frame fits into one descriptor; untouched pages cost nothing
 FRAME_MAX_BYTES = TX_BUFFER_BYTES - NET_HEADER_BYTES
 
-# Guest, user and file addresses never overlap: one taken for another kind hits no region.
+# Guest, user, I/O and file addresses never overlap: one taken for another kind hits no region.
 GUEST_BASE = 0x0001_0000_0000
 USER_BASE = 0x5000_0000_0000
+IO_BASE = 0x0070_0000_0000
 
-DESC_F_WRITE = 2
-AVAIL_F_NO_INTERRUPT = 1
-USED_F_NO_NOTIFY = 1
+IOTLB_READ_WRITE, IOTLB_UPDATE = 3, 2
+
 VHOST_USER_VERSION = 1
 
 _MESSAGE = struct.Struct("<III")  # request, flags, payload bytes
@@ -55,6 +57,8 @@ class _Request(enum.IntEnum):
     SET_PROTOCOL_FEATURES = 16
     GET_QUEUE_NUM = 17
     SET_VRING_ENABLE = 18
+    NET_SET_MTU = 20
+    IOTLB_MSG = 22
 
 
 def ethernet(
@@ -66,91 +70,6 @@ def ethernet(
     return (addresses + tag + struct.pack("!H", ethertype) + payload).ljust(60, b"\0")
 
 
-class _Ring:
-    """One split virtqueue as its driver sees it: buffers first, then descriptors, avail, used.
-
-    Descriptor i always points at buffer i, so a used id names the buffer.
-    """
-
-    @staticmethod
-    def bytes_needed(size: int, buffer_bytes: int) -> int:
-        """Return the room for a whole ring, in full pages so that the next one is aligned."""
-        room = size * (buffer_bytes + 16 + 2 + 8) + 16
-        return room + -room % mmap.PAGESIZE
-
-    def __init__(self, memory: mmap.mmap, start: int, size: int, buffer_bytes: int) -> None:
-        self.memory = memory
-        self.start = start
-        self.size = size
-        self.buffer_bytes = buffer_bytes
-        self.desc = start + size * buffer_bytes
-        self.avail = self.desc + 16 * size
-        self.used = self.avail + 2 * (4 + size)  # one word to spare: used wants 4-byte alignment
-        self.free = deque(range(size))
-        self.posted = 0  # since connect; the ring carries the low 16 bits
-        self.taken = 0
-        self.kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # Typed views make every index one aligned store or load, which the switch never sees torn.
-        view = memoryview(memory)
-        self._desc = view[self.desc : self.avail].cast("I")  # address (2), length, flags and next
-        self._avail = view[self.avail : self.avail + 2 * (2 + size)].cast("H")
-        used = view[self.used : self.used + 4 + 8 * size]
-        self._used, self._entries = used.cast("H"), used.cast("I")
-        self._fence = threading.Lock()
-        self._avail[0] = AVAIL_F_NO_INTERRUPT  # we poll; spare the switch a system call per burst
-        for i in range(size):
-            address = GUEST_BASE + start + i * buffer_bytes
-            struct.pack_into("<QI", memory, self.desc + 16 * i, address, buffer_bytes)
-
-    def offer_all(self) -> None:
-        """Make this an RX ring: the switch may write into every buffer."""
-        while self.free:
-            ident = self.free.popleft()
-            self._desc[4 * ident + 3] = DESC_F_WRITE
-            self.post(ident)
-        self.publish()
-
-    def waiting(self) -> int:
-        """Return how many used entries have not been taken yet."""
-        return (self._used[1] - self.taken) & 0xFFFF
-
-    def peek(self, n: int) -> tuple[int, int]:
-        """Return (descriptor, bytes) of the n-th untaken used entry; ValueError if impossible."""
-        at = (self.taken + n) % self.size * 2 + 1
-        ident, length = self._entries[at], self._entries[at + 1]
-        if ident >= self.size or length > self.buffer_bytes:
-            raise ValueError(f"the switch returned descriptor {ident} with {length} bytes")
-        return ident, length
-
-    def post(self, ident: int) -> None:
-        """Offer a descriptor to the switch; it shows with the next publish()."""
-        self._avail[2 + self.posted % self.size] = ident
-        self.posted += 1
-
-    def post_frame(self, ident: int, frame: bytes) -> None:
-        """Fill a buffer and offer it. The virtio-net header in front of it stays all zero."""
-        at = self.start + ident * self.buffer_bytes + NET_HEADER_BYTES
-        self.memory[at : at + len(frame)] = frame
-        self._desc[4 * ident + 2] = NET_HEADER_BYTES + len(frame)
-        self.post(ident)
-
-    def read(self, ident: int, length: int) -> bytes:
-        """Return the first `length` bytes of a buffer, virtio-net header included."""
-        at = self.start + ident * self.buffer_bytes
-        return self.memory[at : at + length]
-
-    def publish(self) -> None:
-        """Show everything posted and wake the switch if it asked for that."""
-        self._avail[1] = self.posted & 0xFFFF
-        # The index must be visible before the flag is read, or both sides go to sleep. x86 lets a
-        # load pass an older store; taking a lock is a locked instruction, hence a full fence.
-        with self._fence:
-            pass
-        if not self._used[0] & USED_F_NO_NOTIFY:
-            os.eventfd_write(self.kick, 1)
-
-
 class FrontEnd:
     """One virtio-net device as its guest sees it.
 
@@ -159,6 +78,8 @@ class FrontEnd:
     """
 
     features: int  # negotiated virtio features, 0 before connect()
+    offered: int  # virtio and protocol features of the switch, 0 before the first connect()
+    offered_protocol: int
 
     def __init__(
         self,
@@ -168,24 +89,30 @@ class FrontEnd:
         queues: int = 1,
         queue_size: int = 256,
         enable: Iterable[int] | None = None,
+        mtu: int = 0,
+        iommu: bool = False,
         timeout_s: float = 10.0,
     ) -> None:
         """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
 
         With `listen` the socket is ours and open from now on (dpdkvhostuserclient ports), a file in
         its way is removed; otherwise the switch owns it. `enable` names the queue pairs connect()
-        enables, all by default. `timeout_s` bounds the attaching and each reply of the switch.
+        enables, all by default. With `mtu` the device has NET_F_MTU and says that value; with
+        `iommu` all addresses are an IOMMU's, of which the switch is given one translation.
+        `timeout_s` bounds the attaching and each reply of the switch.
         """
-        self.features = 0
+        self.features = self.offered = self.offered_protocol = 0
         self._path = path
         self._listen = listen
         self._queues = queues
         self._queue_size = queue_size
         self._enable = list(range(queues) if enable is None else enable)
+        self._mtu = mtu
+        self._iommu = iommu
         self._timeout_s = timeout_s
         self._listener: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX)
-        self._rings: list[_Ring] = []  # ring 2q: the guest receives, 2q + 1: the guest sends
+        self._rings: list[Ring] = []  # ring 2q: the guest receives, 2q + 1: the guest sends
         if listen:
             self._listening()
 
@@ -280,6 +207,10 @@ class FrontEnd:
         self._enable_pair(queue, on)
         self._settle()
 
+    def interrupts(self) -> int:
+        """Want interrupts on all rings from now on; return how many came since the last call."""
+        return sum(ring.interrupts() for ring in self._rings)
+
     def stop(self) -> None:
         """Shut the guest down cleanly; the switch has let go of the rings before they vanish."""
         try:
@@ -331,10 +262,13 @@ class FrontEnd:
 
     def _negotiate(self) -> None:
         needed = F_VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES
-        offered = self._ask(_Request.GET_FEATURES)
+        needed |= (NET_F_MTU if self._mtu else 0) | (F_ACCESS_PLATFORM if self._iommu else 0)
+        offered = self.offered = self._ask(_Request.GET_FEATURES)
         if offered & needed != needed:
             raise ConnectionError(f"features {offered:#x} lack {needed & ~offered:#x}")
-        protocol = self._ask(_Request.GET_PROTOCOL_FEATURES) & PROTOCOL_F_MQ
+        self.offered_protocol = self._ask(_Request.GET_PROTOCOL_FEATURES)
+        wanted_protocol = PROTOCOL_F_MQ | (PROTOCOL_F_NET_MTU if self._mtu else 0)
+        protocol = self.offered_protocol & wanted_protocol
         self._tell(_Request.SET_PROTOCOL_FEATURES, struct.pack("<Q", protocol))
         most = self._ask(_Request.GET_QUEUE_NUM) if protocol & PROTOCOL_F_MQ else 1
         if self._queues > most:
@@ -343,10 +277,12 @@ class FrontEnd:
         wanted = needed | NET_F_MRG_RXBUF | (NET_F_MQ if self._queues > 1 else 0)
         self.features = offered & wanted
         self._tell(_Request.SET_FEATURES, struct.pack("<Q", self.features))
+        if protocol & PROTOCOL_F_NET_MTU:
+            self._tell(_Request.NET_SET_MTU, struct.pack("<Q", self._mtu))
 
     def _share_rings(self) -> None:
         buffers = [RX_BUFFER_BYTES, TX_BUFFER_BYTES] * self._queues
-        needed = (_Ring.bytes_needed(self._queue_size, each) for each in buffers)
+        needed = (Ring.bytes_needed(self._queue_size, each) for each in buffers)
         *starts, total = accumulate(needed, initial=0)
         memfd = os.memfd_create("frontend")
         try:
@@ -357,16 +293,22 @@ class FrontEnd:
         finally:
             os.close(memfd)
         for index, start in enumerate(starts):
-            ring = _Ring(memory, start, self._queue_size, buffers[index])
+            base = IO_BASE if self._iommu else GUEST_BASE
+            ring = Ring(memory, start, self._queue_size, buffers[index], base)
             self._rings.append(ring)
             if index % 2 == 0:
                 ring.offer_all()
-            places = (USER_BASE + at for at in (ring.desc, ring.used, ring.avail))
+            base = IO_BASE if self._iommu else USER_BASE
+            places = (base + at for at in (ring.desc, ring.used, ring.avail))
             self._tell(_Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
             self._tell(_Request.SET_VRING_BASE, struct.pack("<II", index, 0))
             self._tell(_Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
             self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index), ring.kick)
             self._tell(_Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
+        if self._iommu:  # after the rings: the switch keeps translations per ring
+            kind = (IOTLB_READ_WRITE, IOTLB_UPDATE)
+            update = struct.pack("<QQQBB6x", IO_BASE, total, USER_BASE, *kind)
+            self._tell(_Request.IOTLB_MSG, update)
 
     def _enable_pair(self, queue: int, on: bool) -> None:
         for index in (2 * queue, 2 * queue + 1):

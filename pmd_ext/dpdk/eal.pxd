@@ -21,6 +21,8 @@ cdef extern from "rte_log.h" nogil:
 cdef extern from "rte_lcore.h" nogil:
     unsigned rte_lcore_id()
     unsigned rte_socket_id()
+    unsigned rte_socket_count()
+    int rte_socket_id_by_idx(unsigned index)
     int rte_thread_register()
     void rte_thread_unregister()
 

@@ -15,8 +15,11 @@ cdef extern from "rte_mempool.h" nogil:
     unsigned rte_mempool_in_use_count(const rte_mempool *mp)
     rte_mempool_cache *rte_mempool_default_cache(rte_mempool *mp, unsigned lcore_id)
     void rte_mempool_cache_flush(rte_mempool_cache *cache, rte_mempool *mp)
+    void rte_mempool_free(rte_mempool *mp)
 
 cdef extern from "rte_mbuf.h" nogil:
+    enum:
+        RTE_PKTMBUF_HEADROOM
     struct rte_mbuf:
         uint32_t pkt_len
         uint16_t data_len

@@ -7,7 +7,10 @@ from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool
 cdef extern from "rte_vhost.h" nogil:
     enum:
         RTE_VHOST_USER_CLIENT
+        RTE_VHOST_USER_IOMMU_SUPPORT
+        RTE_VHOST_USER_POSTCOPY_SUPPORT
         RTE_VHOST_USER_LINEARBUF_SUPPORT
+        RTE_VHOST_USER_NET_STATS_ENABLE
 
     struct rte_vhost_device_ops:
         int (*new_device)(int vid) noexcept nogil
@@ -15,11 +18,16 @@ cdef extern from "rte_vhost.h" nogil:
         int (*vring_state_changed)(int vid, uint16_t queue_id, int enable) noexcept nogil
         int (*new_connection)(int vid) noexcept nogil
         void (*destroy_connection)(int vid) noexcept nogil
+        void (*guest_notified)(int vid) noexcept nogil
         # ...
 
     struct rte_vhost_vring:
         uint16_t size
         # ...
+
+    struct rte_vhost_stat:
+        uint64_t id
+        uint64_t value
 
     int rte_vhost_driver_register(const char *path, uint64_t flags)
     int rte_vhost_driver_unregister(const char *path)
@@ -29,9 +37,13 @@ cdef extern from "rte_vhost.h" nogil:
 
     int rte_vhost_get_ifname(int vid, char *buf, size_t len)
     int rte_vhost_get_numa_node(int vid)
+    int rte_vhost_get_mtu(int vid, uint16_t *mtu)
     int rte_vhost_get_negotiated_features(int vid, uint64_t *features)
     uint16_t rte_vhost_get_vring_num(int vid)
     int rte_vhost_get_vhost_vring(int vid, uint16_t vring_idx, rte_vhost_vring *vring)
+    int rte_vhost_get_vring_base(int vid, uint16_t queue_id, uint16_t *last_avail_idx,
+                                 uint16_t *last_used_idx)
+    int rte_vhost_vring_stats_get(int vid, uint16_t queue_id, rte_vhost_stat *stats, unsigned n)
     int rte_vhost_enable_guest_notification(int vid, uint16_t queue_id, int enable)
     uint16_t rte_vhost_enqueue_burst(int vid, uint16_t queue_id, rte_mbuf **pkts,
                                      uint16_t count)
@@ -45,3 +57,7 @@ cdef extern from "linux/virtio_net.h" nogil:
         VIRTIO_NET_F_HOST_TSO6
         VIRTIO_NET_F_HOST_ECN
         VIRTIO_NET_F_HOST_UFO
+
+cdef extern from "linux/virtio_config.h" nogil:
+    enum:
+        VIRTIO_F_RING_PACKED

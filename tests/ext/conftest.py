@@ -17,6 +17,12 @@ EAL = ("test", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-teleme
        "--lcores", f"0@{min(os.sched_getaffinity(0))}")
 CORE = max(os.sched_getaffinity(0))
 
+# What a port of a test is unless it says otherwise, and the fields of an entry of changes().
+PORT = {"client": False, "iommu": False, "postcopy": False, "max_queue_pairs": 1, "mtu": 1500,
+        "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8}
+STATE = ("slot", "connections", "attached", "connects", "connected", "features", "numa",
+         "guest_mtu", "vring_sizes", "enabled_rxqs", "enabled_txqs")
+
 
 class Switch:
     """Ports of one bridge, polled by one PMD, with front ends attached."""
@@ -25,15 +31,22 @@ class Switch:
         self.runtime = runtime
         self.directory = directory
         self.slots: dict[str, int] = {}
+        self.states: dict[int, Any] = {}            # slot -> its entry of changes()
         self.front_ends: list[FrontEnd] = []
 
     def path(self, name: str) -> str:
         return str(self.directory / name)
 
-    def add(self, *names: str, mtu: int = 1500, retries: int = 8) -> None:
+    def add_port(self, name: str, path: str | None = None, **options: Any) -> int:
+        """One port, on no bridge."""
+        self.slots[name] = slot = self.runtime.add_port(
+            name, path or self.path(name), **{**PORT, **options})
+        return int(slot)
+
+    def add(self, *names: str, **options: Any) -> None:
         """Server ports, all on bridge br0."""
         for name in names:
-            self.slots[name] = self.runtime.add_port(name, self.path(name), False, mtu, retries)
+            self.add_port(name, **options)
         self.bridge(*self.slots)
 
     def bridge(self, *names: str) -> None:
@@ -50,7 +63,7 @@ class Switch:
     def poll(self, cores: tuple[int, ...] = (CORE,)) -> None:
         """Enabled rxqs of all ports, dealt out over the cores in turn."""
         self.runtime.set_cores(sorted({core for core, _ in self.runtime.threads()} | set(cores)))
-        rxqs = [(port[0], queue) for port in self.runtime.observe() for queue in port[6]]
+        rxqs = [(state[0], queue) for state in self.observe() for queue in state[9]]
         lists: dict[int, list[tuple[int, int]]] = {
             core: [] for core, _ in self.runtime.threads()}
         for i, rxq in enumerate(rxqs):
@@ -59,22 +72,44 @@ class Switch:
         self.runtime.set_cores(cores)
 
     def remove(self, name: str) -> None:
-        slot = self.slots.pop(name)
+        slot = self.slots[name]
         self.runtime.set_poll_lists({core: [] for core, _ in self.runtime.threads()})
-        self.bridge(*self.slots)
+        self.bridge(*(n for n in self.slots if n != name))
         self.runtime.remove_port(slot)
+        del self.slots[name]
+        self.states.pop(slot, None)
         self.poll()
 
-    def state(self, name: str) -> Any:
-        return next(port for port in self.runtime.observe() if port[0] == self.slots[name])
+    def observe(self) -> list[Any]:
+        """The last entry of changes() of every port."""
+        self.states.update((state[0], state) for state in self.runtime.changes())
+        return [self.states[slot] for slot in self.slots.values()]
+
+    def state(self, name: str) -> dict[str, Any]:
+        self.observe()
+        return dict(zip(STATE, self.states[self.slots[name]], strict=True))
 
     def connected(self, name: str) -> bool:
-        return bool(self.state(name)[2])
+        return bool(self.state(name)["connected"])
+
+    def queues(self, name: str) -> dict[str, list[dict[str, int]]]:
+        """{"rx": counters of each rxq, "tx": of each txq}"""
+        from pmd_ext.runtime import QUEUE_COUNTER_NAMES
+
+        _, rx, tx = self.runtime.counters(self.slots[name])
+        return {direction: [dict(zip(QUEUE_COUNTER_NAMES, values, strict=True)) for values in rows]
+                for direction, rows in (("rx", rx), ("tx", tx))}
 
     def counters(self, name: str) -> dict[str, int]:
-        from pmd_ext.runtime import COUNTER_NAMES
+        """The port's own, and sums over its queues with rx_ or tx_ in front."""
+        from pmd_ext.runtime import PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
 
-        return dict(zip(COUNTER_NAMES, self.runtime.counters(self.slots[name]), strict=True))
+        port, rx, tx = self.runtime.counters(self.slots[name])
+        values = dict(zip(PORT_COUNTER_NAMES, port, strict=True))
+        for direction, rows in (("rx", rx), ("tx", tx)):
+            for i, counter in enumerate(QUEUE_COUNTER_NAMES):
+                values[f"{direction}_{counter.removeprefix('good_')}"] = sum(r[i] for r in rows)
+        return values
 
     def wait_counter(self, name: str, key: str, value: int) -> None:
         wait_until(lambda: self.counters(name)[key] >= value, f"{key} of {name} reaches {value}")
@@ -105,6 +140,7 @@ def switch(make_runtime: Callable[[], Any]) -> Iterator[Switch]:
     runtime = make_runtime()
     directory = Path(tempfile.mkdtemp(prefix="vhost-ext."))
     threads = len(os.listdir("/proc/self/task"))
+    packets = runtime.memory()[2]
     switch = Switch(runtime, directory)
     try:
         yield switch
@@ -113,7 +149,8 @@ def switch(make_runtime: Callable[[], Any]) -> Iterator[Switch]:
         left = list(directory.iterdir())
         shutil.rmtree(directory)
     assert left == []
-    assert runtime.observe() == ()
+    assert runtime.changes() == ()
+    assert runtime.memory()[2] == packets
     assert runtime.threads() == ()
     assert runtime.packets_in_use() == 0
     # the library keeps its own event thread from the first socket on

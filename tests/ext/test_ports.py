@@ -18,20 +18,19 @@ A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 CORES = tuple(sorted(os.sched_getaffinity(0)))[-2:]
 
 
-def refused(call: object, *args: object) -> OSError:
+def refused(call: object, *args: object, **options: object) -> OSError:
     from pmd_ext.runtime import DatapathError
 
     with pytest.raises(DatapathError) as caught:
-        call(*args)                                 # type: ignore[operator]
+        call(*args, **options)                      # type: ignore[operator]
     return caught.value
 
 
 def test_path_too_long_or_taken_is_refused(switch: Switch) -> None:
     switch.add("a")
-    add = switch.runtime.add_port
-    assert refused(add, "x", "/" + "y" * 107, True, 1500, 8).errno == errno.ENAMETOOLONG
-    assert refused(add, "x", switch.path("a"), True, 1500, 8).errno == errno.EEXIST
-    error = refused(add, "x", "/nowhere/x", False, 1500, 8)
+    assert refused(switch.add_port, "x", "/" + "y" * 107).errno == errno.ENAMETOOLONG
+    assert refused(switch.add_port, "x", switch.path("a")).errno == errno.EEXIST
+    error = refused(switch.add_port, "x", "/nowhere/x")
     assert error.errno == errno.ENOENT
     assert (error.call, error.port) == ("rte_vhost_driver_start", "x")     # type: ignore[attr-defined]
     switch.add("b")                                 # the slot of the failed one is free again
@@ -68,14 +67,14 @@ def test_guest_leaves_and_comes_back(switch: Switch, polite: bool) -> None:
         wait_until(lambda: not switch.connected("b"), "b is seen to leave")
         a.send([ethernet(B, A)])                    # nobody there
         b = switch.attach("b")
-        assert switch.state("b")[1] == round_ + 1
+        assert switch.state("b")["connects"] == round_ + 1
         b.send([ethernet(A, B)])
         assert a.recv_wait(1)
 
 
 def test_client_port_connects_again_and_again(switch: Switch) -> None:
     with FrontEnd(switch.path("c"), listen=True) as guest:
-        switch.slots["c"] = switch.runtime.add_port("c", switch.path("c"), True, 1500, 8)
+        switch.add_port("c", client=True)
         for _ in range(3):
             guest.connect()
             wait_until(lambda: switch.connected("c"), "c is connected")
@@ -88,14 +87,14 @@ def test_queues_follow_what_the_guest_enables(switch: Switch) -> None:
     switch.add("a", "b")
     a = switch.attach("a")
     b = switch.attach("b", queues=4, enable=[0])
-    assert switch.state("b")[6] == (0,)
-    assert len(switch.state("b")[5]) == 8
+    assert switch.state("b")["enabled_rxqs"] == (0,)
+    assert len(switch.state("b")["vring_sizes"]) == 8
     for queue in (1, 3):
         b.enable(queue, True)
-    assert switch.state("b")[6] == (0, 1, 3)
+    assert switch.state("b")["enabled_rxqs"] == (0, 1, 3)
     b.enable(0, False)
     switch.poll()
-    assert switch.state("b")[6] == (1, 3)
+    assert switch.state("b")["enabled_rxqs"] == (1, 3)
     b.send([ethernet(A, B)], queue=3)
     a.recv_wait(1)
     a.send([ethernet(B, A)])                        # txq 0 is off: an enabled one takes over
@@ -103,7 +102,7 @@ def test_queues_follow_what_the_guest_enables(switch: Switch) -> None:
     b.enable(1, False)
     b.enable(3, False)
     a.send([ethernet(B, A)] * 2)
-    switch.wait_counter("b", "tx_early_drops", 2)
+    switch.wait_counter("b", "tx_disabled_drops", 2)
 
 
 def test_queue_that_moves_between_pmds_loses_and_doubles_nothing(switch: Switch) -> None:
@@ -185,7 +184,7 @@ def test_hundred_ports_come_and_go_while_guests_reconnect(switch: Switch) -> Non
             if name in switch.slots:
                 switch.remove(name)
             else:
-                switch.slots[name] = switch.runtime.add_port(name, switch.path(name), True, 1500, 8)
+                switch.add_port(name, client=True)
                 switch.bridge(*switch.slots)
             switch.poll()
             changes += 1

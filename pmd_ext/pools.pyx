@@ -1,0 +1,93 @@
+"""Packet pools: made for the first slot that needs one, freed when the last has let go.
+
+Packets are held for one burst at most (sending copies them), so a small pool serves any number of
+ports and stays in the caches: 40 MiB for the usual MTU.
+"""
+import os
+from errno import ENOMEM
+
+from pmd_ext.dpdk.eal cimport rte_socket_id
+from pmd_ext.dpdk.mbuf cimport (
+    RTE_PKTMBUF_HEADROOM, rte_mempool, rte_mempool_free, rte_mempool_in_use_count,
+    rte_pktmbuf_pool_create,
+)
+from pmd_ext.state cimport MAX_POOLS, dataplane_get
+from pmd_ext.errors import DatapathError
+
+cdef enum:
+    USUAL_BUFFERS = 16384
+    JUMBO_BUFFERS = 4096
+    BUFFERS_PER_CORE = 512      # what a core's cache and its burst can hold, and some more
+    CACHE_BUFFERS = 256         # per PMD thread
+
+
+cdef class Pool:
+    pass
+
+
+cdef class Pools:
+    def __cinit__(self) -> None:
+        self.pools = {}
+
+    cdef Pool take(self, int room_bytes, int node, int owner, str port):
+        cdef Pool pool
+        if node < 0:
+            node = <int>rte_socket_id()
+        key = (room_bytes, node, owner)
+        pool = self.pools.get(key)
+        if pool is None:
+            pool = Pool()
+            pool.key = key
+            pool.packets = self.create(room_bytes, node)
+            if pool.packets == NULL:
+                # for a node that it has no memory on DPDK says other things, too
+                raise DatapathError(ENOMEM, "rte_pktmbuf_pool_create", port)
+            pool.place = free_place()
+            dataplane_get().pools[pool.place] = pool.packets
+            self.pools[key] = pool
+        pool.users += 1
+        return pool
+
+    cdef rte_mempool *create(self, int room_bytes, int node):
+        cdef unsigned buffers = max(
+            <int>(USUAL_BUFFERS if room_bytes <= USUAL_ROOM_BYTES else JUMBO_BUFFERS),
+            BUFFERS_PER_CORE * (os.cpu_count() or 1))
+        cdef rte_mempool *packets
+        self.made += 1
+        text = b"packets-%d" % self.made    # names are unique in a process
+        cdef const char *name = text
+        with nogil:
+            packets = rte_pktmbuf_pool_create(name, buffers, CACHE_BUFFERS, 0,
+                                              room_bytes + RTE_PKTMBUF_HEADROOM, node)
+        return packets
+
+    cdef give_back(self, Pool pool):
+        pool.users -= 1
+        if pool.users == 0:
+            del self.pools[pool.key]
+            dataplane_get().pools[pool.place] = NULL
+            rte_mempool_free(pool.packets)
+
+    cdef size_t memory_bytes(self):
+        cdef Pool pool
+        cdef size_t total = 0
+        for pool in self.pools.values():
+            total += pool.packets.size * <size_t>(
+                pool.packets.elt_size + pool.packets.header_size + pool.packets.trailer_size)
+        return total
+
+    cdef unsigned in_use(self):
+        cdef Pool pool
+        cdef unsigned total = 0
+        for pool in self.pools.values():
+            total += rte_mempool_in_use_count(pool.packets)
+        return total
+
+
+cdef int free_place():
+    """There is one for each slot, and for the one pool that a slot is changing to."""
+    cdef int place = 0
+    for place in range(MAX_POOLS):
+        if dataplane_get().pools[place] == NULL:
+            break
+    return place
