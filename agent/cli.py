@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
 from agent import VERSION
+from agent.remotes import RemoteError
 from agent.settings import DEFAULT_FILE, Settings, settings
 
 PROGRAM = "vhost-agent"
@@ -49,14 +51,18 @@ def main() -> None:
 @click.option("-v", "--verbose", multiple=True, metavar="[=SPEC]",
               help="Log levels, [MODULE:][DESTINATION:]LEVEL, as of ovs-vswitchd.")
 @click.option("--unixctl", metavar="FILE", help="Control socket for ovs-appctl.")
-def run(where: str | None, standalone: bool, name: str, detach: bool, no_chdir: bool,
-        monitor: bool, pidfile: str | None, overwrite_pidfile: bool, log_file: str | None,
-        verbose: tuple[str, ...], unixctl: str | None) -> None:
-    """Serve the vhost-user ports of the database at REMOTE (default: unix:$OVS_RUNDIR/db.sock)."""
-    parsed = settings(
-        os.environ, name=name, where=where, standalone=standalone, pidfile=pidfile,
-        log_file=log_file, unixctl=unixctl, verbose=verbose, detach=detach, chdir=not no_chdir,
-        monitor=monitor, overwrite_pidfile=overwrite_pidfile)
+@click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes.")
+@click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes.")
+@click.option("-C", "--ca-cert", metavar="FILE",
+              help="Certificate of who signed those of ssl: remotes.")
+def run(where: str | None, no_chdir: bool, **options: Any) -> None:
+    """Serve the vhost-user ports of the database at REMOTE: unix:FILE, tcp:IP:PORT, ssl:IP:PORT,
+    or a comma-separated list of a cluster's servers (default: unix:$OVS_RUNDIR/db.sock)."""
+    try:
+        parsed = settings(os.environ, where=where, chdir=not no_chdir, **options)
+    except RemoteError as e:
+        click.echo(f"{PROGRAM}: {e}", err=True)
+        sys.exit(1)
     sys.exit(serve(parsed))
 
 

@@ -22,6 +22,8 @@ import ovs.unixctl.server
 import ovs.util
 import ovs.vlog
 
+from agent import rpc
+from agent.polling import Poll
 from agent.settings import Settings
 
 main = ovs.vlog.Vlog("vhost_agent")
@@ -31,6 +33,10 @@ dpif = ovs.vlog.Vlog("dpif_netdev")
 dpdk = ovs.vlog.Vlog("dpdk")
 
 DPDK_LINES_PER_MINUTE = 600
+# Warnings of DPDK that are about nothing: of every start, and of a size of hugepages that the host
+# does not use.
+NO_WARNING = re.compile("TELEMETRY: No legacy callbacks, legacy socket not created|"
+                        r"EAL: No (free|available) \d+ kB hugepages reported.*")
 _RTE_LOG = {1: dpdk.emer, 2: dpdk.emer, 3: dpdk.err, 4: dpdk.err, 5: dpdk.warn, 6: dpdk.info,
             7: dpdk.info, 8: dpdk.dbg}
 
@@ -43,7 +49,9 @@ def _build_message(self: Any, message: str, destination: str, level: str, number
     scripts that cut at '|'. Patterns that were set with vlog/set are python-ovs's own affair."""
     if ovs.vlog.PATTERNS[destination] != _DEFAULT_PATTERNS[destination]:
         return str(_python_ovs_build_message(self, message, destination, level, number))
-    line = f"{number:05}|{self.name}|{level.upper()}|{message}"
+    # a name with a line feed in it must not look like a line of ours
+    text = message.replace("\n", "\\n")
+    line = f"{number:05}|{self.name}|{level.upper()}|{text}"
     if destination == "syslog":
         return f"ovs|{line}"
     now = datetime.now(UTC)
@@ -60,8 +68,11 @@ def start(settings: Settings) -> None:
     ovs.dirs.RUNDIR = settings.rundir
     ovs.dirs.LOGDIR = settings.logdir
     ovs.vlog.Vlog._build_message = _build_message
-    # select() fails on descriptors over 1023, which a host of many guests reaches.
-    ovs.poller.SelectPoll = ovs.poller.get_system_poll
+    ovs.poller.SelectPoll = Poll
+    rpc.install()
+    ovs.stream.Stream.ssl_set_private_key_file(settings.tls.private_key)
+    ovs.stream.Stream.ssl_set_certificate_file(settings.tls.certificate)
+    ovs.stream.Stream.ssl_set_ca_cert_file(settings.tls.ca_cert)
     for spec in settings.verbose:
         if problem := ovs.vlog.Vlog.set_levels_from_string(re.sub(",", ":", spec)):
             raise ValueError(f"--verbose={spec}: {problem}")
@@ -91,7 +102,8 @@ class DpdkLog:
         for line in filter(None, text.split("\n")):
             level, body = (int(line[0]), line[1:]) if line[0].isdigit() else (7, line)
             if self._allowed(now_ms):
-                _RTE_LOG.get(level, dpdk.info)(body)
+                (dpdk.info if NO_WARNING.fullmatch(body) else _RTE_LOG.get(level, dpdk.info))(
+                    body)
 
     def wait(self, poller: ovs.poller.Poller) -> None:
         poller.fd_wait(self._fd, ovs.poller.POLLIN)

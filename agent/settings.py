@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from agent import remotes
+from agent.remotes import TlsFiles
 
 # Where Debian's and Fedora's Open vSwitch packages keep things; python-ovs's own defaults are
 # those of a build from source.
@@ -20,7 +23,7 @@ class Settings:
     """One run of the agent."""
 
     name: str                   # program name: of the pid file, log file and control socket
-    remote: str                 # OVSDB server
+    remote: str                 # OVSDB server, or several of a cluster separated by commas
     rundir: str
     logdir: str
     standalone: Path | None     # directory of the agent's own database
@@ -33,6 +36,7 @@ class Settings:
     log_file: str | None = None
     verbose: tuple[str, ...] = ()
     unixctl: str | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
 
 
 def default_standalone_dir(environment: Mapping[str, str]) -> Path:
@@ -46,9 +50,10 @@ def default_standalone_dir(environment: Mapping[str, str]) -> Path:
 def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,
              pidfile: str | None, log_file: str | None, unixctl: str | None,
              verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
-             overwrite_pidfile: bool) -> Settings:
+             overwrite_pidfile: bool, private_key: str | None, certificate: str | None,
+             ca_cert: str | None) -> Settings:
     """Settings of a run; 'where' is the positional argument: a remote, or with --standalone a
-    directory."""
+    directory. Raises RemoteError."""
     rundir = environment.get("OVS_RUNDIR") or RUNDIR
     logdir = environment.get("OVS_LOGDIR") or LOGDIR
     directory = None
@@ -57,6 +62,8 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
         directory = directory.absolute()
         rundir = logdir = str(directory)
     remote = where if where and not standalone else f"unix:{rundir}/db.sock"
+    tls = TlsFiles(absolute(private_key), absolute(certificate), absolute(ca_cert))
+    remotes.check(remote, tls)
     if log_file == DEFAULT_FILE:
         log_file = f"{logdir}/{name}.log"
     return Settings(
@@ -64,4 +71,9 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
         schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
         detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
         overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,
-        log_file=None if log_file is None else str(Path(log_file).absolute()))
+        log_file=absolute(log_file), tls=tls)
+
+
+def absolute(file: str | None) -> str | None:
+    """A daemon changes its directory."""
+    return None if file is None else str(Path(file).absolute())

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from agent import VERSION, cli
+from agent.remotes import TlsFiles
 from agent.settings import DEFAULT_FILE, Settings
 
 Parse = Callable[..., Settings]
@@ -103,6 +104,23 @@ def test_line_of_ovs_ctl(parse: Parse) -> None:
         schema_file=Path("/usr/share/openvswitch/vswitch.ovsschema"), detach=True, chdir=False,
         monitor=True, pidfile="/run/v.pid", overwrite_pidfile=True, log_file="/var/log/v.log",
         verbose=("console:emer", "syslog:err", "file:info"), unixctl="/run/v.ctl")
+
+
+def test_tls_files_are_absolute_as_a_daemon_changes_its_directory(
+        parse: Parse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.remotes.TlsFiles.check", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    got = parse("ssl:[::1]:6640", "-p", "k", "--certificate=c", "-C/a")
+    assert got.remote == "ssl:[::1]:6640"
+    assert got.tls == TlsFiles(f"{tmp_path}/k", f"{tmp_path}/c", "/a")
+
+
+@pytest.mark.parametrize("words", [["foo"], ["ssl:1.2.3.4:5"], ["-p", "/nowhere/key"]])
+def test_unusable_remote_or_file_is_said(words: list[str]) -> None:
+    result = CliRunner().invoke(cli.main, ["run", *words])
+    assert result.exit_code == 1
+    assert result.output.startswith("vhost-agent: ")
+    assert result.output.count("\n") == 1
 
 
 def test_as_names_the_files(parse: Parse) -> None:
