@@ -21,8 +21,13 @@ def register(name: str, usage: str, minimum: int, maximum: int,
              answer: Callable[[Sequence[str]], str]) -> None:
     """Registers a command that answers at once."""
     def callback(connection: Any, argv: Sequence[str], _: object) -> None:
-        connection.reply(answer(argv))
+        connection.reply(line(answer(argv)))
     ovs.unixctl.command_register(name, usage, minimum, maximum, callback, None)
+
+
+def line(text: str) -> str:
+    """The text with a line feed at its end, as ovs-vswitchd's replies have it."""
+    return text if not text or text.endswith("\n") else f"{text}\n"
 
 
 def guard_commands() -> None:
@@ -38,12 +43,12 @@ def guarded(name: str, callback: Callable[[Any, Sequence[str], object], None]
         try:
             callback(connection, argv, aux)
         except CommandError as e:
-            connection.reply_error(str(e))
+            connection.reply_error(line(str(e)))
         except OSError as e:
-            connection.reply_error(f"{name}: {e.filename or ''}: {e.strerror}")
+            connection.reply_error(line(f"{name}: {e.filename or ''}: {e.strerror}"))
         except Exception as e:
             log.main.exception(f"{name} failed")
-            connection.reply_error(f"{name} failed: {e}")
+            connection.reply_error(line(f"{name} failed: {e}"))
     return guard
 
 

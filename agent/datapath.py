@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from agent.model import Action, FdbEntry, Observed
+from agent.model import Action, Counters, FdbEntry, Observed
 
 
 class ApplyError(Exception):
@@ -26,7 +26,7 @@ class Datapath(Protocol):
     def apply(self, action: Action) -> None:
         """Does it, or raises ApplyError and leaves everything else as it was."""
 
-    def counters(self, port: str) -> Mapping[str, int]: ...
+    def counters(self, port: str) -> Counters: ...
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]: ...
 

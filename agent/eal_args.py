@@ -4,7 +4,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from agent.validate import cpu_mask
+from agent.hostconfig import cpu_mask
 
 MEMORY_KEYS = ("dpdk-extra", "dpdk-alloc-mem", "dpdk-socket-mem", "dpdk-socket-limit",
                "dpdk-hugepage-dir")
@@ -41,13 +41,13 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
 
     lcores = ""
     if mask := other_config.get("dpdk-lcore-mask", ""):
-        cores, problems = cpu_mask("dpdk-lcore-mask", mask, online)
+        cores, problem = cpu_mask(mask, online)
         lcores = ",".join(f"{i}@{core}" for i, core in enumerate(cores))
         if not lcores:
             warnings.append("Ignoring database defined option 'dpdk-lcore-mask' due to invalid "
                             f"value '{mask}'")
-        else:
-            warnings += problems
+        elif problem:
+            warnings.append(f"dpdk-lcore-mask: {problem}")
     add("dpdk-lcore-mask", "--lcores", lcores)
     add("dpdk-hugepage-dir", "--huge-dir", other_config.get("dpdk-hugepage-dir", ""))
     add("dpdk-socket-limit", "--socket-limit", other_config.get("dpdk-socket-limit", ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import ovs.daemon
 import ovs.poller
@@ -12,17 +11,17 @@ import ovs.timeval
 import ovs.unixctl
 import ovs.unixctl.server
 
-from agent import control, log, machine, report
+from agent import control, log, loglines, machine, reconcile, report
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
-from agent.model import OFPORT_NONE, Snapshot
+from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_datapath import dpdk_version
+from agent.publish import Publisher
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
 from agent.standalone import OwnDatabase
-from agent.validate import integer_option
 
 EXPIRE_MS = 1000                # how often aged MAC table entries are removed
 BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
@@ -47,10 +46,10 @@ class Agent:
         self._contended = False
         self._due = False                   # something moved since the last reconciliation
         self._stale = False                 # columns may say what is not so any more
-        self._stats_at_ms = 0
         self._expire_at_ms = 0
+        self._publisher = Publisher()
         self._ofports: dict[str, tuple[str, int]] = {}      # interface -> (bridge, ofport)
-        self._connected: dict[str, bool] = {}               # as of the last statistics
+        self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
         self._control = self._open_control()
@@ -104,7 +103,7 @@ class Agent:
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
             self._due = True
-        if self._due:
+        if self._due and self._snapshot is not None:
             self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
             self._due = False
             self._stale = True
@@ -112,26 +111,30 @@ class Agent:
         if self._datapath is not None and now_ms >= self._expire_at_ms:
             self._expire_at_ms = now_ms + EXPIRE_MS
             self._datapath.expire_fdb()
-        if self._snapshot is not None and (self._stale or now_ms >= self._stats_at_ms):
+        due = now_ms >= self._publisher.stats_at_ms
+        if due:
+            self._database.look_after()
+        if self._snapshot is not None and self._can_write() and (self._stale or due):
             self._write(self._snapshot, now_ms)
             self._stale = False
         self._say_started()
 
+    def _can_write(self) -> bool:
+        return self._database.has_lock and self._database.root() is not None
+
     def _look_at_database(self) -> bool:
-        """Takes a new snapshot when there is one, and lets go of the old when another process
-        has the lock; True when what is to be served changed."""
+        """Takes a new snapshot when there is one; True when what is to be served changed. While
+        another process has the lock the last one stays in force: packets flow on."""
         if self._database.is_contended != self._contended:
             self._contended = self._database.is_contended
             if self._contended:
                 log.bridge.err("another ovs-vswitchd process is running, disabling this process "
                                f"(pid {os.getpid()}) until it goes away: the lock ovs_vswitchd of "
-                               f"{self._settings.remote} is held")
-                self._snapshot = None
-                return True
+                               f"{self._settings.remote} is held; ports that are served already "
+                               "forward on as they are")
         if not self._database.has_lock or self._database.seqno == self._seqno:
             return False
         self._seqno = self._database.seqno
-        self._stale = True          # a server that was started again has lost ephemeral columns
         snapshot = self._database.snapshot()
         if snapshot is None or snapshot == self._snapshot:
             return False
@@ -151,7 +154,9 @@ class Agent:
             timers.append(self._own_database.restart_at_ms())
         if self._datapath is not None:
             poller.fd_wait(self._datapath.wake_fd, ovs.poller.POLLIN)
-            timers += [self._stats_at_ms, self._expire_at_ms]
+            timers.append(self._expire_at_ms)
+            if self._can_write():       # else statistics stay due, and waiting for them is none
+                timers.append(self._publisher.stats_at_ms)
         for at_ms in timers:
             if at_ms is not None:
                 poller.timer_wait_until(at_ms)
@@ -181,53 +186,41 @@ class Agent:
         root = self._database.root()
         if root is None:
             return
-        reconciler = self._reconciler
-        host = report.host(snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
-        updates: dict[tuple[str, UUID], report.Columns] = {("Open_vSwitch", root): host}
-        ofports: dict[str, tuple[str, int]] = {}
-        for bridge in snapshot.bridges:
-            updates["Bridge", bridge.uuid] = {"datapath_id": [report.datapath_id(bridge)]}
-            columns = report.bridge_interfaces(bridge, reconciler.desired, reconciler.observed,
-                                               reconciler.errors)
-            for row in bridge.interfaces:
-                updates["Interface", row.uuid] = columns[row.name]
-                for number in columns[row.name]["ofport"]:
-                    ofports[row.name] = (bridge.name, number)
-        self._say_ports(ofports)
-        if self._statistics_due(snapshot, now_ms):
-            for bridge in snapshot.bridges:
-                for row in bridge.interfaces:
-                    if row.name in self._connected:
-                        updates["Interface", row.uuid]["statistics"] = self._statistics(row.name)
+        desired, observed = self._reconciler.desired, self._reconciler.observed
+        errors = self._reconciler.errors
+        updates = self._publisher.columns(snapshot, desired, observed, errors,
+                                          self._reconciler.problems, now_ms)
+        self._say_ports(self._publisher.ofports())
+        self._say_datapath_ids(snapshot)
+        for key, columns in self._publisher.statistics(
+                desired, observed, errors, self._counters, now_ms).items():
+            updates.setdefault(key, {}).update(columns)
+        updates["Open_vSwitch", root] = report.host(
+            snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
         self._database.write(updates)
 
-    def _statistics_due(self, snapshot: Snapshot, now_ms: int) -> bool:
-        """Every interval, and at once when a port is new or its guest came or went."""
-        connected = {state.name: state.connected for state in self._reconciler.observed.ports}
-        connected = {spec.name: connected.get(spec.name, False)
-                     for spec in self._reconciler.desired.ports}
-        if now_ms < self._stats_at_ms and connected == self._connected:
-            return False
-        interval_ms, _ = integer_option(snapshot.other_config, "Open_vSwitch", "other_config",
-                                        "stats-update-interval")
-        self._stats_at_ms = now_ms + interval_ms
-        self._connected = connected
-        return True
-
-    def _statistics(self, name: str) -> dict[str, int]:
-        exists = any(state.name == name for state in self._reconciler.observed.ports)
-        counters = self._datapath.counters(name) if self._datapath and exists else {}
-        return report.statistics(counters, self._connected[name])
+    def _counters(self, name: str) -> Counters:
+        assert self._datapath is not None
+        counters = self._datapath.counters(name)
+        mtu = self._reconciler.observed.ports[name].memory.mtu
+        reconcile.say(loglines.oversize(name, mtu, self._publisher.counters(name), counters))
+        return counters
 
     def _say_ports(self, ofports: dict[str, tuple[str, int]]) -> None:
         """The lines about added and deleted ports that scripts wait for."""
-        for name, (bridge, number) in self._ofports.items():
-            if number != OFPORT_NONE and ofports.get(name) != (bridge, number):
-                log.bridge.info(f"bridge {bridge}: deleted interface {name} on port {number}")
-        for name, (bridge, number) in ofports.items():
-            if number != OFPORT_NONE and self._ofports.get(name) != (bridge, number):
-                log.bridge.info(f"bridge {bridge}: added interface {name} on port {number}")
-        self._ofports = ofports
+        before, self._ofports = self._ofports, ofports
+        for what, changed in (("deleted", before.items() - ofports.items()),
+                              ("added", ofports.items() - before.items())):
+            for name, (bridge, number) in sorted(changed):
+                if number != OFPORT_NONE:
+                    log.bridge.info(f"bridge {bridge}: {what} interface {name} on port {number}")
+
+    def _say_datapath_ids(self, snapshot: Snapshot) -> None:
+        ids = {bridge.name: report.datapath_id(bridge) for bridge in snapshot.bridges}
+        for name, dpid in ids.items():
+            if self._datapath_ids.get(name) != dpid:
+                log.bridge.info(f"bridge {name}: using datapath ID {dpid}")
+        self._datapath_ids = ids
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -26,28 +26,37 @@ class InterfaceRow:
     name: str
     type: str
     options: Mapping[str, str] = field(default_factory=dict)
+    other_config: Mapping[str, str] = field(default_factory=dict)
     ofport: int | None = None
     ofport_request: int | None = None
+    mtu_request: int | None = None
     port_name: str = ""
     port_interfaces: int = 1
-    vlan_columns: tuple[str, ...] = ()      # Port columns that ask for VLAN treatment
+    port_config: Mapping[str, str] = field(default_factory=dict)    # Port.other_config
+    limiting_columns: tuple[str, ...] = ()  # set Port columns that limit what a port reaches
+    unserved: tuple[str, ...] = ()          # set columns, of both rows, that do nothing here
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeRow:
-    """One Bridge row."""
+    """One Bridge row; interfaces in order of their names."""
 
     uuid: UUID
     name: str
     datapath_type: str = ""
     fail_mode: str = ""
     other_config: Mapping[str, str] = field(default_factory=dict)
+    unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The database at one moment: everything the agent acts on."""
+    """The database at one moment: everything the agent acts on.
+
+    What did not change since the last one is the same object, so that a look at everything costs
+    next to nothing where nothing changed.
+    """
 
     next_cfg: int = 0
     other_config: Mapping[str, str] = field(default_factory=dict)
@@ -57,26 +66,49 @@ class Snapshot:
 # --- what should be -------------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """The packet buffers of a port."""
+
+    mtu: int                        # bytes; frames to the guest are 18 bytes longer at most
+    room_bytes: int                 # longest frame that fits
+    own: bool = False               # buffers of this port alone
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What librte_vhost is told when a socket is registered, and cannot be told later."""
+
+    path: str
+    client: bool
+    iommu: bool = False
+    postcopy: bool = False
+    max_queue_pairs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class PortSpec:
-    """A port to serve. A client port without 'path' exists, but has no socket yet."""
+    """A port to serve. A client port without 'registration' exists, but has no socket yet."""
 
     name: str
     bridge: str
     client: bool
-    path: str | None
+    registration: Registration | None
     tx_retries_max: int
-    problems: tuple[str, ...] = ()      # options that could not be used, in plain words
+    memory: Memory
+    problems: tuple[str, ...] = ()      # settings that could not be used, in plain words
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What the data plane should look like, and what to tell about the rest."""
 
-    ports: tuple[PortSpec, ...] = ()
+    ports: Mapping[str, PortSpec] = field(default_factory=dict)
     bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()      # (name, ports it forwards between)
     cores: tuple[int, ...] = ()
+    numa_nodes: int = 1
     errors: Mapping[str, str] = field(default_factory=dict)    # interface name -> Interface.error
     problems: tuple[str, ...] = ()                             # of the whole, for the log
+    stats_interval_ms: int = 5000
 
 
 # --- what is --------------------------------------------------------------------------------------
@@ -87,27 +119,42 @@ PollLists = tuple[tuple[int, tuple[Rxq, ...]], ...]     # ((core, rxqs), ...), c
 
 @dataclass(frozen=True, slots=True)
 class PortState:
-    """A port of the data plane and its guest."""
+    """A port of the data plane and its guest. One that did not change is the same object."""
 
     name: str
-    path: str
-    client: bool
+    registration: Registration
     tx_retries_max: int
+    memory: Memory
+    node: int = -1                      # NUMA node of the packet buffers; -1: the main thread's
+    connections: int = 0                # front ends that connected since the port was added
+    attached: bool = False              # one is connected, running or not
     connects: int = 0                   # times a guest became ready
-    connected: bool = False
+    connected: bool = False             # a guest's driver runs its queues
     features: int = 0
-    numa: int = -1
+    numa: int = -1                      # node of the guest's memory; -1: not known
+    guest_mtu: int = 0                  # what the guest was told; 0: nothing
     vring_sizes: tuple[int, ...] = ()
     enabled_rxqs: tuple[int, ...] = ()
+    enabled_txqs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The data plane at one moment."""
 
-    ports: tuple[PortState, ...] = ()
+    ports: Mapping[str, PortState] = field(default_factory=dict)
     bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
     polls: PollLists = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Counters of one port at one moment."""
+
+    port: Mapping[str, int] = field(default_factory=dict)       # since the port was added
+    # of each queue, since the guest connected; empty without a guest
+    rx_queues: tuple[Mapping[str, int], ...] = ()
+    tx_queues: tuple[Mapping[str, int], ...] = ()
 
 
 # --- how to get there -----------------------------------------------------------------------------
@@ -129,6 +176,13 @@ class SetTxRetriesMax:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMemory:
+    name: str
+    memory: Memory
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetBridges:
     bridges: tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -143,7 +197,8 @@ class SetPollLists:
     polls: PollLists
 
 
-Action = AddPort | RemovePort | SetTxRetriesMax | SetBridges | SetCores | SetPollLists
+Action = (AddPort | RemovePort | SetTxRetriesMax | SetMemory | SetBridges | SetCores
+          | SetPollLists)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """OVSDB in and out: rows to a Snapshot, columns to rows. Knows nothing of ports or packets."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,131 +10,270 @@ import ovs.poller
 
 import schema
 from agent import log
-from agent.model import BridgeRow, InterfaceRow, Snapshot
+from agent.db_schema import SchemaProbe, usable
+from agent.model import Snapshot
+from agent.rows import Rows, values
 
 LOCK = "ovs_vswitchd"
-VLAN_COLUMNS = ("tag", "trunks", "vlan_mode")
+MISSING = object()
+REFRESH_CALLS = 12      # of look_after(), until each row was written anew
 
-Updates = Mapping[tuple[str, UUID], Mapping[str, Any]]      # (table, row) -> column -> value
+RowKey = tuple[str, UUID]                                   # (table, row)
+Updates = Mapping[RowKey, Mapping[str, Any]]                # row -> column -> value
 
 
-def first(values: list[Any], default: Any = None) -> Any:
-    """Value of an optional column."""
-    return values[0] if values else default
+def differs(a: Any, b: Any) -> bool:
+    return a is not b and bool(a != b)
+
+
+def to_json(value: Any) -> Any:
+    """A column's value in OVSDB's notation (RFC 7047, 5.1)."""
+    if isinstance(value, dict):
+        return ["map", list(value.items())]
+    if isinstance(value, list):
+        return ["set", value]
+    return value
+
+
+class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
+    """python-ovs's replica of the columns we read; remembers which rows changed."""
+
+    def __init__(self, remote: str, columns: Mapping[str, Sequence[str]]) -> None:
+        helper = ovs.db.idl.SchemaHelper(schema_json=schema.ovsdb_schema())
+        for table, names in columns.items():
+            helper.register_columns(table, list(names))
+        # since somebody emptied them
+        self.changed: set[UUID] = set()
+        self.deleted: set[RowKey] = set()
+        self.connections = 0                # made so far: nothing known from an older one is sure
+        super().__init__(remote, helper)
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        self.changed.add(row.uuid)
+        if event == ovs.db.idl.ROW_DELETE:
+            self.deleted.add((row._table.name, row.uuid))
+
+    def restart_fsm(self) -> None:
+        self.connections += 1
+        super().restart_fsm()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether transactions can be sent. The lock alone does not tell: it counts as held until
+        there is another connection."""
+        return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected())
 
 
 class Database:
-    """The replica and the one writer of our columns; at most one transaction in flight."""
+    """The replica and the one writer of our columns; at most one transaction in flight.
+
+    What we write is not read back (but for ofport): the record of what the server took stands for
+    it, and is forgotten whenever it may be wrong.
+    """
 
     def __init__(self, remote: str) -> None:
-        helper = ovs.db.idl.SchemaHelper(schema_json=schema.ovsdb_schema())
-        for table, members in schema.columns().items():
-            helper.register_columns(table, list(members))
-        self._idl = ovs.db.idl.Idl(remote, helper)
-        self._idl.set_lock(LOCK)
+        self._remote = remote
+        self._probe: SchemaProbe | None = SchemaProbe(remote)
+        self._columns: dict[str, list[str]] = {}        # that the server has
+        self._idl: Replica | None = None
+        self._rows = Rows()
         self._txn: Any = None
-        self._wanted: dict[tuple[str, UUID], Mapping[str, Any]] = {}
-        self._dirty = False
+        self._sent: dict[RowKey, dict[str, Any]] = {}   # by the transaction in flight
+        self._wanted: dict[RowKey, dict[str, Any]] = {}
+        self._stored: dict[RowKey, dict[str, Any]] = {}     # what the server has taken
+        self._dirty: set[RowKey] = set()                # rows to compare
+        self._suspects: list[RowKey] = []       # rows of a refused transaction: sent one by one
+        self._refused: set[RowKey] = set()      # rows that were refused alone
+        self._refresh: list[RowKey] = []        # rows whose turn is still to come
+        self._refresh_size = 0
+        self._refusals: set[str] = set()        # said in the log since the last success
+        self._had_lock = False                  # as of the last look
+        self._connections = 0                   # of the replica, as of the last look
+        self._seqno_base = 0                    # of the replicas before this one
         self.commits = 0                # transactions that the server has taken, or needed none
 
     @property
     def seqno(self) -> int:
         """Moves when the replica may have changed: look again."""
-        return int(self._idl.change_seqno)
+        return self._seqno_base + (0 if self._idl is None else int(self._idl.change_seqno))
 
     @property
     def has_lock(self) -> bool:
-        return bool(self._idl.has_lock)
+        return self._idl is not None and bool(self._idl.has_lock)
 
     @property
     def is_contended(self) -> bool:
         """Another process has the lock: it serves this database."""
-        return bool(self._idl.is_lock_contended)
+        return self._idl is not None and bool(self._idl.is_lock_contended)
 
     def run(self) -> None:
-        self._idl.run()
-        self._advance()
+        if self._probe is not None:
+            self._look_at_schema(self._probe)
+        if self._idl is not None:
+            self._idl.run()
+            if self._idl.connections != self._connections:
+                self._connections = self._idl.connections
+                self._connected_anew()
+            if self.has_lock != self._had_lock:
+                self._had_lock = self.has_lock
+                self._forget_stored()           # who had it meanwhile may have written our columns
+            for key in self._idl.deleted:
+                self._drop(key)
+            self._idl.deleted.clear()
+            self._compare_ofports(self._idl)
+            self._advance()
 
     def wait(self, poller: ovs.poller.Poller) -> None:
-        self._idl.wait(poller)
+        if self._probe is not None:
+            self._probe.wait(poller)
+        if self._idl is not None:
+            self._idl.wait(poller)
         if self._txn is not None:
             self._txn.wait(poller)
 
     def close(self) -> None:
-        self._idl.close()
+        if self._probe is not None:
+            self._probe.close()
+        if self._idl is not None:
+            self._idl.close()
 
     def root(self) -> UUID | None:
+        if self._idl is None:
+            return None
         return next(iter(self._idl.tables["Open_vSwitch"].rows), None)
 
     def snapshot(self) -> Snapshot | None:
         """The database; None while it was never seen or holds no Open_vSwitch row."""
-        root = self.root()
-        if root is None:
-            return None
-        row = self._idl.tables["Open_vSwitch"].rows[root]
-        return Snapshot(
-            next_cfg=row.next_cfg, other_config=dict(row.other_config),
-            bridges=tuple(sorted((self._bridge(b) for b in row.bridges), key=lambda b: b.name)))
-
-    def _bridge(self, row: Any) -> BridgeRow:
-        return BridgeRow(
-            uuid=row.uuid, name=row.name, datapath_type=row.datapath_type,
-            fail_mode=first(row.fail_mode, ""), other_config=dict(row.other_config),
-            interfaces=tuple(sorted(
-                (self._interface(port, interface)
-                 for port in row.ports for interface in port.interfaces),
-                key=lambda i: i.name)))
-
-    def _interface(self, port: Any, row: Any) -> InterfaceRow:
-        return InterfaceRow(
-            uuid=row.uuid, name=row.name, type=row.type, options=dict(row.options),
-            ofport=first(row.ofport), ofport_request=first(row.ofport_request),
-            port_name=port.name, port_interfaces=len(port.interfaces),
-            vlan_columns=tuple(c for c in VLAN_COLUMNS if getattr(port, c)))
+        return None if self._idl is None else self._rows.read(self._idl)
 
     def write(self, updates: Updates) -> None:
         """Brings the named columns to these values, now or as soon as the database is there.
 
-        Replaces what an earlier call wanted of the same rows; values that are there already
-        are not sent.
+        Replaces what an earlier call wanted of the same columns; what the server has taken already
+        is not sent.
         """
         for key, columns in updates.items():
-            self._wanted[key] = {**self._wanted.get(key, {}), **columns}
-        self._dirty = True
+            self._wanted.setdefault(key, {}).update(columns)
+            self._dirty.add(key)
         self._advance()
+
+    def look_after(self) -> None:
+        """Sends again what was refused, for the reason may be gone; and, of all rows in turn, a
+        part as if the server had not taken it, for somebody else may have written there. To be
+        called every few seconds: a row's turn comes each REFRESH_CALLS calls."""
+        self._dirty |= self._refused
+        self._refused.clear()
+        if not self._refresh:
+            self._refresh = list(self._wanted)
+            self._refresh_size = -(-len(self._refresh) // REFRESH_CALLS)
+        for key in self._refresh[:self._refresh_size]:
+            self._stored.pop(key, None)
+            self._dirty.add(key)
+        del self._refresh[:self._refresh_size]
+        self._advance()
+
+    def _look_at_schema(self, probe: SchemaProbe) -> None:
+        """Makes the replica of the columns that the server has; again when it has others."""
+        probe.run()
+        if probe.columns is None:
+            return
+        columns, missing = usable(schema.columns(), probe.columns)
+        self._probe = None
+        if self._idl is not None:
+            if columns == self._columns:
+                return
+            self._seqno_base = self.seqno + 1
+            self._idl.close()
+        if missing:
+            log.bridge.info(f"the database has no {', '.join(missing)}: going on without")
+        self._columns = columns
+        self._idl = Replica(self._remote, {
+            table: [name for name in names if name in columns[table]]
+            for table, names in schema.columns_read().items() if table in columns})
+        self._idl.set_lock(LOCK)
+        self._connections = 0
+        self._txn = None
+
+    def _connected_anew(self) -> None:
+        """The server may be another one, with other columns, or have lost what it took."""
+        self._forget_stored()
+        if self._connections > 1 and self._probe is None:
+            self._probe = SchemaProbe(self._remote)
+
+    def _forget_stored(self) -> None:
+        self._stored.clear()
+        self._dirty = set(self._wanted)
+
+    def _compare_ofports(self, idl: Replica) -> None:
+        """The one column that we write and read: somebody else's number is written over."""
+        rows = idl.tables["Interface"].rows
+        for uuid in idl.changed:
+            stored = self._stored.get(("Interface", uuid), {})
+            if ("ofport" in stored and uuid in rows
+                    and values(rows[uuid], "ofport") != stored["ofport"]):
+                del stored["ofport"]
+                self._dirty.add(("Interface", uuid))
+
+    def _drop(self, key: RowKey) -> None:
+        for rows in (self._wanted, self._stored):
+            rows.pop(key, None)
 
     def _advance(self) -> None:
         """Looks after the transaction in flight, then starts the next one if there is need."""
         if self._txn is not None:
-            txn = self._txn
+            txn, sent = self._txn, self._sent
             status = txn.commit()
             if status == ovs.db.idl.Transaction.INCOMPLETE:
                 return
             self._txn = None
-            if status in (ovs.db.idl.Transaction.SUCCESS, ovs.db.idl.Transaction.UNCHANGED):
+            if status == ovs.db.idl.Transaction.SUCCESS:
                 self.commits += 1
+                self._refusals.clear()
+                for key, columns in sent.items():
+                    self._stored.setdefault(key, {}).update(columns)
             elif status == ovs.db.idl.Transaction.ERROR:
-                # sent again with the next write(): at once it would only fail again
-                log.main.err(f"the database refused a write: {txn.get_error()}")
+                self._was_refused(sent, txn.get_error())
             else:
-                self._dirty = True      # lost the race or the connection: compare and send again
-        if self._dirty and self.has_lock:
-            self._send()
+                self._dirty |= sent.keys()      # lost the race or the connection
+        if self._idl is None or not (self.has_lock and self._idl.is_up):
+            return
+        if self._txn is None and self._dirty:
+            dirty, self._dirty = self._dirty, set()
+            self._send(dirty)
+        while self._txn is None and self._suspects:
+            self._send([self._suspects.pop()])
 
-    def _send(self) -> None:
+    def _was_refused(self, sent: Mapping[RowKey, Any], why: str) -> None:
+        """One bad row must not keep the others from being written."""
+        if len(sent) > 1:
+            log.main.warn(f"the database refused a write of {len(sent)} rows ({why}), trying them "
+                          "one by one")
+            self._suspects += sent
+            return
+        for table, uuid in sent:
+            if why not in self._refusals:
+                log.main.err(f"the database refused a write of {table} {uuid}: {why}")
+        self._refusals.add(why)
+        self._refused |= sent.keys()
+
+    def _send(self, keys: Iterable[RowKey]) -> None:
+        assert self._idl is not None
+        self._sent = {}
         txn = ovs.db.idl.Transaction(self._idl)
-        changed = False
-        for (table, uuid), columns in list(self._wanted.items()):
-            row = self._idl.tables[table].rows.get(uuid)
-            if row is None:
-                del self._wanted[table, uuid]
+        for key in keys:
+            table, uuid = key
+            if uuid not in self._idl.tables[table].rows:
+                self._drop(key)
                 continue
-            for column, value in columns.items():
-                if getattr(row, column) != value:
-                    setattr(row, column, value)
-                    changed = True
-        self._dirty = False
-        if changed:
+            stored, server_has = self._stored.get(key, {}), self._columns[table]
+            columns = {name: value for name, value in self._wanted.get(key, {}).items()
+                       if name in server_has and differs(stored.get(name, MISSING), value)}
+            if columns:
+                self._sent[key] = columns
+                txn.add_op({"op": "update", "table": table,
+                            "where": [["_uuid", "==", ["uuid", str(uuid)]]],
+                            "row": {name: to_json(value) for name, value in columns.items()}})
+        if self._sent:
             txn.commit()
             self._txn = txn
         else:

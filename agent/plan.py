@@ -18,18 +18,33 @@ from agent.model import (
     RemovePort,
     SetBridges,
     SetCores,
+    SetMemory,
     SetPollLists,
     SetTxRetriesMax,
 )
 from agent.schedule import schedule
 
 
-def stays(spec: PortSpec | None, state: PortState) -> bool:
-    """Whether the socket of a port is the wanted one; otherwise the port is made anew."""
-    return spec is not None and (spec.path, spec.client) == (state.path, state.client)
+def stays(spec: PortSpec, state: PortState) -> bool:
+    """Whether the socket of a port is kept; otherwise the port is made anew.
+
+    A client port moves at once when it is given another path: that is what was asked for. All else
+    that needs a new registration waits until no front end is connected: one that only restarts its
+    driver might not find back.
+    """
+    if spec.registration is None:
+        return False
+    wanted, has = spec.registration, state.registration
+    if wanted == has:
+        return True
+    if wanted.client != has.client or (wanted.client and wanted.path != has.path):
+        return False
+    return state.attached
 
 
 def without(polls: PollLists, gone: Collection[str]) -> PollLists:
+    if not gone:
+        return polls
     return tuple((core, tuple(rxq for rxq in rxqs if rxq[0] not in gone)) for core, rxqs in polls)
 
 
@@ -41,30 +56,43 @@ def among(bridges: tuple[tuple[str, tuple[str, ...]], ...], names: Collection[st
 def plan(desired: Desired, observed: Observed) -> tuple[Action, ...]:
     """Actions, in order, that bring the data plane nearer to 'desired'; empty when it is there."""
     actions: list[Action] = []
-    specs = {spec.name: spec for spec in desired.ports}
-    staying = [state for state in observed.ports if stays(specs.get(state.name), state)]
-    names = {state.name for state in staying}
-    gone = {state.name for state in observed.ports} - names
+    specs, many_nodes = desired.ports, desired.numa_nodes > 1
+    # Registrations, like memory below, mostly are the same object: that is looked at first, for
+    # a thousand ports are looked at whenever one changes.
+    staying = {name: state for name, state in observed.ports.items()
+               if (spec := specs.get(name)) is not None
+               and (spec.registration is state.registration or stays(spec, state))}
+    gone = observed.ports.keys() - staying.keys()
+    names = staying.keys()
 
-    polls, bridges = without(observed.polls, gone), among(observed.bridges, names)
+    polls, bridges = without(observed.polls, gone), observed.bridges
     if polls != observed.polls:
         actions.append(SetPollLists(polls))
-    if bridges != observed.bridges:
-        actions.append(SetBridges(bridges))
+    if gone:
+        bridges = among(bridges, names)
+        if bridges != observed.bridges:
+            actions.append(SetBridges(bridges))
     actions += [RemovePort(name) for name in sorted(gone)]
-    actions += [AddPort(spec) for spec in desired.ports
-                if spec.path is not None and spec.name not in names]
-    actions += [SetTxRetriesMax(state.name, specs[state.name].tx_retries_max)
-                for state in staying
-                if state.tx_retries_max != specs[state.name].tx_retries_max]
+    actions += [AddPort(specs[name]) for name in sorted(specs.keys() - names)
+                if specs[name].registration is not None]
+    for name, state in staying.items():
+        spec = specs[name]
+        if state.tx_retries_max != spec.tx_retries_max:
+            actions.append(SetTxRetriesMax(name, spec.tx_retries_max))
+        node = state.numa if many_nodes and state.numa >= 0 else state.node
+        if node != state.node or (
+                spec.memory is not state.memory and spec.memory != state.memory):
+            actions.append(SetMemory(name, spec.memory, node))
 
-    if among(desired.bridges, names) != bridges:
-        actions.append(SetBridges(among(desired.bridges, names)))
-    actions += move_queues(desired.cores, staying, polls)
+    wanted = among(desired.bridges, names)
+    if wanted != bridges:
+        actions.append(SetBridges(wanted))
+    actions += move_queues(desired.cores, staying.values(), polls)
     return tuple(actions)
 
 
-def move_queues(cores: tuple[int, ...], ports: list[PortState], polls: PollLists) -> list[Action]:
+def move_queues(cores: tuple[int, ...], ports: Collection[PortState], polls: PollLists
+                ) -> list[Action]:
     """New PMDs start before, old ones stop after the queues have moved."""
     actions: list[Action] = []
     running = tuple(core for core, _ in polls)

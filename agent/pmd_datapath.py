@@ -13,6 +13,7 @@ from agent.datapath import ApplyError
 from agent.model import (
     Action,
     AddPort,
+    Counters,
     FdbEntry,
     Observed,
     PortSpec,
@@ -20,16 +21,29 @@ from agent.model import (
     RemovePort,
     SetBridges,
     SetCores,
+    SetMemory,
     SetPollLists,
     SetTxRetriesMax,
 )
-from agent.report import MTU_BYTES
 from agent.validate import NO_DEVICE, NO_OFPORT
-from pmd_ext.runtime import COUNTER_NAMES, DatapathError, Runtime, dpdk_version, open_log
+from pmd_ext.runtime import (
+    PORT_COUNTER_NAMES,
+    QUEUE_COUNTER_NAMES,
+    DatapathError,
+    Runtime,
+    dpdk_version,
+    open_log,
+)
 
 __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
+ANY_NODE = -1
+# What a number of an error means when a port is added; for the others the system's words do.
+REASONS = {
+    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process",
+    errno.EOPNOTSUPP: f"VDUSE needs DPDK 24.11, this is {dpdk_version()}",
+}
 
 
 def make_way(path: str) -> None:
@@ -60,7 +74,8 @@ class PmdDatapath:
         except DatapathError as e:
             raise ApplyError(e.strerror) from e
         self._slots: dict[str, int] = {}            # port name -> slot
-        self._specs: dict[str, PortSpec] = {}       # as applied
+        self._names: dict[int, str] = {}            # slot -> port name
+        self._states: dict[str, PortState] = {}     # as applied, with what guests did
         self._bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self._polls: dict[int, tuple[tuple[str, int], ...]] = {}
 
@@ -72,15 +87,14 @@ class PmdDatapath:
         return self._runtime.drain_wake()
 
     def observe(self) -> Observed:
-        names = {slot: name for name, slot in self._slots.items()}
-        ports = []
-        for slot, connects, connected, features, numa, sizes, rxqs in self._runtime.observe():
-            spec = self._specs[names[slot]]
-            ports.append(PortState(
-                name=spec.name, path=spec.path or "", client=spec.client,
-                tx_retries_max=spec.tx_retries_max, connects=connects, connected=connected,
-                features=features, numa=numa, vring_sizes=sizes, enabled_rxqs=rxqs))
-        return Observed(ports=tuple(ports), bridges=self._bridges,
+        for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
+             rxqs, txqs) in self._runtime.changes():
+            name = self._names[slot]
+            self._states[name] = replace(
+                self._states[name], connections=connections, attached=attached, connects=connects,
+                connected=connected, features=features, numa=numa, guest_mtu=guest_mtu,
+                vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
+        return Observed(ports=dict(self._states), bridges=self._bridges,
                         polls=tuple(sorted(self._polls.items())))
 
     def apply(self, action: Action) -> None:
@@ -90,31 +104,33 @@ class PmdDatapath:
             raise ApplyError(self._sentence(action, e)) from e
 
     def _sentence(self, action: Action, e: OSError) -> str:
-        if not isinstance(action, AddPort):
-            return str(e.strerror)
-        spec = action.spec
-        head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
-                else NO_DEVICE.format(spec.name, "Unknown error -1"))
-        return f"{head}: socket {spec.path}: {e.strerror}"
+        match action:
+            case AddPort(spec):
+                head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
+                        else NO_DEVICE.format(spec.name, "Unknown error -1"))
+                path = spec.registration.path if spec.registration is not None else ""
+                return f"{head}: socket {path}: {REASONS.get(e.errno or 0, e.strerror or '')}"
+            case _:
+                return str(e.strerror)
 
     def _apply(self, action: Action) -> None:
         runtime = self._runtime
         match action:
             case AddPort(spec):
-                assert spec.path is not None
-                if not spec.client:
-                    make_way(spec.path)
-                self._slots[spec.name] = runtime.add_port(
-                    spec.name, spec.path, spec.client, MTU_BYTES, spec.tx_retries_max)
-                self._specs[spec.name] = spec
+                self._add(spec)
             case RemovePort(name):
-                runtime.remove_port(self._slots[name])
-                del self._slots[name], self._specs[name]
+                slot = self._slots[name]
+                runtime.remove_port(slot)
+                del self._slots[name], self._names[slot], self._states[name]
             case SetTxRetriesMax(name, retries):
                 runtime.set_tx_retries_max(self._slots[name], retries)
-                self._specs[name] = replace(self._specs[name], tx_retries_max=retries)
+                self._states[name] = replace(self._states[name], tx_retries_max=retries)
+            case SetMemory(name, memory, node):
+                runtime.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
+                self._states[name] = replace(self._states[name], memory=memory, node=node)
             case SetBridges(bridges):
-                runtime.set_bridges([(bridge, [self._slots[m] for m in members])
+                slots = self._slots
+                runtime.set_bridges([(bridge, [slots[m] for m in members])
                                      for bridge, members in bridges])
                 self._bridges = bridges
             case SetCores(cores):
@@ -126,11 +142,29 @@ class PmdDatapath:
                     for core, rxqs in polls})
                 self._polls = dict(polls)
 
-    def counters(self, port: str) -> Mapping[str, int]:
-        return dict(zip(COUNTER_NAMES, self._runtime.counters(self._slots[port]), strict=True))
+    def _add(self, spec: PortSpec) -> None:
+        registration, memory = spec.registration, spec.memory
+        assert registration is not None
+        if not registration.client:
+            make_way(registration.path)
+        slot = self._runtime.add_port(
+            spec.name, registration.path, client=registration.client, iommu=registration.iommu,
+            postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
+            mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
+            tx_retries_max=spec.tx_retries_max)
+        self._slots[spec.name], self._names[slot] = slot, spec.name
+        self._states[spec.name] = PortState(spec.name, registration, spec.tx_retries_max, memory,
+                                            ANY_NODE)
+
+    def counters(self, port: str) -> Counters:
+        values, rx, tx = self._runtime.counters(self._slots[port])
+        return Counters(
+            dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
+            tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
+            tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx))
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
-        names = {slot: name for name, slot in self._slots.items()}
+        names = self._names
         return [FdbEntry(names[slot], vlan, ":".join(f"{b:02x}" for b in mac.to_bytes(6, "big")),
                          age_s)
                 for slot, vlan, mac, age_s in self._runtime.fdb(bridge) if slot in names]
@@ -143,7 +177,7 @@ class PmdDatapath:
 
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),
-                "pmds": len(self._runtime.threads()), "ports": len(self._runtime.observe())}
+                "pmds": len(self._runtime.threads()), "ports": len(self._slots)}
 
     def memory_line(self) -> str:
         reserved, used, packets = self._runtime.memory()

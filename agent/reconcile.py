@@ -4,14 +4,25 @@ Nothing here acts on events: an event only means that step() should be called ag
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent import log
+from agent import log, loglines
 from agent.datapath import ApplyError, Datapath
-from agent.model import Action, AddPort, Desired, Observed, PortSpec, Snapshot
+from agent.hostconfig import HostConfig, host_config
+from agent.model import (
+    Action,
+    AddPort,
+    Desired,
+    Observed,
+    PortSpec,
+    RemovePort,
+    SetMemory,
+    SetTxRetriesMax,
+    Snapshot,
+)
 from agent.plan import plan
-from agent.validate import desired
+from agent.validate import Memo, desired
 
 ROUNDS = 4                      # of look, plan and apply; two are enough unless guests change too
 RETRY_FIRST_MS = 500
@@ -20,7 +31,7 @@ RETRY_MOST_MS = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A port that the data plane refused, and when to try it again."""
+    """A port that the data plane refused, or refused the memory of, and when to try it again."""
 
     spec: PortSpec
     text: str
@@ -35,6 +46,9 @@ def next_failure(spec: PortSpec, text: str, before: Failure | None, now_ms: int)
     return Failure(spec, text, tries, now_ms + wait_ms)
 
 
+Failures = dict[str, Failure]   # by port
+
+
 class Reconciler:
     """Keeps the data plane as the database wants it. For the main thread only."""
 
@@ -43,93 +57,150 @@ class Reconciler:
         self._numa_cores = numa_cores
         self.desired = Desired()
         self.observed = Observed()
-        self._failures: dict[str, Failure] = {}
+        self._config: HostConfig | None = None
+        self._config_of: tuple[Mapping[str, str], bool] | None = None   # what it was made of
+        self._config_said: HostConfig | None = None
+        self._at_start: Mapping[str, str] | None = None     # other_config when DPDK started
+        self._memo: Memo = {}
+        self._refused: Failures = {}                        # ports that could not be added
+        self._short: Failures = {}                          # ports that get no other memory
         self._problems_said: set[str] = set()
+        self._said_deprecated = False
 
     @property
-    def errors(self) -> dict[str, str]:
+    def errors(self) -> Mapping[str, str]:
         """{interface: why it is not served}, the database's mistakes and the data plane's."""
-        return {**self.desired.errors, **{f.spec.name: f.text for f in self._failures.values()}}
+        return {**self.desired.errors, **{name: f.text for name, f in self._refused.items()}}
+
+    @property
+    def problems(self) -> Mapping[str, tuple[str, ...]]:
+        """{interface: what of it the data plane could not do}"""
+        return {name: (f.text,) for name, f in self._short.items()}
 
     def retry_at_ms(self) -> int | None:
         """When step() should run again although nothing changed; None: not needed."""
-        return min((f.retry_at_ms for f in self._failures.values()), default=None)
+        return min((f.retry_at_ms for f in (*self._refused.values(), *self._short.values())),
+                   default=None)
 
-    def step(self, snapshot: Snapshot | None, datapath: Datapath | None, now_ms: int,
-             retry_all: bool) -> None:
-        """Brings the data plane to 'snapshot' (None: serve nothing).
+    def step(self, snapshot: Snapshot, datapath: Datapath | None, now_ms: int, retry_all: bool
+             ) -> None:
+        """Brings the data plane to 'snapshot'.
 
-        'retry_all' tries refused ports again at once, as after any change of the database.
+        'retry_all' tries refused ports again before their time: something changed.
         """
-        owners = {state.path: state.name for state in self.observed.ports}
-        self.desired = Desired() if snapshot is None else desired(
-            snapshot, rundir=self._rundir, numa_cores=self._numa_cores, owners=owners,
-            dpdk_initialized=datapath is not None)
-        self._say_problems()
+        if datapath is not None:
+            self._look(datapath)
+        config = self._look_at_config(snapshot, datapath is not None)
+        self.desired = desired(snapshot, config, self._owners, self._memo)
+        self._say_problems(config)
+        for name in list(self._refused):
+            spec = self.desired.ports.get(name)
+            if spec is None or spec.registration is None:
+                del self._refused[name]
         if retry_all:
-            self._failures = {name: replace(f, retry_at_ms=now_ms)
-                              for name, f in self._failures.items()}
-        wanted = {spec.name: spec for spec in self.desired.ports}
-        self._failures = {name: f for name, f in self._failures.items() if name in wanted}
+            for failures in (self._refused, self._short):
+                failures |= {name: replace(f, retry_at_ms=now_ms) for name, f in failures.items()}
         if datapath is not None:
             for _ in range(ROUNDS):
-                self._observe(datapath)
-                actions = plan(self._due(now_ms), self.observed)
+                actions = self._due(now_ms)
                 if not actions:
                     break
                 for action in actions:
                     self._apply(datapath, action, now_ms)
-            self._observe(datapath)
+                self._look(datapath)
+                if not any(isinstance(action, AddPort) for action in actions):
+                    break           # only what is new has still to be put to work
 
-    def _due(self, now_ms: int) -> Desired:
-        """What is wanted, but for refused ports whose time has not come."""
-        waiting = {name for name, f in self._failures.items() if f.retry_at_ms > now_ms}
-        return replace(self.desired, ports=tuple(
-            p for p in self.desired.ports if p.name not in waiting))
+    def _owners(self) -> Mapping[str, str]:
+        """{path in use: the port that has it}"""
+        return {state.registration.path: name for name, state in self.observed.ports.items()}
+
+    def _look_at_config(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
+        made_of = (snapshot.other_config, dpdk_initialized)
+        if dpdk_initialized and self._at_start is None:
+            self._at_start = snapshot.other_config
+        if self._config is None or made_of != self._config_of:
+            self._config_of = made_of
+            self._config = host_config(
+                snapshot.other_config, rundir=self._rundir, numa_cores=self._numa_cores,
+                dpdk_initialized=dpdk_initialized, at_start=self._at_start)
+            if dpdk_initialized:
+                say(loglines.config_lines(self._config_said, self._config, self._rundir))
+                self._config_said = self._config
+        return self._config
+
+    def _due(self, now_ms: int) -> Sequence[Action]:
+        """What is to be done, but for what was refused and whose time has not come."""
+        waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
+        wanted = self.desired if not waiting else replace(self.desired, ports={
+            name: spec for name, spec in self.desired.ports.items() if name not in waiting})
+        actions = plan(wanted, self.observed)
+        if not self._short:
+            return actions
+        resized = {a.name for a in actions if isinstance(a, SetMemory)}
+        for name in self._short.keys() - resized:       # not wanted any more
+            del self._short[name]
+        return [a for a in actions if not isinstance(a, SetMemory) or a.name not in self._short
+                or self._short[a.name].retry_at_ms <= now_ms]
 
     def _apply(self, datapath: Datapath, action: Action, now_ms: int) -> None:
+        if isinstance(action, RemovePort):
+            say(loglines.removing(self.observed.ports[action.name]))
         try:
             datapath.apply(action)
         except ApplyError as e:
-            if not isinstance(action, AddPort):
-                log.dpif.err(f"{action}: {e}")
+            self._failed(action, str(e), now_ms)
+            return
+        match action:
+            case AddPort(spec):
+                self._refused.pop(spec.name, None)
+                say(loglines.added(spec))
+            case SetMemory(name):
+                self._short.pop(name, None)
+            case SetTxRetriesMax(name, retries):
+                say([loglines.retries(name, retries)])
+
+    def _failed(self, action: Action, text: str, now_ms: int) -> None:
+        match action:
+            case AddPort(spec):
+                failures = self._refused
+            case SetMemory(name, memory):
+                failures, spec = self._short, self.desired.ports[name]
+                mtu = self.observed.ports[name].memory.mtu
+                stays = (f"the MTU stays {mtu} until there is memory for {memory.mtu}"
+                         if mtu != memory.mtu else "the port keeps those it has until there are")
+                text = f"no packet buffers of {memory.room_bytes} bytes ({text}): {stays}"
+            case _:
+                log.dpif.err(f"{action}: {text}")
                 return
-            spec = action.spec
-            before = self._failures.get(spec.name)
-            failure = next_failure(spec, str(e), before, now_ms)
-            self._failures[spec.name] = failure
-            if before is None or before.text != failure.text:
-                log.netdev.err(failure.text)
-        else:
-            if isinstance(action, AddPort):
-                self._failures.pop(action.spec.name, None)
-                say_added(action.spec)
+        before = failures.get(spec.name)
+        failures[spec.name] = next_failure(spec, text, before, now_ms)
+        if before is None or before.text != text:
+            log.netdev.err(f"{spec.name}: {text}" if failures is self._short else text)
 
-    def _observe(self, datapath: Datapath) -> None:
-        before = {state.name: state for state in self.observed.ports}
+    def _look(self, datapath: Datapath) -> None:
+        before = self.observed.ports
         self.observed = datapath.observe()
-        for state in self.observed.ports:
-            was = before.get(state.name)
-            if was is not None and was.connected and (
-                    not state.connected or was.connects != state.connects):
-                log.netdev.info(f"vHost Device '{state.path}' has been removed")
-            if state.connected and (was is None or not was.connected
-                                    or was.connects != state.connects):
-                log.netdev.info(f"vHost Device '{state.path}' has been added on numa node "
-                                f"{max(0, state.numa)}")
+        for name, state in self.observed.ports.items():
+            was = before.get(name)
+            if was is not state:
+                say(loglines.guest_lines(was or loglines.without_guest(state), state))
 
-    def _say_problems(self) -> None:
-        """Each problem once for as long as it lasts."""
+    def _say_problems(self, config: HostConfig) -> None:
+        """Each problem once for as long as it lasts; what concerns all ports is said once."""
+        shared = set(config.problems)
         problems = {*self.desired.problems, *self.desired.errors.values()}
-        problems |= {f"{spec.name}: {p}" for spec in self.desired.ports for p in spec.problems}
+        problems |= {f"{name}: {p}" for name, spec in self.desired.ports.items()
+                     for p in spec.problems if p not in shared}
         for problem in sorted(problems - self._problems_said):
             log.bridge.warn(problem)
         self._problems_said = problems
+        if not self._said_deprecated and any(
+                not spec.client for spec in self.desired.ports.values()):
+            log.netdev.warn(loglines.DEPRECATED)
+            self._said_deprecated = True
 
 
-def say_added(spec: PortSpec) -> None:
-    if spec.client:
-        log.netdev.info(f"vHost User device '{spec.name}' created in 'client' mode, "
-                        f"using client socket '{spec.path}'")
-    else:
-        log.netdev.info(f"Socket {spec.path} created for vhost-user port {spec.name}")
+def say(lines: Iterable[loglines.Line]) -> None:
+    for level, text in lines:
+        getattr(log.netdev, level)(text)

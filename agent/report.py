@@ -1,34 +1,64 @@
 """What each row should say: pure."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from agent import validate
+from agent.ifindex import ifindex
 from agent.model import (
     VHOST_TYPES,
     BridgeRow,
-    Desired,
+    Counters,
     InterfaceRow,
-    Observed,
     PortSpec,
     PortState,
+    Registration,
     Snapshot,
 )
-from agent.ofport import ofports
 
-Columns = dict[str, Any]        # column -> value as python-ovs takes it ([] : empty)
+Columns = dict[str, Any]        # column -> value as OVSDB has it ([]: empty)
 
-MTU_BYTES = 1500
+DATAPATH_VERSION = "<built-in>"   # OVS: dpif_netdev
 MAC_UNKNOWN = "00:00:00:00:00:00"
 LINK_UP, LINK_DOWN = "up", "down"
+NET_F_GUEST_CSUM = 1 << 1       # virtio: the guest completes checksums
 
-# keys of Interface.statistics that are counters of the data plane under the same name
-BASE_STATISTICS = tuple(
-    f"{direction}_{name}" for direction in ("rx", "tx") for name in (
-        "packets", "bytes", "1_to_64_packets", "65_to_127_packets", "128_to_255_packets",
-        "256_to_511_packets", "512_to_1023_packets", "1024_to_1522_packets",
-        "1523_to_max_packets", "multicast_packets", "broadcast_packets"))
+# What a guest's features decide of the offloads that status names, and what nothing does yet.
+CHECKSUM_OFFLOADS = ("tx_ip_csum_offload", "tx_tcp_csum_offload", "tx_udp_csum_offload",
+                     "tx_sctp_csum_offload")
+OTHER_OFFLOADS = ("tx_tcp_seg_offload", "tx_vxlan_tso_offload", "tx_gre_tso_offload",
+                  "tx_geneve_tso_offload", "tx_out_ip_csum_offload", "tx_out_udp_csum_offload")
+
+# A key of statistics -> the counters of a queue that it sums up, its direction left out.
+BASE_STATISTICS = {
+    "packets": ("good_packets",),
+    "bytes": ("good_bytes",),
+    "1_to_64_packets": ("undersize_packets", "size_64_packets"),
+    "65_to_127_packets": ("size_65_127_packets",),
+    "128_to_255_packets": ("size_128_255_packets",),
+    "256_to_511_packets": ("size_256_511_packets",),
+    "512_to_1023_packets": ("size_512_1023_packets",),
+    "1024_to_1522_packets": ("size_1024_1518_packets",),
+    "1523_to_max_packets": ("size_1519_max_packets",),
+    "multicast_packets": ("multicast_packets",),
+    "broadcast_packets": ("broadcast_packets",),
+}
+# A key that is there always -> the counter of the port.
+OVS_STATISTICS = {
+    "ovs_tx_retries": "tx_retries",
+    "ovs_tx_failure_drops": "tx_failure_drops",
+    "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops",
+    "ovs_tx_qos_drops": None,
+    "ovs_rx_qos_drops": None,
+    "ovs_tx_invalid_hwol_drops": None,
+}
+# Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
+REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
+           "rx_same_port_drops", "rx_no_output_drops", "tx_disconnected_drops",
+           "tx_disabled_drops")
+RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops")
+TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops")
 
 
 def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:
@@ -42,79 +72,116 @@ def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Colum
     }
 
 
-def datapath_id(bridge: BridgeRow) -> str:
+def datapath_id(row: BridgeRow) -> str:
     """16 hexadecimal digits: as configured, else from hwaddr, else from the row's UUID.
 
     The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
     32-bit words), so that the id is the one it would use.
     """
-    if configured := validate.datapath_id(bridge.other_config.get("datapath-id", "")):
+    if configured := validate.datapath_id(row.other_config.get("datapath-id", "")):
         return configured
-    if hwaddr := validate.ethernet_address(bridge.other_config.get("hwaddr", "")):
+    if hwaddr := validate.ethernet_address(row.other_config.get("hwaddr", "")):
         return "0000" + hwaddr.hex()
-    raw = bridge.uuid.bytes
+    raw = row.uuid.bytes
     mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
     mac[0] = mac[0] & ~0x01 | 0x02
     return "0000" + mac.hex()
 
 
-def status(spec: PortSpec, state: PortState | None) -> dict[str, str]:
-    """Interface.status of a served vhost port, and what of its row could not be used.
+def bridge(row: BridgeRow) -> Columns:
+    """Columns of a Bridge row."""
+    return {"datapath_id": [datapath_id(row)], "datapath_version": DATAPATH_VERSION}
 
-    Keys as of OVS's netdev_dpdk_vhost_user_get_status(), and 'problems'.
+
+def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()
+           ) -> dict[str, str]:
+    """Interface.status of a served vhost port, and what of its row could not be used; 'problems'
+    are those of the data plane.
+
+    Keys as of OVS's netdev_dpdk_vhost_user_get_status() and netdev_get_status(), then ours.
     """
     connected = state is not None and state.connected
+    checksums = state is not None and connected and bool(state.features & NET_F_GUEST_CSUM)
     values = {
         "mode": "client" if spec.client else "server",
         "status": "connected" if connected else "disconnected",
+        **dict.fromkeys(CHECKSUM_OFFLOADS, str(checksums).lower()),
+        **dict.fromkeys(OTHER_OFFLOADS, "false"),
     }
     if state is not None and connected:
         pairs = len(state.vring_sizes) // 2
         values |= {
-            "socket": state.path,
+            "socket": state.registration.path,
             "features": f"0x{state.features:016x}",
             "num_of_vrings": str(len(state.vring_sizes)),
             "n_rxq": str(pairs),
             "n_txq": str(pairs),
         }
         values |= {f"vring_{i}_size": str(size) for i, size in enumerate(state.vring_sizes)}
+        if state.guest_mtu:
+            values["mtu"] = str(state.guest_mtu)
         if state.numa >= 0:
             values["numa"] = str(state.numa)
-    if spec.problems:
-        values["problems"] = "; ".join(spec.problems)
+    if state is not None:
+        if state.registration.iommu:
+            values["vhost-iommu-support"] = "true"
+        if state.registration.postcopy:
+            values["vhost-postcopy-support"] = "true"
+        if waiting := pending(spec.registration, state.registration):
+            values["pending"] = waiting
+    if spec.problems or problems:
+        values["problems"] = "; ".join((*spec.problems, *problems))
     return values
 
 
-def statistics(counters: Mapping[str, int], connected: bool) -> dict[str, int]:
-    """Interface.statistics: the ovs_ keys always, the others while connected.
+def pending(wanted: Registration | None, has: Registration) -> str:
+    """What of a port's settings waits for the guest to disconnect; empty when nothing does."""
+    if wanted is None or wanted == has:
+        return ""
+    waits = []
+    if wanted.path != has.path:
+        waits.append(f"socket {wanted.path}")
+    for key, want, now in (("vhost-iommu-support", wanted.iommu, has.iommu),
+                           ("vhost-postcopy-support", wanted.postcopy, has.postcopy)):
+        if want != now:
+            waits.append(f"{key}={str(want).lower()}")
+    if wanted.max_queue_pairs != has.max_queue_pairs:
+        waits.append(f"vhost-max-queue-pairs={wanted.max_queue_pairs}")
+    return ", ".join(waits) + ": when the guest disconnects"
 
-    Keys as of OVS's netdev_dpdk_vhost_get_stats(). 'counters' is empty for a port that has no
-    socket yet.
+
+def statistics(counters: Counters, connected: bool) -> dict[str, int]:
+    """Interface.statistics: the ovs_ keys always, the others while connected, drops by reason also
+    afterwards.
+
+    Keys as of OVS's netdev_dpdk_vhost_get_stats() and netdev_dpdk_get_custom_stats().
     """
-    def value(name: str) -> int:
-        return counters.get(name, 0)
-
-    values = {
-        "ovs_tx_retries": value("tx_retries"),
-        "ovs_tx_failure_drops": value("tx_failure_drops"),
-        "ovs_tx_mtu_exceeded_drops": value("tx_mtu_drops"),
-        "ovs_tx_qos_drops": 0,
-        "ovs_rx_qos_drops": 0,
-        "ovs_tx_invalid_hwol_drops": 0,
-    }
-    if connected:
-        values |= {name: value(name) for name in BASE_STATISTICS}
-        values |= {
-            "rx_dropped": value("rx_malformed_drops"),
-            "tx_dropped": sum(map(value, ("tx_failure_drops", "tx_mtu_drops", "tx_early_drops"))),
-        }
+    port = counters.port
+    values = {key: port.get(name, 0) if name else 0 for key, name in OVS_STATISTICS.items()}
+    values |= {key: port.get(key, 0) for key in REASONS if connected or port.get(key, 0)}
+    if not connected:
+        return values
+    for direction, queues in (("rx", counters.rx_queues), ("tx", counters.tx_queues)):
+        for key, names in BASE_STATISTICS.items():
+            values[f"{direction}_{key}"] = sum(queue[name] for queue in queues for name in names)
+        for q, queue in enumerate(queues):
+            values |= {f"{direction}_q{q}_{name}": count for name, count in queue.items()}
+    values["rx_dropped"] = sum(port.get(name, 0) for name in RX_DROPS)
+    values["tx_dropped"] = sum(port.get(name, 0) for name in TX_DROPS)
     return values
+
+
+# Columns that only a failure or another daemon leaves something in.
+EMPTY: Columns = {"link_speed": [], "duplex": []}
+CLEARED: Columns = {**EMPTY, "lacp_current": [], "cfm_fault": [], "cfm_fault_status": [],
+                    "cfm_flap_count": [], "cfm_health": [], "cfm_remote_mpids": [],
+                    "cfm_remote_opstate": [], "bfd_status": {}}
 
 
 def failed_interface(error: str) -> Columns:
     """The failure record (OVS: iface_clear_db_record)."""
     return {"error": [error], "admin_state": [], "link_state": [], "mtu": [], "mac_in_use": [],
-            "status": {}, "statistics": {}}
+            "ifindex": [], "status": {}, "statistics": {}, **CLEARED}
 
 
 def local_interface() -> Columns:
@@ -122,41 +189,30 @@ def local_interface() -> Columns:
     return {"error": [], "admin_state": [LINK_DOWN], "link_state": [LINK_DOWN]}
 
 
-def vhost_interface(spec: PortSpec, state: PortState | None) -> Columns:
+def vhost_interface(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()
+                    ) -> Columns:
     connected = state is not None and state.connected
-    ever_connected = state is not None and state.connects > 0
+    mtu = state.memory.mtu if state is not None and state.connects else 0
     return {
         "error": [],
         "admin_state": [LINK_UP],
         "link_state": [LINK_UP if connected else LINK_DOWN],
-        "mtu": [MTU_BYTES if ever_connected else 0],
+        "link_resets": [0],
+        "mtu": [mtu],
         "mac_in_use": [MAC_UNKNOWN],
-        "status": status(spec, state),
+        "ifindex": [ifindex(spec.name)],
+        "status": status(spec, state, problems),
+        **EMPTY,
     }
 
 
-def interface(bridge: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
-              state: PortState | None, error: str | None) -> Columns:
+def interface(on: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
+              state: PortState | None, error: str | None, problems: Collection[str] = ()
+              ) -> Columns:
     """Columns of one Interface row but for its number and its statistics."""
     if error is not None:
         return failed_interface(error)
     if spec is None:
-        assert validate.is_local(bridge, row)
+        assert validate.is_local(on, row)
         return local_interface()
-    return vhost_interface(spec, state)
-
-
-def bridge_interfaces(bridge: BridgeRow, desired: Desired, observed: Observed,
-                      errors: Mapping[str, str]) -> dict[str, Columns]:
-    """{interface: columns} of one bridge; 'errors' are those of both sides."""
-    specs = {spec.name: spec for spec in desired.ports}
-    states = {state.name: state for state in observed.ports}
-    numbers = ofports(bridge, errors.keys())
-    return {
-        row.name: {
-            "ofport": [numbers[row.name]] if row.name in numbers else [],
-            **interface(bridge, row, specs.get(row.name), states.get(row.name),
-                        errors.get(row.name)),
-        }
-        for row in bridge.interfaces
-    }
+    return vhost_interface(spec, state, problems)

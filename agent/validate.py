@@ -1,11 +1,12 @@
 """From the database's rows to what should be: pure. Every rejected value gets a sentence."""
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
+from agent.hostconfig import HostConfig, mtu_range
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
@@ -13,45 +14,45 @@ from agent.model import (
     BridgeRow,
     Desired,
     InterfaceRow,
+    Memory,
     PortSpec,
+    Registration,
     Snapshot,
+)
+from agent.options import (
+    Texts,
+    in_range,
+    key_name,
+    misspelt,
+    shown,
+    span,
+    unknown,
+    without_effect,
 )
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
-SOCK_DIR_MAX_CHARS = 255
+VDUSE_DIR = "/dev/vduse/"
+ROOM_STEP_BYTES = 1024          # OVS: dpdk_buf_size() rounds packet buffers to these
+FRAME_EXTRA_BYTES = 26          # OVS: Ethernet header, two VLAN tags, FCS
 NO_DEVICE = "could not open network device {} ({})"
 NO_OFPORT = "could not add network device {} to ofproto ({})"
+NO_BRIDGE = "ignoring bridge with invalid name '{}': no '/', no '\\'"
+# Names that ovs-vswitchd keeps for itself: its own devices and those of its tunnels
+# (OVS: ofproto_dpif's init_ports, netdev_vport's datapath ports).
+RESERVED_NAMES = ("ovs-netdev", "ovs-system")
+RESERVED_PREFIXES = ("vxlan_sys", "genev_sys", "gre_sys", "bareudp_sys", "gtpu_sys", "srv6_sys",
+                     "ip6gre_sys", "erspan_sys", "ip6erspan_sys")
 
-
-INTEGER = re.compile(r"[+-]?[0-9]+")
 DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
 ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
+
+# {interface: (what it was made of: row, bridge's name and datapath_type, settings; and its spec or
+# error)}: a row that is the same object is not looked at again.
+Memo = dict[str, tuple[InterfaceRow, tuple[str, str], HostConfig, "PortSpec | str"]]
 
 
 class PortError(Exception):
     """The row cannot be served; the text is for Interface.error."""
-
-
-def integer_option(options: Mapping[str, str], table: str, column: str, key: str
-                   ) -> tuple[int, tuple[str, ...]]:
-    """Value of an integer option and, when it could not be used, why; then it is the default."""
-    o = schema.option(table, column, key)
-    assert isinstance(o.default, int)
-    text = options.get(key)
-    if text is None:
-        return o.default, ()
-    low = "" if o.minimum is None else str(o.minimum)
-    high = "" if o.maximum is None else str(o.maximum)
-    try:
-        value = int(text) if INTEGER.fullmatch(text) else None
-    except ValueError:          # more digits than Python converts
-        value = None
-    if value is None:
-        return o.default, (f"{key}: '{text}' is not an integer, using {o.default}",)
-    if (o.minimum is not None and value < o.minimum) or (
-            o.maximum is not None and value > o.maximum):
-        return o.default, (f"{key}: {value} is outside {low}..{high}, using {o.default}",)
-    return value, ()
 
 
 def datapath_id(text: str) -> str | None:
@@ -71,80 +72,39 @@ def ethernet_address(text: str) -> bytes | None:
 
 def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
     """What of a Bridge row's other_config cannot be used."""
-    text = bridge.other_config.get("datapath-id")
-    if text is not None and datapath_id(text) is None:
-        yield (f"bridge {bridge.name}: datapath-id: '{text}' is not 16 hexadecimal digits, not all "
-               "zero; using an automatic one")
-    text = bridge.other_config.get("hwaddr")
-    if text is not None and ethernet_address(text) is None:
-        yield (f"bridge {bridge.name}: hwaddr: '{text}' is not a unicast Ethernet address; using "
-               "an automatic one")
-
-
-def cpu_mask(key: str, text: str, online: Sequence[int]
-             ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest of option
-    'key'."""
-    digits = text.lower().removeprefix("0x")
-    if not digits or any(d not in "0123456789abcdef" for d in digits):
-        return (), (f"{key}: '{text}' is not a hexadecimal mask",)
-    mask = int(digits, 16)
-    wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
-    cores = tuple(core for core in wanted if core in online)
-    missing = ", ".join(str(core) for core in wanted if core not in online)
-    return cores, (f"{key}: no such core: {missing}",) if missing else ()
-
-
-def pmd_cores(other_config: Mapping[str, str], numa_cores: Sequence[Sequence[int]]
-              ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Cores for PMD threads: those of pmd-cpu-mask, or the first one of each NUMA node."""
-    mask = other_config.get("pmd-cpu-mask", "")
-    if not mask:
-        return tuple(sorted(min(cores) for cores in numa_cores if cores)), ()
-    online = [core for cores in numa_cores for core in cores]
-    cores, problems = cpu_mask("pmd-cpu-mask", mask, online)
-    if not cores:
-        problems += ("pmd-cpu-mask: names no core of this host: no rx queue is polled",)
-    return cores, problems
-
-
-def socket_dir(other_config: Mapping[str, str], rundir: str) -> tuple[str, tuple[str, ...]]:
-    """Directory of the server ports' sockets (OVS: process_vhost_flags)."""
-    sub = other_config.get("vhost-sock-dir", "")
-    if not sub:
-        return rundir, ()
-    if ".." in sub or len(sub) > SOCK_DIR_MAX_CHARS:
-        why = "contains '..'" if ".." in sub else f"is longer than {SOCK_DIR_MAX_CHARS} characters"
-        return rundir, (f"vhost-sock-dir: '{sub}' {why}, using {rundir}",)
-    return f"{rundir}/{sub}", ()
-
-
-def unknown_keys(row: InterfaceRow) -> Iterator[str]:
-    known = [o.key for o in schema.options()
-             if (o.table, o.column) == ("Interface", "options") and row.type in o.port_types]
-    for key in sorted(row.options):
-        if key in known:
-            continue
-        if not known:
-            yield f"{key}: ports of type {row.type} have no options"
-            continue
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        yield f"{key}: not an option of type {row.type}{hint}"
+    texts = Texts(bridge.other_config, "Bridge", "other_config")
+    if (text := texts.text("datapath-id")) and datapath_id(text) is None:
+        texts.complain("datapath-id", f"{shown(text)} is neither 16 hexadecimal digits nor 0x and "
+                       "up to 16, or is zero; using an automatic one")
+    if (text := texts.text("hwaddr")) and ethernet_address(text) is None:
+        texts.complain("hwaddr", f"{shown(text)} is not a unicast Ethernet address; using an "
+                       "automatic one")
+    for problem in (*(p for _, p in texts.problems),
+                    *(p for _, p in misspelt(bridge.other_config, "Bridge", "other_config")),
+                    *without_effect(bridge.other_config, "Bridge", "other_config"),
+                    *(f"{column}: has no effect: {schema.without_effect('Bridge')[column]}"
+                      for column in bridge.unserved)):
+        yield f"bridge {bridge.name}: {problem}"
 
 
 def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> None:
     """Raises PortError for rows that no vhost port can be made of."""
+    if not usable_name(bridge.name):
+        raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
+                        + f": {NO_BRIDGE.format(bridge.name)}")
+    if row.name in RESERVED_NAMES or row.name.startswith(RESERVED_PREFIXES):
+        raise PortError(f"could not create interface {row.name}, name is reserved")
     if bridge.datapath_type != "netdev":
-        shown = bridge.datapath_type or "system"
+        found = bridge.datapath_type or "system"
         raise PortError(
             NO_OFPORT.format(row.name, "Invalid argument")
-            + f": bridge {bridge.name} has datapath_type {shown}, only netdev is served here "
+            + f": bridge {bridge.name} has datapath_type {found}, only netdev is served here "
             f"(ovs-vsctl set Bridge {bridge.name} datapath_type=netdev)")
     if row.type not in VHOST_TYPES:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
-            + f": type '{row.type or 'system'}' is not served, only {' and '.join(VHOST_TYPES)}")
+            + f": type {shown(row.type or 'system')} is not served, only "
+            + " and ".join(VHOST_TYPES))
     if not dpdk_initialized:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
@@ -152,17 +112,17 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
     if row.port_interfaces != 1:
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
                         + f": port {row.port_name} is a bond, which is not served")
-    if row.vlan_columns:
+    if row.limiting_columns:
         raise PortError(
             NO_OFPORT.format(row.name, "Invalid argument")
-            + f": VLAN settings ({', '.join(row.vlan_columns)}) are not served yet; "
-            "without them the port is a trunk of all VLANs")
+            + f": {', '.join(row.limiting_columns)} of port {row.port_name} cannot be served yet, "
+            "and without it the port would reach more than it should")
 
 
-def socket_path(row: InterfaceRow, directory: str) -> str | None:
+def socket_path(row: InterfaceRow, texts: Texts, directory: str) -> str | None:
     """Path of the port's socket; None for a client port that has none yet."""
     if row.type == CLIENT_TYPE:
-        path = row.options.get("vhost-server-path", "")
+        path = texts.text("vhost-server-path")
         if not path:
             return None
     elif "/" in row.name or "\\" in row.name:
@@ -174,40 +134,104 @@ def socket_path(row: InterfaceRow, directory: str) -> str | None:
     if size > PATH_MAX_BYTES:
         raise PortError(
             NO_DEVICE.format(row.name, "File name too long")
-            + f": socket path '{path}' has {size} bytes, a UNIX socket can have {PATH_MAX_BYTES}")
+            + f": socket path {shown(path)} has {size} bytes, a UNIX socket can have "
+            f"{PATH_MAX_BYTES}")
     return path
 
 
-def port_spec(bridge: BridgeRow, row: InterfaceRow, directory: str, dpdk_initialized: bool
-              ) -> PortSpec:
-    """The port that a row asks for; raises PortError when it cannot be served."""
-    refuse_row(bridge, row, dpdk_initialized)
-    path = socket_path(row, directory)
-    client = row.type == CLIENT_TYPE
-    retries, problems = integer_option(row.options if client else {}, "Interface", "options",
-                                       "tx-retries-max")
-    problems += tuple(unknown_keys(row))
-    if client and path is None:
-        problems += ("vhost-server-path is not set: the port has no socket yet",)
-    return PortSpec(row.name, bridge.name, client, path, retries, problems)
+def room_bytes(mtu: int, shared_mtus: Sequence[int]) -> int:
+    """Longest frame that the packet buffers of a port with this MTU hold: the least of the
+    configured sizes that is enough (OVS: dpdk_buf_size and dpdk_get_user_adjusted_mtu)."""
+    needed = buffer_bytes(mtu)
+    return min((size for size in map(buffer_bytes, shared_mtus) if size >= needed), default=needed)
 
 
-def one_port_per_path(specs: Sequence[PortSpec], owners: Mapping[str, str]
-                      ) -> tuple[tuple[PortSpec, ...], dict[str, str]]:
-    """Of ports on one path the one that has it already stays, else the first by name."""
-    winners: dict[str, PortSpec] = {}
-    for spec in sorted(specs, key=lambda s: (owners.get(s.path or "") != s.name, s.name)):
-        if spec.path is not None:
-            winners.setdefault(spec.path, spec)
-    kept, errors = [], {}
-    for spec in specs:
-        winner = winners.get(spec.path or "", spec)
-        if winner is spec:
-            kept.append(spec)
+def buffer_bytes(mtu: int) -> int:
+    return -(-(mtu + FRAME_EXTRA_BYTES) // ROOM_STEP_BYTES) * ROOM_STEP_BYTES
+
+
+def port_memory(row: InterfaceRow, config: HostConfig) -> tuple[Memory, tuple[str, ...]]:
+    """MTU and packet buffers of a port, and why its mtu_request is not used."""
+    mtu = schema.columns()["Interface"]["mtu_request"]["default"]
+    problems: tuple[str, ...] = ()
+    if row.mtu_request is not None:
+        if in_range(row.mtu_request, *mtu_range()):
+            mtu = row.mtu_request
         else:
-            errors[spec.name] = (NO_DEVICE.format(spec.name, "Address already in use")
-                                 + f": port {winner.name} has the socket {spec.path} already")
-    return tuple(kept), errors
+            problems = (f"unsupported MTU {row.mtu_request}: mtu_request is outside "
+                        f"{span(*mtu_range())}, using {mtu}",)
+    return Memory(mtu, room_bytes(mtu, config.shared_mtus), config.own_memory), problems
+
+
+def client_registration(path: str, texts: Texts, config: HostConfig) -> Registration:
+    """How a client port is registered, once its path is not empty."""
+    iommu, postcopy = (texts.boolean("vhost-iommu-support"),
+                       texts.boolean("vhost-postcopy-support"))
+    pairs = texts.integer("vhost-max-queue-pairs")
+    if not path.startswith(VDUSE_DIR):
+        if path and texts.text("vhost-max-queue-pairs"):
+            texts.complain("vhost-max-queue-pairs", "only a VDUSE device (a path under "
+                           f"{VDUSE_DIR}) has it; here the guest decides")
+        pairs = 1
+    return Registration(path, True, config.iommu if iommu is None else iommu,
+                        config.postcopy if postcopy is None else postcopy, pairs)
+
+
+def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortSpec:
+    """The port that a row asks for; raises PortError when it cannot be served."""
+    refuse_row(bridge, row, config.dpdk_initialized)
+    known = [o.key for o in schema.options_of("Interface", "options", row.type)]
+    texts = Texts({key: text for key, text in row.options.items() if key in known},
+                  "Interface", "options")
+    path = socket_path(row, texts, config.socket_dir)
+    client = row.type == CLIENT_TYPE
+    registration = (client_registration(path or "", texts, config) if client
+                    else Registration(path or "", False))
+    retries = texts.integer("tx-retries-max")
+    memory, problems = port_memory(row, config)
+    if client:
+        said = [problem for _, problem in texts.problems]
+        said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
+        said += without_effect(row.options, "Interface", "options")
+        if path is None:
+            said.append("vhost-server-path is not set: the port has no socket yet")
+        elif not path.startswith("/"):
+            said.append(f"vhost-server-path: {shown(path)} is looked for in the directory that the "
+                        "agent runs in: better begin it with /")
+    else:
+        said = [f"{key_name(key)}: ports of type {row.type} have no options"
+                for key in sorted(row.options)]
+    said += problems
+    said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
+    said += without_effect(row.other_config, "Interface", "other_config")
+    said += without_effect(row.port_config, "Port", "other_config")
+    said += [f"{column}: has no effect: {reason(column)}" for column in row.unserved]
+    said += config.port_problems.get(row.type, ())
+    return PortSpec(row.name, bridge.name, client, None if path is None else registration, retries,
+                    memory, tuple(said))
+
+
+def reason(column: str) -> str:
+    """Why a column of Interface or Port does nothing here."""
+    return {**schema.without_effect("Port"), **schema.without_effect("Interface")}[column]
+
+
+def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]
+                      ) -> dict[str, str]:
+    """{port: error}: of ports on one path the one that has it already stays, else the first by
+    name. 'owners' tells which ports have the paths in use."""
+    paths = [spec.registration.path for spec in specs if spec.registration is not None]
+    errors: dict[str, str] = {}
+    if len(set(paths)) == len(paths):
+        return errors
+    for path in {path for path, times in Counter(paths).items() if times > 1}:
+        ports = [s for s in specs if s.registration is not None and s.registration.path == path]
+        owner = owners().get(path)
+        winner, *losers = sorted(ports, key=lambda s: (s.name != owner, s.name))
+        errors |= {
+            spec.name: NO_DEVICE.format(spec.name, "Address already in use")
+            + f": port {winner.name} has the socket {path} already" for spec in losers}
+    return errors
 
 
 def is_local(bridge: BridgeRow, row: InterfaceRow) -> bool:
@@ -215,31 +239,60 @@ def is_local(bridge: BridgeRow, row: InterfaceRow) -> bool:
     return row.name == bridge.name and row.type in ("internal", "")
 
 
-def desired(snapshot: Snapshot, *, rundir: str, numa_cores: Sequence[Sequence[int]],
-            owners: Mapping[str, str], dpdk_initialized: bool) -> Desired:
-    """What should be. 'owners' maps the paths in use to the ports that have them."""
-    directory, problems = socket_dir(snapshot.other_config, rundir)
-    specs, errors = [], {}
+def usable_name(bridge: str) -> bool:
+    """Whether a bridge can have that name (OVS: add_del_bridges)."""
+    return "/" not in bridge and "\\" not in bridge
+
+
+def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],
+            memo: Memo | None = None) -> Desired:
+    """What should be. 'owners' tells which ports have the paths in use ({path: port}), asked only
+    when two want one; 'memo' is this function's own memory from call to call."""
+    memo = {} if memo is None else memo
+    before = dict(memo)
+    memo.clear()
+    specs: dict[str, PortSpec] = {}
+    errors: dict[str, str] = {}
+    bridges = [b for b in snapshot.bridges if usable_name(b.name)]
     for bridge in snapshot.bridges:
+        served = bridge.datapath_type == "netdev" and usable_name(bridge.name)
+        on = (bridge.name, bridge.datapath_type)
         for row in bridge.interfaces:
-            if is_local(bridge, row) and bridge.datapath_type == "netdev":
-                continue
-            try:
-                specs.append(port_spec(bridge, row, directory, dpdk_initialized))
-            except PortError as e:
-                errors[row.name] = str(e)
-    ports, duplicates = one_port_per_path(specs, owners)
-    cores, core_problems = pmd_cores(snapshot.other_config, numa_cores)
-    _, interval_problems = integer_option(snapshot.other_config, "Open_vSwitch", "other_config",
-                                          "stats-update-interval")
+            port = row.name
+            made = before.get(port)
+            if (made is None or made[0] is not row or made[2] is not config or made[1] != on):
+                if served and is_local(bridge, row):
+                    continue
+                made = (row, on, config, spec_or_error(bridge, row, config))
+            memo[port] = made
+            outcome = made[3]
+            if type(outcome) is PortSpec:
+                specs[port] = outcome
+            else:
+                errors[port] = str(outcome)
+    duplicates = one_port_per_path(tuple(specs.values()), owners)
+    for port in duplicates:
+        del specs[port]
+    members: dict[str, list[str]] = {b.name: [] for b in bridges if b.datapath_type == "netdev"}
+    secure = {b.name for b in bridges if b.fail_mode == "secure"}
+    for spec in specs.values():
+        if spec.bridge not in secure:
+            members[spec.bridge].append(spec.name)
     return Desired(
-        ports=ports,
-        bridges=tuple(
-            (bridge.name, () if bridge.fail_mode == "secure" else tuple(
-                sorted(p.name for p in ports if p.bridge == bridge.name)))
-            for bridge in snapshot.bridges if bridge.datapath_type == "netdev"),
-        cores=cores if any(p.path for p in ports) else (),
+        ports=specs,
+        bridges=tuple((on, tuple(ports)) for on, ports in members.items()),
+        cores=config.cores if any(p.registration for p in specs.values()) else (),
+        numa_nodes=config.numa_nodes,
         errors={**errors, **duplicates},
-        problems=(*problems, *core_problems, *interval_problems,
-                  *(p for bridge in snapshot.bridges for p in bridge_problems(bridge))),
+        problems=(*(NO_BRIDGE.format(b.name) for b in snapshot.bridges if not usable_name(b.name)),
+                  *config.problems,
+                  *(p for bridge in bridges for p in bridge_problems(bridge))),
+        stats_interval_ms=config.stats_interval_ms,
     )
+
+
+def spec_or_error(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortSpec | str:
+    try:
+        return port_spec(bridge, row, config)
+    except PortError as e:
+        return str(e)

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tools import docs
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
-OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals"}
-PURE = ("model", "validate", "schedule", "plan", "ofport", "report", "eal_args", "machine",
-        "settings")
+OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
+                 "db_schema"}
+PURE = ("model", "options", "hostconfig", "validate", "schedule", "plan", "ofport", "ifindex",
+        "report", "publish", "rows", "loglines", "eal_args", "machine", "settings", "json_stream",
+        "remotes")
 DATA_PLANE = ("transmit", "pipeline", "pmd", "vhost", "mactable", "state")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
@@ -142,8 +146,9 @@ def test_dpdk_declarations_hold_no_code() -> None:
 # --- the typed contract of the extension ----------------------------------------------------------
 
 def parameters(text: str) -> list[str]:
-    """Names in a parameter list: 'self, int index, tries=3' -> self, index, tries."""
-    return [re.split(r"[:=]", part)[0].split()[-1] for part in text.split(",") if part.strip()]
+    """Names in a parameter list: 'self, int index, *, tries=3' -> self, index, tries."""
+    return [re.split(r"[:=]", part)[0].split()[-1] for part in text.split(",")
+            if part.strip() not in ("", "*")]
 
 
 def test_stub_names_exactly_what_the_class_runtime_has() -> None:
@@ -154,7 +159,7 @@ def test_stub_names_exactly_what_the_class_runtime_has() -> None:
     fields = set(re.findall(r"^    cdef (?:readonly|public) .*?(\w+)\s*$", body, re.M))
     stub = ast.parse((ROOT / "pmd_ext/runtime.pyi").read_text())
     (runtime,) = (n for n in stub.body if isinstance(n, ast.ClassDef) and n.name == "Runtime")
-    assert {n.name: [a.arg for a in n.args.args] for n in runtime.body
+    assert {n.name: [a.arg for a in n.args.args + n.args.kwonlyargs] for n in runtime.body
             if isinstance(n, ast.FunctionDef)} == methods
     assert {ast.unparse(n.target) for n in runtime.body if isinstance(n, ast.AnnAssign)} == fields
 
@@ -195,3 +200,8 @@ def test_readme_names_files_that_exist() -> None:
     paths = [w for w in words if w.partition("/")[0] in {p.name for p in ROOT.iterdir()}
              or re.fullmatch(r"[\w/]+/\w+\.(md|py|pyx|pyi|pxd|h|toml)", w)]
     assert [w for w in paths if not list(ROOT.glob(w.rstrip("/")))] == []
+
+
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_pages_made_from_the_contract_are_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == docs.PAGES[name](), "run make docs"

@@ -85,10 +85,10 @@ def not_there(_: Sequence[str]) -> str:
 
 
 @pytest.mark.parametrize(("answer", "expected"), [
-    (not_there, ("error", "x/y: /x: No such file")),
-    ("+".join, ("reply", "br0+br1")),
-    (refuse, ("error", "no such bridge br9")),
-    (break_down, ("error", "x/y failed: 'x'")),
+    (not_there, ("error", "x/y: /x: No such file\n")),
+    ("+".join, ("reply", "br0+br1\n")),
+    (refuse, ("error", "no such bridge br9\n")),
+    (break_down, ("error", "x/y failed: 'x'\n")),
 ])
 def test_each_call_gets_one_reply_and_a_bug_costs_no_more_than_an_error(
         monkeypatch: pytest.MonkeyPatch, answer: Callable[[Sequence[str]], str],

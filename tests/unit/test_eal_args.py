@@ -93,7 +93,14 @@ def test_lcore_mask_numbers_the_cores_from_zero(mask: str, lcores: str) -> None:
 def test_cores_that_this_host_has_not_are_left_out_and_said() -> None:
     argv, warnings = build({"dpdk-lcore-mask": "f8"})
     assert argv[1:3] == ("--lcores", "0@3")
-    assert warnings == ("dpdk-lcore-mask: no such core: 4, 5, 6, 7",)
+    assert warnings == ("dpdk-lcore-mask: no such core: 4-7, left out",)
+
+
+def test_what_is_no_digit_of_a_mask_counts_as_zero_and_is_said() -> None:
+    argv, warnings = build({"dpdk-lcore-mask": "0xz6"})
+    assert argv[1:3] == ("--lcores", "0@1,1@2")
+    assert warnings == ("dpdk-lcore-mask: '0xz6' is not a hexadecimal mask: what is no digit "
+                        "counts as 0",)
 
 
 @pytest.mark.parametrize("mask", ["0", "0x", "10", "xyz"])

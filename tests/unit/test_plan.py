@@ -1,8 +1,10 @@
 """Plans, run on a model of the data plane that refuses what the real one refuses."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,117 +12,252 @@ from agent.model import (
     Action,
     AddPort,
     Desired,
-    Observed,
-    PollLists,
+    Memory,
     PortSpec,
     PortState,
+    Registration,
     RemovePort,
     SetBridges,
-    SetCores,
+    SetMemory,
     SetPollLists,
     SetTxRetriesMax,
 )
 from agent.plan import plan
+from tests.unit.fake_datapath import FakeDatapath, name_of
+
+STANDARD, JUMBO = Memory(1500, 2048), Memory(9000, 9216)
+# port -> rxqs and NUMA node; None: its driver is stopped, the front end there
+Guests = Mapping[str, tuple[tuple[int, ...], int] | None]
 
 names = st.sampled_from("abcd")
+memories = st.sampled_from([STANDARD, JUMBO, replace(STANDARD, own=True)])
+bridge_names = st.sampled_from(["br0", "br1"])
+
+
+@st.composite
+def specs(draw: st.DrawFn, name: str) -> PortSpec:
+    client = draw(st.booleans())
+    registration = None
+    if not client or draw(st.booleans()):
+        path = draw(st.sampled_from([f"/1/{name}", f"/2/{name}"]))
+        registration = Registration(path, client)
+        if client:
+            registration = replace(
+                registration, iommu=draw(st.booleans()), postcopy=draw(st.booleans()),
+                max_queue_pairs=draw(st.integers(1, 2)))
+    return PortSpec(name, draw(bridge_names), client, registration, draw(st.integers(0, 2)),
+                    draw(memories))
 
 
 @st.composite
 def wishes(draw: st.DrawFn) -> Desired:
-    ports = {name: PortSpec(name, draw(st.sampled_from(["br0", "br1"])), draw(st.booleans()),
-                            draw(st.sampled_from([None, f"/1/{name}", f"/2/{name}"])),
-                            draw(st.integers(0, 2)))
-             for name in draw(st.sets(names))}
-    bridges = tuple((bridge, tuple(sorted(p.name for p in ports.values() if p.bridge == bridge)))
-                    for bridge in sorted(draw(st.sets(st.sampled_from(["br0", "br1"])))))
-    cores = tuple(sorted(draw(st.sets(st.integers(0, 2), max_size=2))))
-    return Desired(tuple(ports.values()), bridges, cores)
+    return wish(*(draw(specs(name)) for name in sorted(draw(st.sets(names)))),
+                bridges=draw(st.sets(bridge_names)),
+                cores=tuple(sorted(draw(st.sets(st.integers(0, 2), max_size=2)))),
+                numa_nodes=draw(st.integers(1, 2)))
 
 
-class Model:
-    """The data plane's rules: nothing names a port that is not there; a core that polls stays."""
-
-    def __init__(self) -> None:
-        self.seen = Observed()
-
-    def apply(self, action: Action, rxqs: dict[str, tuple[int, ...]]) -> None:
-        seen = self.seen
-        names = {p.name for p in seen.ports}
-        named = {n for _, members in seen.bridges for n in members}
-        named |= {port for _, polled in seen.polls for port, _ in polled}
-        match action:
-            case AddPort(spec):
-                assert spec.name not in names
-                assert spec.path not in {p.path for p in seen.ports}
-                state = PortState(spec.name, spec.path or "", spec.client, spec.tx_retries_max,
-                                  enabled_rxqs=rxqs.get(spec.name, ()))
-                self.seen = replace(seen, ports=(*seen.ports, state))
-            case RemovePort(name):
-                assert name not in named
-                self.seen = replace(seen, ports=tuple(p for p in seen.ports if p.name != name))
-            case SetTxRetriesMax(name, retries):
-                assert name in names
-                self.seen = replace(seen, ports=tuple(
-                    replace(p, tx_retries_max=retries) if p.name == name else p
-                    for p in seen.ports))
-            case SetBridges(bridges):
-                assert {n for _, members in bridges for n in members} <= names
-                self.seen = replace(seen, bridges=bridges)
-            case SetCores(cores):
-                assert all(core in cores for core, polled in seen.polls if polled)
-                lists = dict(seen.polls)
-                self.seen = replace(seen, polls=tuple((c, lists.get(c, ())) for c in cores))
-            case SetPollLists(polls):
-                self.check_polls(polls, names)
-                self.seen = replace(seen, polls=polls)
-
-    def check_polls(self, polls: PollLists, names: set[str]) -> None:
-        flat = [rxq for _, polled in polls for rxq in polled]
-        assert len(flat) == len(set(flat)), "two pollers"
-        assert {port for port, _ in flat} <= names
-        assert [core for core, _ in polls] == [core for core, _ in self.seen.polls]
+def wish(*ports: PortSpec, bridges: set[str] | None = None, cores: tuple[int, ...] = (0,),
+         numa_nodes: int = 1) -> Desired:
+    members = tuple((bridge, tuple(p.name for p in ports if p.bridge == bridge))
+                    for bridge in sorted({"br0"} if bridges is None else bridges))
+    return Desired({p.name: p for p in ports}, members, cores, numa_nodes)
 
 
-def settle(model: Model, wish: Desired, rxqs: dict[str, tuple[int, ...]]) -> None:
+guests = st.dictionaries(names, st.none() | st.tuples(
+    st.sets(st.integers(0, 3)).map(lambda s: tuple(sorted(s))), st.integers(-1, 1)))
+
+
+def settle(datapath: FakeDatapath, wanted: Desired) -> list[Action]:
+    """What it takes until nothing is left to do."""
+    done: list[Action] = []
     for _ in range(4):
-        model.seen = replace(model.seen, ports=tuple(
-            replace(p, enabled_rxqs=rxqs.get(p.name, ())) for p in model.seen.ports))
-        actions = plan(wish, model.seen)
+        actions = plan(wanted, datapath.observe())
         if not actions:
-            return
+            return done
         for action in actions:
-            model.apply(action, rxqs)
+            datapath.apply(action)
+        done += actions
     raise AssertionError("no fixpoint")
 
 
-guests = st.dictionaries(names, st.sets(st.integers(0, 3)).map(lambda s: tuple(sorted(s))))
+def come_and_go(datapath: FakeDatapath, present: Guests) -> None:
+    for name in datapath.ports:
+        datapath.leave(name)
+        if name in present:
+            guest = present[name]
+            datapath.guest(name, *(guest or ((), -1)))
+            if guest is None:
+                datapath.stop(name)
+
+
+def may_wait(spec: PortSpec, state: PortState) -> bool:
+    """Whether a port may have another registration than it should: a front end is there, and it is
+    not a client port with another path."""
+    assert spec.registration is not None
+    return (state.attached and spec.client == state.registration.client
+            and (not spec.client or spec.registration.path == state.registration.path))
+
+
+def check(datapath: FakeDatapath, wanted: Desired) -> None:
+    served = {name for name, spec in wanted.ports.items() if spec.registration is not None}
+    assert datapath.ports.keys() == served
+    for name in served:
+        spec, state = wanted.ports[name], datapath.ports[name]
+        assert state.registration == spec.registration or may_wait(spec, state)
+        assert (state.tx_retries_max, state.memory) == (spec.tx_retries_max, spec.memory)
+        if state.numa >= 0 and wanted.numa_nodes > 1:
+            assert state.node == state.numa
+    assert datapath.bridges == tuple(
+        (b, tuple(m for m in members if m in served)) for b, members in wanted.bridges)
+    polled = {rxq for _, queues in datapath.polls for rxq in queues}
+    assert polled == ({(n, q) for n in served for q in datapath.ports[n].enabled_rxqs}
+                      if wanted.cores else set())
 
 
 @settings(max_examples=300)
 @given(st.lists(st.tuples(wishes(), guests), min_size=1, max_size=4))
-def test_any_wish_is_reached_from_any_other(steps: list[tuple[Desired, dict[str, tuple[int, ...]]]]
-                                            ) -> None:
-    model = Model()
-    for wish, rxqs in steps:
-        settle(model, wish, rxqs)
-        served = {p.name for p in wish.ports if p.path is not None}
-        assert {p.name for p in model.seen.ports} == served
-        assert model.seen.bridges == tuple(
-            (b, tuple(m for m in members if m in served)) for b, members in wish.bridges)
-        polled = {rxq for _, queues in model.seen.polls for rxq in queues}
-        assert polled == ({(n, q) for n in served for q in rxqs.get(n, ())} if wish.cores
-                          else set())
+def test_any_wish_is_reached_from_any_other(steps: list[tuple[Desired, Guests]]) -> None:
+    datapath = FakeDatapath()
+    for wanted, present in steps:
+        settle(datapath, wanted)
+        check(datapath, wanted)
+        come_and_go(datapath, present)
+        settle(datapath, wanted)
+        check(datapath, wanted)
+    come_and_go(datapath, {})
+    settle(datapath, wanted)
+    assert {name: state.registration for name, state in datapath.ports.items()} == {
+        name: spec.registration for name, spec in wanted.ports.items() if spec.registration}
+
+
+@given(wishes(), guests)
+def test_no_port_is_touched_for_the_sake_of_another(wanted: Desired, present: Guests) -> None:
+    datapath = FakeDatapath()
+    settle(datapath, wanted)
+    come_and_go(datapath, present)
+    settle(datapath, wanted)
+    for gone in wanted.ports:
+        rest = {name: spec for name, spec in wanted.ports.items() if name != gone}
+        actions = plan(replace(wanted, ports=rest), datapath.observe())
+        assert {name_of(action) for action in actions} <= {gone, ""}
+
+
+# --- moving and changing --------------------------------------------------------------------------
+
+A = PortSpec("a", "br0", True, Registration("/1", True), 8, STANDARD)
+B = PortSpec("b", "br0", True, Registration("/2", True), 8, STANDARD)
+SERVER = PortSpec("a", "br0", False, Registration("/run/a", False), 8, STANDARD)
+
+
+def with_guest(*ports: PortSpec, numa: int = -1) -> FakeDatapath:
+    """A data plane that serves these ports, each with a guest."""
+    datapath = FakeDatapath()
+    settle(datapath, wish(*ports))
+    for port in ports:
+        datapath.guest(port.name, numa=numa)
+    settle(datapath, wish(*ports))
+    return datapath
+
+
+def registered(spec: PortSpec, **changes: object) -> PortSpec:
+    assert spec.registration is not None
+    return replace(spec, registration=replace(
+        spec.registration, **changes))      # type: ignore[arg-type]
 
 
 def test_port_with_another_path_is_made_anew_and_its_neighbour_left_alone() -> None:
-    a, b = PortSpec("a", "br0", True, "/1", 8), PortSpec("b", "br0", True, "/2", 8)
-    model = Model()
-    rxqs = {"a": (0,), "b": (0,)}
-    settle(model, Desired((a, b), (("br0", ("a", "b")),), (0,)), rxqs)
-    moved = Desired((replace(a, path="/3"), b), (("br0", ("a", "b")),), (0,))
-    actions = plan(moved, model.seen)
+    datapath = with_guest(A, B)
+    actions = plan(wish(registered(A, path="/3"), B), datapath.observe())
     assert [type(x) for x in actions] == [SetPollLists, SetBridges, RemovePort, AddPort]
     polls = actions[0]
     assert isinstance(polls, SetPollLists)
     assert polls.polls == ((0, (("b", 0),)),)
     assert [x.name for x in actions if isinstance(x, RemovePort)] == ["a"]
+
+
+WAITING = [
+    (A, registered(A, iommu=True)),
+    (A, registered(A, postcopy=True)),
+    (A, registered(A, max_queue_pairs=2)),
+    (SERVER, registered(SERVER, path="/run/sub/a")),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), WAITING)
+def test_registration_waits_for_the_guest_to_leave(old: PortSpec, new: PortSpec) -> None:
+    datapath = with_guest(old)
+    assert plan(wish(new), datapath.observe()) == ()
+    datapath.leave("a")
+    assert [type(x) for x in settle(datapath, wish(new))] == [
+        SetPollLists, SetBridges, RemovePort, AddPort, SetBridges]
+    assert datapath.ports["a"].registration == new.registration
+
+
+@pytest.mark.parametrize(("old", "new"), WAITING)
+def test_guest_that_restarts_its_driver_finds_back(old: PortSpec, new: PortSpec) -> None:
+    datapath = with_guest(old)
+    datapath.stop("a")
+    settle(datapath, wish(new))
+    assert datapath.ports["a"].registration == old.registration
+    datapath.leave("a")
+    settle(datapath, wish(new))
+    assert datapath.ports["a"].registration == new.registration
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (A, registered(A, path="/3")), (A, registered(A, path="/3", iommu=True)), (A, SERVER),
+    (SERVER, A)])
+def test_client_port_moves_and_a_type_changes_at_once(old: PortSpec, new: PortSpec) -> None:
+    datapath = with_guest(old)
+    settle(datapath, wish(new))
+    assert datapath.ports["a"].registration == new.registration
+    assert not datapath.ports["a"].connected
+
+
+def test_everything_else_changes_while_a_registration_waits() -> None:
+    datapath = with_guest(A)
+    new = replace(registered(A, iommu=True), tx_retries_max=0, memory=JUMBO)
+    assert settle(datapath, wish(new)) == [SetTxRetriesMax("a", 0), SetMemory("a", JUMBO, -1)]
+
+
+def test_port_without_a_path_any_more_is_removed_though_its_guest_is_there() -> None:
+    datapath = with_guest(A)
+    settle(datapath, wish(replace(A, registration=None)))
+    assert datapath.ports == {}
+
+
+def test_path_goes_from_one_port_to_another_in_one_plan() -> None:
+    datapath = with_guest(A)
+    actions = settle(datapath, wish(registered(B, path="/1")))
+    assert datapath.ports.keys() == {"b"}
+    kinds = [type(x) for x in actions]
+    assert kinds.index(RemovePort) < kinds.index(AddPort)
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+def test_mtu_changes_under_a_guest_with_nothing_else() -> None:
+    datapath = with_guest(A, B)
+    assert plan(wish(replace(A, memory=JUMBO), B), datapath.observe()) == (
+        SetMemory("a", JUMBO, -1),)
+
+
+@pytest.mark.parametrize(("numa_nodes", "numa", "expected"), [
+    (1, 0, ()), (1, -1, ()), (2, -1, ()), (2, 0, (SetMemory("a", STANDARD, 0),)),
+    (2, 1, (SetMemory("a", STANDARD, 1),))])
+def test_buffers_follow_the_guest_where_there_are_several_nodes(
+        numa_nodes: int, numa: int, expected: tuple[Action, ...]) -> None:
+    datapath = with_guest(A, numa=numa)
+    assert plan(wish(A, numa_nodes=numa_nodes), datapath.observe()) == expected
+
+
+def test_buffers_stay_where_the_last_guest_was() -> None:
+    datapath = with_guest(A)
+    datapath.guest("a", numa=1)
+    settle(datapath, wish(A, numa_nodes=2))
+    datapath.leave("a")
+    settle(datapath, wish(A, numa_nodes=2))
+    assert datapath.ports["a"].node == 1
+    assert plan(wish(replace(A, memory=JUMBO), numa_nodes=2), datapath.observe()) == (
+        SetMemory("a", JUMBO, 1),)

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -16,19 +18,31 @@ from agent.model import (
     CLIENT_TYPE,
     VHOST_TYPES,
     BridgeRow,
-    Desired,
+    Counters,
     InterfaceRow,
-    Observed,
+    Memory,
     PortSpec,
+    PortState,
+    Registration,
     Snapshot,
 )
+from tests.unit.test_report import PORT, QUEUE_NAMES
 
 AGENT = Path(agent.__file__).parent
-TYPES = {"string": str, "words": str, "cpu mask": str, "boolean": bool, "integer": int}
+TYPES = {"string": str, "words": str, "cpu mask": str, "list": str, "boolean": bool,
+         "integer": int}
 TAKES_EFFECT = {"now", "next registration", "restart"}
 COLUMNS = [(table, name, column) for table, members in schema.columns().items()
            for name, column in members.items()]
+WRITERS = {(table, name): column["writer"] for table, name, column in COLUMNS}
+WITHOUT_EFFECT = {(table, column): schema.without_effect(table, column)
+                  for table in schema.columns() for column in ("options", "other_config")
+                  if schema.without_effect(table, column)}
+KEYS = [(column, key) for column in ("status", "statistics")
+        for key in schema.keys("Interface", column)]
 
+
+# --- the files ------------------------------------------------------------------------------------
 
 def option_id(o: schema.Option) -> str:
     return f"{o.table}.{o.column}:{o.key}"
@@ -37,11 +51,14 @@ def option_id(o: schema.Option) -> str:
 @pytest.mark.parametrize("o", schema.options(), ids=option_id)
 def test_option_is_well_formed(o: schema.Option) -> None:
     assert o.doc.endswith(".")
+    assert not o.invalid.endswith(".")
     assert o.takes_effect in TAKES_EFFECT
     assert o.default is None or type(o.default) is TYPES[o.type]
     assert schema.columns()[o.table][o.column]["writer"] == "user"
     assert set(o.port_types) <= set(VHOST_TYPES)
-    assert bool(o.port_types) == (o.table == "Interface")
+    assert o.port_types or o.table != "Interface"
+    # what is wrong with a port's option is said of the port anyway
+    assert not o.port_types or o.table in ("Interface", "Open_vSwitch")
     if o.type == "integer":
         assert isinstance(o.default, int)
         bounds = [n for n in (o.minimum, o.default, o.maximum) if n is not None]
@@ -51,18 +68,39 @@ def test_option_is_well_formed(o: schema.Option) -> None:
         assert o.maximum is None
 
 
+def test_each_option_is_there_once() -> None:
+    names = [option_id(o) for o in schema.options()]
+    assert len(names) == len(set(names))
+    assert [schema.option(o.table, o.column, o.key) for o in schema.options()] == [
+        *schema.options()]
+
+
 def test_option_of_no_such_name() -> None:
     assert schema.option("Interface", "options", "tx-retries-max").port_types == (CLIENT_TYPE,)
     with pytest.raises(KeyError, match=r"Interface\.options:nonsense"):
         schema.option("Interface", "options", "nonsense")
 
 
+def test_own_option_of_a_port_is_that_of_all_ports_but_for_its_default() -> None:
+    for key in ("vhost-iommu-support", "vhost-postcopy-support"):
+        everywhere = schema.option("Open_vSwitch", "other_config", key)
+        own = schema.option("Interface", "options", key)
+        assert (own.type, own.takes_effect, own.port_types) == (
+            everywhere.type, everywhere.takes_effect, everywhere.port_types)
+        assert (own.default, everywhere.default) == (None, False)
+
+
 @pytest.mark.parametrize(("table", "name", "column"), COLUMNS,
                          ids=[f"{table}.{name}" for table, name, _ in COLUMNS])
 def test_column_is_well_formed(table: str, name: str, column: dict[str, object]) -> None:
-    assert column.keys() == {"type", "writer", "doc"}
+    bounds = {"minimum", "maximum", "default"}
+    assert {"type", "writer", "doc"} <= column.keys()
+    assert column.keys() <= {"type", "writer", "doc", "read", *bounds}
     assert column["writer"] in ("user", "agent")
     assert str(column["doc"]).endswith(".")
+    assert column.get("read", True) is True
+    assert column["writer"] == "agent" or "read" not in column
+    assert column["writer"] == "user" or bounds.isdisjoint(column)
 
 
 def test_column_types_are_such_that_ovs_takes_them() -> None:
@@ -71,45 +109,188 @@ def test_column_types_are_such_that_ovs_takes_them() -> None:
         (table, name) for table, name, _ in COLUMNS]
 
 
-# --- the code against the contract ----------------------------------------------------------------
-
-def strings(tree: ast.AST) -> set[str]:
-    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)
-            and isinstance(n.value, str)}
-
-
-def written_by_report() -> set[str]:
-    """Columns of rows served, refused and local."""
-    rows = tuple(InterfaceRow(UUID(int=1), name, "internal") for name in ("br0", "bad", "p"))
-    bridge = BridgeRow(UUID(int=1), "br0", "netdev", interfaces=rows)
-    desired = Desired(ports=(PortSpec("p", "br0", True, None, 8),))
-    columns = report.bridge_interfaces(bridge, desired, Observed(), {"bad": "why"})
-    return {name for row in columns.values() for name in row} | report.host(
-        Snapshot(), "DPDK", True).keys()
+def test_every_column_is_read_or_written_and_the_number_is_both() -> None:
+    read = {(t, c) for t, names in schema.columns_read().items() for c in names}
+    written = {(t, c) for t, names in schema.columns_written().items() for c in names}
+    assert read | written == {(table, name) for table, name, _ in COLUMNS}
+    assert read & written == {("Interface", "ofport")}
 
 
-def written_by_main() -> set[str]:
-    """Column names that _write() spells: keys of its dicts, and what it sets by subscript."""
-    tree = ast.parse((AGENT / "main.py").read_text())
-    (write,) = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "_write")
-    keys = [key for n in ast.walk(write) if isinstance(n, ast.Dict) for key in n.keys]
-    keys += [n.slice for n in ast.walk(write) if isinstance(n, ast.Subscript)]
-    return {key.value for key in keys
-            if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+@pytest.mark.parametrize(("table", "column"), WITHOUT_EFFECT)
+def test_keys_without_effect_have_a_reason_and_are_no_options(table: str, column: str) -> None:
+    assert WRITERS[table, column] == "user"
+    known = WITHOUT_EFFECT[table, column]
+    assert known.keys().isdisjoint(o.key for o in schema.options_of(table, column))
+    for why in known.values():
+        assert why == why.strip()
+        assert not why.endswith(".")
+        assert why[0].islower() or why.startswith(("PMD ", "VLAN ", "Open "))
 
 
-def test_agent_writes_the_columns_that_are_its_own_and_all_of_them() -> None:
-    written = written_by_report() | written_by_main()
-    assert {"datapath_id", "statistics"} <= written_by_main()
-    assert written == {name for _, name, column in COLUMNS if column["writer"] == "agent"}
-    assert written.isdisjoint(name for _, name, column in COLUMNS if column["writer"] == "user")
+@pytest.mark.parametrize("table", list(schema.columns()))
+def test_columns_without_effect_have_a_reason_and_are_read(table: str) -> None:
+    for name, why in schema.without_effect(table).items():
+        assert WRITERS[table, name] == "user"
+        assert why
+        assert not why.endswith(".")
+
+
+@pytest.mark.parametrize(("column", "key"), KEYS, ids=[f"{c}:{k.name}" for c, k in KEYS])
+def test_key_is_well_formed(column: str, key: schema.Key) -> None:
+    assert WRITERS["Interface", column] == "agent"
+    assert key.doc.endswith(".")
+    assert not key.when.endswith(".")
+    assert set(re.findall("<.*?>", key.name)) <= {"<i>", "<q>", "<d>"}
+
+
+# --- the code against the contract: options -------------------------------------------------------
+
+def key_of(call: ast.Call) -> Iterator[tuple[str, str]]:
+    """(how, key) when the call reads or blames an option that it spells."""
+    if not (isinstance(call.func, ast.Attribute) and call.args
+            and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)):
+        return
+    how, on = call.func.attr, ast.unparse(call.func.value)
+    if ((how in ("text", "integer", "boolean", "complain") and on.endswith("texts"))
+            or (how == "get" and re.search(r"\b(other_config|options)$", on))):
+        yield how, call.args[0].value
+
+
+def options_in_code() -> set[tuple[str, str]]:
+    """(how, key) of each option that the code spells where it reads or blames it."""
+    found: set[tuple[str, str]] = set()
+    for path in AGENT.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                found |= set(key_of(node))
+            elif (isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+                  and ast.unparse(node.value).endswith(("other_config", ".options"))):
+                found.add(("get", str(node.slice.value)))
+    return found
 
 
 def test_every_option_is_read_and_every_option_read_is_in_the_contract() -> None:
-    sources = [path.read_text() for path in AGENT.glob("*.py")]
-    keys = {o.key for o in schema.options()}
-    assert keys <= set().union(*(strings(ast.parse(text)) for text in sources))
-    read = {key for text in sources for key in re.findall(
-        r'\b(?:other_config|options|config)(?:\.get\(|\[)\s*"([^"]+)"', text)}
-    assert "dpdk-init" in read
-    assert read <= keys
+    read = {key for how, key in options_in_code() if how != "complain"}
+    assert read == {o.key for o in schema.options()}
+
+
+def test_option_is_read_as_what_it_is_and_blamed_only_where_it_is_read() -> None:
+    types: dict[str, set[str]] = {}
+    for o in schema.options():
+        types.setdefault(o.key, set()).add(o.type)
+    for how, key in options_in_code():
+        if how in ("integer", "boolean"):
+            assert types[key] == {how}, key
+        assert key in types, key
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+U = UUID(int=1)
+SPEC = PortSpec("p", "br0", True, Registration("/p", True), 8, Memory(1500, 2048))
+READY = PortState("p", Registration("/p", True), 8, SPEC.memory)
+GUEST = replace(READY, connections=1, attached=True, connects=1, connected=True, numa=0,
+                guest_mtu=1500, vring_sizes=(256,) * 4, enabled_rxqs=(0,), enabled_txqs=(0,))
+OFFERS = replace(READY.registration, iommu=True, postcopy=True)
+# every combination of what a port may be
+SITUATIONS = [
+    (spec, state and replace(state, registration=registration, numa=numa), problems)
+    for spec in (SPEC, replace(SPEC, client=False), replace(SPEC, problems=("x",)),
+                 replace(SPEC, registration=None), replace(SPEC, registration=OFFERS))
+    for state in (None, READY, GUEST, replace(READY, connections=1, connects=1))
+    for registration in (READY.registration, OFFERS) for numa in (-1, 0)
+    for problems in ((), ("y",))]
+
+
+def written_to_interfaces() -> list[report.Columns]:
+    """Columns of rows served in every situation, refused, and local."""
+    own = InterfaceRow(U, "br0", "internal")
+    on = BridgeRow(U, "br0", "netdev", interfaces=(own,))
+    rows = [report.interface(on, InterfaceRow(U, "p", CLIENT_TYPE), spec, state, None, problems)
+            for spec, state, problems in SITUATIONS]
+    return [*rows, report.interface(on, own, None, None, None),
+            report.interface(on, own, None, None, "no")]
+
+
+def test_agent_writes_the_columns_that_are_its_own_and_all_of_them() -> None:
+    written = {"ofport", "statistics"}.union(*written_to_interfaces())      # these by publish
+    assert written == set(schema.columns_written()["Interface"])
+    bridge = BridgeRow(U, "br0", "netdev")
+    assert report.bridge(bridge).keys() == set(schema.columns_written()["Bridge"])
+    for initialized in (False, True):
+        assert report.host(Snapshot(), "DPDK", initialized).keys() == set(
+            schema.columns_written()["Open_vSwitch"])
+    assert schema.columns_written()["Port"] == ()
+
+
+def test_what_is_written_is_of_the_column_s_type() -> None:
+    tables = DbSchema.from_json(schema.ovsdb_schema()).tables
+    rows = [("Interface", columns) for columns in written_to_interfaces()]
+    rows += [("Bridge", report.bridge(BridgeRow(U, "br0", "netdev"))),
+             ("Open_vSwitch", report.host(Snapshot(), "DPDK", True))]
+    rows += [("Interface", {"statistics": values}) for _, values in statistics()]
+    for table, columns in rows:
+        for name, value in columns.items():
+            kind = tables[table].columns[name].type
+            if kind.is_map():
+                assert type(value) is dict, name
+            else:
+                assert (type(value) is list) == (kind.n_min != 1), name
+            assert value == [] or value == {} or kind.key.type.to_string() in (
+                {str: "string", int: "integer", bool: "boolean"}[
+                    type(next(iter(value)) if isinstance(value, list | dict) else value)]), name
+
+
+# --- keys of the maps -----------------------------------------------------------------------------
+
+def statistics() -> list[tuple[bool, dict[str, int]]]:
+    """(whether a guest is connected, statistics) in every situation."""
+    queue = dict.fromkeys(QUEUE_NAMES, 1)
+    counted = [Counters(), Counters(dict.fromkeys(PORT, 0)), Counters(PORT)]
+    running = [replace(c, rx_queues=(queue,) * 2, tx_queues=(queue,) * 2) for c in counted]
+    return [(on, report.statistics(c, on)) for on in (False, True) for c in (*counted, *running)]
+
+
+def made() -> dict[str, list[tuple[bool, set[str]]]]:
+    """{column: (whether a guest is connected, keys) in every situation}"""
+    return {
+        "status": [(bool(state and state.connected), {*report.status(spec, state, problems)})
+                   for spec, state, problems in SITUATIONS],
+        "statistics": [(on, {*values}) for on, values in statistics()],
+    }
+
+
+def pattern(key: schema.Key) -> re.Pattern[str]:
+    text = re.escape(key.name)
+    for name, digits in (("<i>", "[0-9]+"), ("<q>", "[0-9]+"), ("<d>", "(rx|tx)")):
+        text = text.replace(re.escape(name), digits)
+    return re.compile(text)
+
+
+@pytest.mark.parametrize("column", ["status", "statistics"])
+def test_each_key_that_is_written_is_in_the_contract_once(column: str) -> None:
+    patterns = {key.name: pattern(key) for key in schema.keys("Interface", column)}
+    for key in set().union(*(keys for _, keys in made()[column])):
+        assert len([name for name, p in patterns.items() if p.fullmatch(key)]) == 1, key
+
+
+@pytest.mark.parametrize(("column", "key"), KEYS, ids=[f"{c}:{k.name}" for c, k in KEYS])
+def test_key_of_the_contract_is_written_when_it_says(column: str, key: schema.Key) -> None:
+    there = {(connected, any(pattern(key).fullmatch(k) for k in keys))
+             for connected, keys in made()[column]}
+    assert (True, True) in there
+    if key.when == "always":
+        assert there == {(False, True), (True, True)}
+    elif key.when == "connected, or not 0":
+        assert (True, False) not in there
+        assert there >= {(False, False), (False, True)}
+    elif key.when.startswith("connected"):
+        assert (False, True) not in there
+
+
+def test_map_columns_that_are_written_have_their_keys_in_the_contract() -> None:
+    maps = {(table, name) for table, name, column in COLUMNS
+            if column["writer"] == "agent" and "value" in column["type"]}
+    # that of another daemon is only emptied
+    assert maps - {("Interface", "bfd_status")} == {
+        ("Interface", column) for column in ("status", "statistics")}

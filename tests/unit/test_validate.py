@@ -1,146 +1,329 @@
 """Rows to what should be: every rejected value gets a sentence that names value and range."""
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from agent.model import BridgeRow, Desired, InterfaceRow, Snapshot
-from agent.validate import cpu_mask, desired, integer_option, pmd_cores, socket_dir
+import schema
+from agent.hostconfig import HostConfig, host_config
+from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
+    BridgeRow,
+    Desired,
+    InterfaceRow,
+    Memory,
+    PortSpec,
+    Registration,
+    Snapshot,
+)
+from agent.validate import Memo, desired, room_bytes
 
 U = UUID(int=1)
-CORES = ((0, 1), (2, 3))
+CONFIG = HostConfig("/run/ovs", cores=(0, 2), numa_nodes=2, dpdk_initialized=True)
+STANDARD = Memory(1500, 2048)
+TYPES = (CLIENT_TYPE, SERVER_TYPE)
 
 
-def row(name: str, type_: str = "dpdkvhostuserclient", **kw: object) -> InterfaceRow:
-    if type_ == "dpdkvhostuserclient":
+def row(name: str, type_: str = CLIENT_TYPE, **kw: object) -> InterfaceRow:
+    if type_ == CLIENT_TYPE:
         kw.setdefault("options", {"vhost-server-path": f"/tmp/{name}"})
-    return InterfaceRow(U, name, type_, **kw)   # type: ignore[arg-type]
+    uuid = UUID(bytes=name.encode()[:16].rjust(16, b"\0"))
+    return InterfaceRow(uuid, name, type_, port_name=name, **kw)   # type: ignore[arg-type]
 
 
-def wish(*rows: InterfaceRow, dpdk: bool = True, owners: dict[str, str] | None = None,
-         bridge: dict[str, str] | None = None, **config: str) -> Desired:
-    fields = {"datapath_type": "netdev", **(bridge or {})}
-    br0 = BridgeRow(U, "br0", interfaces=rows, **fields)    # type: ignore[arg-type]
-    other_config = {key.replace("_", "-"): value for key, value in config.items()}
-    return desired(Snapshot(1, other_config, (br0,)), rundir="/run/ovs", numa_cores=CORES,
-                   owners=owners or {}, dpdk_initialized=dpdk)
+def wish(*rows: InterfaceRow, config: HostConfig = CONFIG, owners: dict[str, str] | None = None,
+         memo: Memo | None = None, name: str = "br0", **bridge: object) -> Desired:
+    fields = {"datapath_type": "netdev", **bridge}
+    row = BridgeRow(U, name, interfaces=rows, **fields)     # type: ignore[arg-type]
+    return desired(Snapshot(1, {}, (row,)), config, lambda: owners or {}, memo)
 
 
-def test_client_port_takes_its_path_and_server_port_its_name() -> None:
-    ports = wish(row("c", options={"vhost-server-path": "/tmp/x"}), row("s", "dpdkvhostuser")).ports
-    assert [(p.client, p.path) for p in ports] == [(True, "/tmp/x"), (False, "/run/ovs/s")]
+def port(config: HostConfig = CONFIG, type_: str = CLIENT_TYPE, mtu: int | None = None,
+         **options: str) -> PortSpec:
+    """The one port of a row with these options; a client port has a path."""
+    given = {key.replace("_", "-"): text for key, text in options.items()}
+    if type_ == CLIENT_TYPE:
+        given = {"vhost-server-path": "/tmp/p", **given}
+    return wish(row("p", type_, options=given, mtu_request=mtu), config=config).ports["p"]
+
+
+# --- both types in full ---------------------------------------------------------------------------
+
+def test_client_port_in_full() -> None:
+    assert port(tx_retries_max="3", vhost_iommu_support="true", vhost_postcopy_support="true",
+                mtu=9000) == PortSpec(
+        "p", "br0", True, Registration("/tmp/p", True, iommu=True, postcopy=True), 3,
+        Memory(9000, 9216))
+
+
+def test_client_port_by_default() -> None:
+    assert port() == PortSpec("p", "br0", True, Registration("/tmp/p", True), 8, STANDARD)
+
+
+def test_server_port_by_default_and_without_what_only_clients_have() -> None:
+    everything = replace(CONFIG, socket_dir="/run/ovs/sub", iommu=True, postcopy=True)
+    assert port(everything, SERVER_TYPE) == PortSpec(
+        "p", "br0", False, Registration("/run/ovs/sub/p", False), 8, STANDARD)
+
+
+@pytest.mark.parametrize("key", ["tx-retries-max", "vhost-server-path", "n_rxq", "colour"])
+def test_options_of_a_server_port_do_nothing_and_that_is_said(key: str) -> None:
+    spec = wish(row("p", SERVER_TYPE, options={key: "1"})).ports["p"]
+    assert spec == replace(port(type_=SERVER_TYPE), problems=(
+        f"{key}: ports of type dpdkvhostuser have no options",))
 
 
 def test_client_port_without_path_exists_and_says_what_it_lacks() -> None:
-    (port,) = wish(row("c", options={})).ports
-    assert port.path is None
-    assert "vhost-server-path is not set" in port.problems[0]
+    spec = port(vhost_server_path="")
+    assert spec.registration is None
+    assert spec.problems == ("vhost-server-path is not set: the port has no socket yet",)
+    assert wish(row("p", options={})).ports["p"] == spec
 
 
-@pytest.mark.parametrize(("rows", "error", "reason"), [
-    ([row("a/b", "dpdkvhostuser")],
-     "could not open network device a/b (Invalid argument)", "'/'"),
-    ([row("a\\b", "dpdkvhostuser")],
-     "could not open network device a\\b (Invalid argument)", "'/'"),
-    ([row("p", options={"vhost-server-path": "/" + "x" * 107})],
-     "could not open network device p (File name too long)", "108 bytes"),
-    ([row("p", "dpdk")],
-     "could not open network device p (Address family not supported by protocol)", "'dpdk'"),
-    ([row("p", port_interfaces=2)],
-     "could not add network device p to ofproto (Invalid argument)", "bond"),
-    ([row("p", vlan_columns=("tag",))],
-     "could not add network device p to ofproto (Invalid argument)", "tag"),
+def test_client_port_without_path_says_what_else_is_wrong() -> None:
+    said = port(vhost_server_path="", vhost_iommu_support="x", vhost_max_queue_pairs="0",
+                tx_retries_max="99").problems
+    assert [p.partition(":")[0] for p in said] == [
+        "vhost-iommu-support", "vhost-max-queue-pairs", "tx-retries-max",
+        "vhost-server-path is not set"]
+
+
+def test_options_that_are_none_are_said_each_in_its_way() -> None:
+    options = {"vhost-server-path": "/x", "tx-retries-mx": "1", "n_rxq": "4", "colour": "red"}
+    assert wish(row("p", options=options)).ports["p"].problems == (
+        "colour: not an option of type dpdkvhostuserclient",
+        "tx-retries-mx: not an option of type dpdkvhostuserclient; did you mean tx-retries-max?",
+        "n_rxq: has no effect: the guest decides how many queues there are")
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
+    spec = wish(row("p", type_, other_config={"pmd-rxq-affinity": "0:1", "neutron": "x"},
+                    unserved=("ingress_policing_rate", "qos"))).ports["p"]
+    assert spec.problems == (
+        "pmd-rxq-affinity: has no effect: it is not served yet",
+        "ingress_policing_rate: has no effect: policing is not served yet: received packets are "
+        "not limited",
+        "qos: has no effect: it is not served yet: sent packets are not limited")
+
+
+@pytest.mark.parametrize("table", ["Interface", "Port"])
+def test_every_column_without_effect_can_be_said(table: str) -> None:
+    for column, why in schema.without_effect(table).items():
+        assert wish(row("p", unserved=(column,))).ports["p"].problems == (
+            f"{column}: has no effect: {why}",)
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_problems_of_the_whole_are_told_to_the_ports_they_concern(type_: str) -> None:
+    config = replace(CONFIG, port_problems={SERVER_TYPE: ("s",), CLIENT_TYPE: ("c",)})
+    assert port(config, type_).problems == ({SERVER_TYPE: "s", CLIENT_TYPE: "c"}[type_],)
+
+
+# --- rows that cannot be served -------------------------------------------------------------------
+
+NO_DEVICE = "could not open network device {} ({}): "
+NO_OFPORT = "could not add network device {} to ofproto (Invalid argument): "
+
+
+@pytest.mark.parametrize(("bad", "error"), [
+    (row("a/b", SERVER_TYPE), NO_DEVICE.format("a/b", "Invalid argument")
+     + "the name of a dpdkvhostuser port names its socket: no '/', no '\\'"),
+    (row("a\\b", SERVER_TYPE), NO_DEVICE.format("a\\b", "Invalid argument")
+     + "the name of a dpdkvhostuser port names its socket: no '/', no '\\'"),
+    (row("p", options={"vhost-server-path": "/" + "x" * 107}),
+     NO_DEVICE.format("p", "File name too long") + f"socket path '/{'x' * 107}' has 108 bytes, a "
+     "UNIX socket can have 107"),
+    (row("p", "dpdk"), NO_DEVICE.format("p", "Address family not supported by protocol")
+     + "type 'dpdk' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
+    (row("p", ""), NO_DEVICE.format("p", "Address family not supported by protocol")
+     + "type 'system' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
+    (row("p", port_interfaces=2), NO_OFPORT.format("p") + "port p is a bond, which is not served"),
+    (row("p", limiting_columns=("tag", "vlan_mode")), NO_OFPORT.format("p") + "tag, vlan_mode of "
+     "port p cannot be served yet, and without it the port would reach more than it should"),
 ])
-def test_rows_that_cannot_be_served(rows: list[InterfaceRow], error: str, reason: str) -> None:
-    result = wish(*rows)
-    assert result.ports == ()
-    text = result.errors[rows[0].name]
-    assert text.startswith(error)
-    assert reason in text.removeprefix(error)
-
-
-def test_longest_path_is_served() -> None:
-    path = "/" + "x" * 106
-    assert wish(row("p", options={"vhost-server-path": path})).ports[0].path == path
-
-
-def test_bridge_of_another_datapath_type() -> None:
-    result = wish(row("p"), bridge={"datapath_type": "system"})
-    assert "datapath_type system" in result.errors["p"]
-    assert result.bridges == ()
-
-
-def test_without_dpdk_the_error_says_how_to_start_it() -> None:
-    assert "other_config:dpdk-init=true" in wish(row("p"), dpdk=False).errors["p"]
-
-
-def test_of_two_ports_on_a_path_the_served_one_stays() -> None:
-    rows = [row(n, options={"vhost-server-path": "/tmp/same"}) for n in ("a", "b")]
-    assert wish(*rows).errors.keys() == {"b"}
-    taken = wish(*rows, owners={"/tmp/same": "b"})
-    assert [p.name for p in taken.ports] == ["b"]
-    assert "port b has the socket /tmp/same" in taken.errors["a"]
-
-
-def test_a_wrong_row_hurts_only_itself() -> None:
-    result = wish(row("good"), row("a/b", "dpdkvhostuser"))
-    assert [p.name for p in result.ports] == ["good"]
+def test_row_that_cannot_be_served_hurts_only_itself(bad: InterfaceRow, error: str) -> None:
+    result = wish(bad, row("good"))
+    assert result.errors == {bad.name: error}
+    assert result.ports.keys() == {"good"}
     assert result.bridges == (("br0", ("good",)),)
 
 
+@pytest.mark.parametrize("type_", [*TYPES, "internal", "dpdk"])
+@pytest.mark.parametrize("name", ["ovs-netdev", "ovs-system", "vxlan_sys", "vxlan_sys_4789",
+                                  "genev_sys_6081", "gre_sys", "erspan_sys"])
+def test_reserved_name(name: str, type_: str) -> None:
+    assert wish(row(name, type_)).errors == {
+        name: f"could not create interface {name}, name is reserved"}
+
+
+@pytest.mark.parametrize("name", ["ovs-netdev2", "vxlan", "my-vxlan_sys"])
+def test_name_that_only_resembles_a_reserved_one(name: str) -> None:
+    assert wish(row(name)).errors == {}
+
+
+def test_name_of_a_client_port_may_have_a_slash() -> None:
+    assert wish(row("a/b", options={"vhost-server-path": "/x"})).errors == {}
+
+
+@pytest.mark.parametrize(("type_", "kw"), [
+    (CLIENT_TYPE, {"options": {"vhost-server-path": "/" + "é" * 53}}),
+    (SERVER_TYPE, {})])
+def test_longest_path_is_served_and_bytes_count(type_: str, kw: dict[str, object]) -> None:
+    directory = "/" + "x" * (107 - len("//p"))
+    config = replace(CONFIG, socket_dir=directory)
+    assert wish(row("p", type_, **kw), config=config).errors == {}
+    more = {"options": {"vhost-server-path": "/" + "é" * 53 + "x"}} if kw else {}
+    assert "has 108 bytes" in wish(
+        row("p" if kw else "pp", type_, **more), config=config).errors["p" if kw else "pp"]
+
+
+@pytest.mark.parametrize(("datapath_type", "shown"), [("system", "system"), ("", "system"),
+                                                      ("x", "x")])
+def test_bridge_of_another_datapath_type(datapath_type: str, shown: str) -> None:
+    result = wish(row("p"), row("br0", "internal"), datapath_type=datapath_type)
+    assert result.errors == {name: NO_OFPORT.format(name) + (
+        f"bridge br0 has datapath_type {shown}, only netdev is served here "
+        "(ovs-vsctl set Bridge br0 datapath_type=netdev)") for name in ("p", "br0")}
+    assert (result.ports, result.bridges) == ({}, ())
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_without_dpdk_the_error_says_how_to_start_it(type_: str) -> None:
+    assert wish(row("p", type_), config=replace(CONFIG, dpdk_initialized=False)).errors == {
+        "p": NO_DEVICE.format("p", "Address family not supported by protocol")
+        + "DPDK is not started (ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true)"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b"])
+def test_bridge_with_an_unusable_name_is_ignored_and_its_ports_say_so(name: str) -> None:
+    said = f"ignoring bridge with invalid name '{name}': no '/', no '\\'"
+    result = wish(row("p"), row(name, "internal"), name=name)
+    assert result.problems == (said,)
+    assert result.errors == {port: NO_OFPORT.format(port) + said for port in ("p", name)}
+    assert (result.ports, result.bridges, result.cores) == ({}, (), ())
+
+
+# --- one port on a path ---------------------------------------------------------------------------
+
+IN_USE = ("could not open network device {} (Address already in use): port {} has the socket {} "
+          "already")
+
+
+def test_of_two_ports_on_a_path_the_served_one_stays() -> None:
+    rows = [row(n, options={"vhost-server-path": "/tmp/same"}) for n in ("a", "b", "c")]
+    assert wish(*rows).errors == {n: IN_USE.format(n, "a", "/tmp/same") for n in ("b", "c")}
+    taken = wish(*rows, owners={"/tmp/same": "b"})
+    assert taken.errors == {n: IN_USE.format(n, "b", "/tmp/same") for n in ("a", "c")}
+    assert (taken.ports.keys(), taken.bridges) == ({"b"}, (("br0", ("b",)),))
+
+
+def test_path_whose_owner_wants_it_no_more_goes_to_the_first_by_name() -> None:
+    rows = [row(n, options={"vhost-server-path": "/tmp/same"}) for n in ("a", "b")]
+    assert wish(*rows, row("x"), owners={"/tmp/same": "x"}).ports.keys() == {"a", "x"}
+
+
+def test_client_port_on_the_socket_of_a_server_port() -> None:
+    rows = row("s", SERVER_TYPE), row("c", options={"vhost-server-path": "/run/ovs/s"})
+    assert wish(*rows).errors == {"s": IN_USE.format("s", "c", "/run/ovs/s")}
+    assert wish(*rows, owners={"/run/ovs/s": "s"}).errors.keys() == {"c"}
+
+
+def test_ports_without_a_path_are_no_rivals() -> None:
+    assert wish(row("a", options={}), row("b", options={})).errors == {}
+
+
+# --- what is registered ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("key", ["iommu", "postcopy"])
+@pytest.mark.parametrize(("everywhere", "own", "expected"), [
+    (False, None, False), (True, None, True), (False, "true", True), (True, "false", False),
+    (True, "FALSE", False)])
+def test_own_option_of_a_port_wins_over_the_one_for_all(key: str, everywhere: bool, own: str | None,
+                                                        expected: bool) -> None:
+    options = {} if own is None else {f"vhost-{key}-support": own}
+    spec = port(replace(CONFIG, **{key: everywhere}), **options)    # type: ignore[arg-type]
+    assert spec.registration == replace(
+        Registration("/tmp/p", True), **{key: expected})            # type: ignore[arg-type]
+    assert spec.problems == ()
+
+
+@pytest.mark.parametrize("key", ["iommu", "postcopy"])
+def test_unusable_own_option_leaves_the_one_for_all_in_force(key: str) -> None:
+    spec = port(replace(CONFIG, **{key: True}),                     # type: ignore[arg-type]
+                **{f"vhost-{key}-support": "yes"})
+    assert spec.registration is not None
+    assert getattr(spec.registration, key)
+    assert spec.problems == (f"vhost-{key}-support: 'yes' is neither true nor false; the value for "
+                             "all ports is used",)
+
+
+NOT_VDUSE = ("vhost-max-queue-pairs: only a VDUSE device (a path under /dev/vduse/) has it; here "
+             "the guest decides")
+
+
+@pytest.mark.parametrize(("path", "text", "pairs", "said"), [
+    ("/dev/vduse/p", None, 1, ()), ("/dev/vduse/p", "1", 1, ()), ("/dev/vduse/p", "128", 128, ()),
+    ("/dev/vduse/p", "129", 1, ("vhost-max-queue-pairs: 129 is outside 1..128, using 1",)),
+    ("/dev/vduse/p", "0", 1, ("vhost-max-queue-pairs: 0 is outside 1..128, using 1",)),
+    ("/tmp/p", None, 1, ()), ("/tmp/p", "4", 1, (NOT_VDUSE,)),
+    ("/dev/vduse", "4", 1, (NOT_VDUSE,)), ("/tmp/dev/vduse/p", "4", 1, (NOT_VDUSE,)),
+])
+def test_queue_pairs_are_those_of_a_vduse_device(path: str, text: str | None, pairs: int,
+                                                 said: tuple[str, ...]) -> None:
+    options = {"vhost-server-path": path}
+    if text is not None:
+        options["vhost-max-queue-pairs"] = text
+    spec = wish(row("p", options=options)).ports["p"]
+    assert spec.registration == Registration(path, True, max_queue_pairs=pairs)
+    assert spec.problems == said
+
+
+# --- MTU and packet buffers -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.parametrize(("request_", "mtu"), [
+    (None, 1500), (68, 68), (1500, 1500), (9702, 9702), (67, None), (9703, None), (1, None)])
+def test_mtu_request(type_: str, request_: int | None, mtu: int | None) -> None:
+    spec = port(type_=type_, mtu=request_)
+    assert spec.memory.mtu == (mtu or 1500)
+    assert spec.problems == (() if mtu else (
+        f"unsupported MTU {request_}: mtu_request is outside 68..9702, using 1500",))
+
+
+# data room = roundup(mtu + 26, 1024), contract 3.8; the smallest configured room that is enough
+@pytest.mark.parametrize(("mtu", "shared", "room"), [
+    (68, (), 1024), (998, (), 1024), (999, (), 2048), (1500, (), 2048), (2022, (), 2048),
+    (2023, (), 3072), (9000, (), 9216), (9702, (), 10240),
+    (1500, (9000,), 9216), (1500, (9000, 4000), 4096), (1500, (1500, 9000), 2048),
+    (9000, (1500,), 9216), (9000, (9000,), 9216), (9001, (9000,), 9216),
+    # rooms are compared, not the MTUs they were made for
+    (1500, (1400, 9000), 2048), (2022, (999, 9000), 2048), (2023, (999, 9000), 9216),
+])
+def test_room_of_the_packet_buffers(mtu: int, shared: tuple[int, ...], room: int) -> None:
+    for order in (shared, shared[::-1]):
+        assert room_bytes(mtu, order) == room
+    config = replace(CONFIG, shared_mtus=shared, own_memory=True)
+    assert port(config, mtu=mtu).memory == Memory(mtu, room, own=True)
+
+
+# --- bridges and the whole ------------------------------------------------------------------------
+
 def test_secure_bridge_without_controller_forwards_nothing() -> None:
-    assert wish(row("p"), bridge={"fail_mode": "secure"}).bridges == (("br0", ()),)
+    assert wish(row("p"), fail_mode="secure").bridges == (("br0", ()),)
+    assert wish(row("p"), fail_mode="standalone").bridges == (("br0", ("p",)),)
 
 
 def test_local_port_is_not_a_port_of_ours() -> None:
-    result = wish(InterfaceRow(U, "br0", "internal"))
-    assert (result.ports, result.errors) == ((), {})
+    result = wish(row("br0", "internal"))
+    assert (result.ports, result.errors, result.bridges) == ({}, {}, (("br0", ()),))
 
 
-@pytest.mark.parametrize(("text", "value", "said"), [
-    ("0", 0, ""), ("32", 32, ""), ("33", 8, "33 is outside 0..32, using 8"),
-    ("-1", 8, "-1 is outside"), ("x", 8, "'x' is not an integer, using 8"), ("", 8, "not an int"),
-    ("1_6", 8, "not an integer"), (" 5 ", 8, "not an integer"), ("9" * 5000, 8, "not an integer"),
-])
-def test_integer_option(text: str, value: int, said: str) -> None:
-    got, problems = integer_option({"tx-retries-max": text}, "Interface", "options",
-                                   "tx-retries-max")
-    assert got == value
-    assert said in "".join(problems)
-    assert bool(problems) == bool(said)
-
-
-def test_bad_retries_are_said_and_the_port_works_on() -> None:
-    (port,) = wish(row("p", options={"vhost-server-path": "/x", "tx-retries-max": "99"})).ports
-    assert port.tx_retries_max == 8
-    assert port.problems == ("tx-retries-max: 99 is outside 0..32, using 8",)
-
-
-def test_misspelt_key_gets_a_hint_and_server_ports_have_no_options() -> None:
-    client = row("c", options={"vhost-server-path": "/x", "tx-retries-mx": "1"})
-    server = row("s", "dpdkvhostuser", options={"tx-retries-max": "1"})
-    by_name = {p.name: p for p in wish(client, server).ports}
-    assert "did you mean tx-retries-max?" in by_name["c"].problems[0]
-    assert "have no options" in by_name["s"].problems[0]
-    assert by_name["s"].tx_retries_max == 8
-
-
-@pytest.mark.parametrize(("mask", "cores", "said"), [
-    ("0x3", (0, 1), ""), ("C", (2, 3), ""), ("11", (0,), "no such core: 4"),
-    ("g", (), "not a hexadecimal mask"), ("0x", (), "not a hexadecimal mask"),
-])
-def test_cpu_mask(mask: str, cores: tuple[int, ...], said: str) -> None:
-    got, problems = cpu_mask("pmd-cpu-mask", mask, [0, 1, 2, 3])
-    assert got == cores
-    assert said in "".join(problems)
-
-
-def test_pmd_cores_default_to_the_first_of_each_node() -> None:
-    assert pmd_cores({}, CORES) == ((0, 2), ())
-    cores, problems = pmd_cores({"pmd-cpu-mask": "100"}, CORES)
-    assert cores == ()
-    assert "no rx queue is polled" in problems[-1]
+def test_port_with_the_name_of_its_bridge_is_served() -> None:
+    assert wish(row("br0")).ports.keys() == {"br0"}
 
 
 def test_no_pmd_without_a_port_to_poll() -> None:
@@ -149,23 +332,24 @@ def test_no_pmd_without_a_port_to_poll() -> None:
     assert wish(row("p")).cores == (0, 2)
 
 
-@pytest.mark.parametrize(("value", "directory"), [
-    ("", "/run/ovs"), ("sub", "/run/ovs/sub"), ("/abs", "/run/ovs//abs"),
-    ("../up", "/run/ovs"), ("x" * 256, "/run/ovs"),
-])
-def test_socket_dir(value: str, directory: str) -> None:
-    got, problems = socket_dir({"vhost-sock-dir": value}, "/run/ovs")
-    assert got == directory
-    assert bool(problems) == (value in ("../up", "x" * 256))
-
-
 @pytest.mark.parametrize(("key", "value", "said"), [
-    ("datapath-id", "0x1", False), ("datapath-id", "xyz", True), ("datapath-id", "0" * 16, True),
-    ("hwaddr", "02:00:00:00:00:01", False), ("hwaddr", "03:00:00:00:00:01", True),
-    ("hwaddr", "-2:00:00:00:00:01", True)])
-def test_unusable_bridge_options_are_said(key: str, value: str, said: bool) -> None:
-    br0 = BridgeRow(U, "br0", "netdev", other_config={key: value})
-    problems = desired(Snapshot(bridges=(br0,)), rundir="/r", numa_cores=CORES, owners={},
-                       dpdk_initialized=True).problems
-    assert bool(problems) == said
-    assert all(p.startswith(f"bridge br0: {key}: '{value}'") for p in problems)
+    ("datapath-id", "0x1", None),
+    *(("datapath-id", text, f"datapath-id: '{text}' is neither 16 hexadecimal digits nor 0x and up "
+       "to 16, or is zero; using an automatic one") for text in ("xyz", "0" * 16)),
+    ("hwaddr", "02:00:00:00:00:01", None),
+    ("hwaddr", "03:00:00:00:00:01", "hwaddr: '03:00:00:00:00:01' is not a unicast Ethernet "
+     "address; using an automatic one"),
+    ("datapath-ids", "1", "datapath-ids: not an option; did you mean datapath-id?"),
+    ("mac-table-size", "1", "mac-table-size: has no effect: it is not served yet: 8192"),
+    ("colour", "red", None),
+])
+def test_unusable_bridge_options_are_said(key: str, value: str, said: str | None) -> None:
+    assert wish(other_config={key: value}).problems == ((f"bridge br0: {said}",) if said else ())
+
+
+def test_settings_of_the_whole_are_handed_on() -> None:
+    config = host_config({"stats-update-interval": "7000", "pmd-cpu-mask": "9"}, rundir="/r",
+                         numa_cores=((0, 1), (2, 3)), dpdk_initialized=True)
+    result = wish(row("p"), config=replace(config, problems=("bad",)))
+    assert (result.stats_interval_ms, result.numa_nodes, result.cores, result.problems) == (
+        7000, 2, (0, 3), ("bad",))

@@ -1,0 +1,146 @@
+"""Settings of the whole agent, from Open_vSwitch.other_config: pure."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import schema
+from agent.model import VHOST_TYPES
+from agent.options import Texts, integer, misspelt, shown, without_effect
+
+TABLE, COLUMN = "Open_vSwitch", "other_config"
+SOCK_DIR_MAX_CHARS = 255
+RANGES_MOST = 8                 # that a sentence names
+HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """Settings of the whole agent, with defaults for what could not be used."""
+
+    socket_dir: str                     # of dpdkvhostuser ports
+    iommu: bool = False
+    postcopy: bool = False
+    own_memory: bool = False            # packet buffers of each port's own
+    shared_mtus: tuple[int, ...] = ()   # sizes of shared packet buffers, ascending
+    cores: tuple[int, ...] = ()         # for PMD threads
+    numa_nodes: int = 1
+    stats_interval_ms: int = 5000
+    dpdk_initialized: bool = False
+    problems: tuple[str, ...] = ()      # what could not be used, in plain words
+    # {port type: problems that concern its ports}
+    port_problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def cpu_mask(text: str, online: Sequence[int]) -> tuple[tuple[int, ...], str | None]:
+    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest. What is no
+    digit counts as 0, as in OVS."""
+    digits = text.lower().removeprefix("0x")
+    mask = int("".join(d if d in HEX_DIGITS else "0" for d in digits) or "0", 16)
+    wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
+    cores = tuple(core for core in wanted if core in online)
+    problems = []
+    if not digits or not set(digits) <= HEX_DIGITS:
+        problems.append(f"{shown(text)} is not a hexadecimal mask: what is no digit counts as 0")
+    if missing := [core for core in wanted if core not in online]:
+        problems.append(f"no such core: {core_ranges(missing)}, left out")
+    return cores, "; ".join(problems) or None
+
+
+def core_ranges(cores: Sequence[int]) -> str:
+    """Ascending numbers in few words: '2-5, 8', the first ranges of many."""
+    ranges: list[list[int]] = []
+    for core in cores:
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    said = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:RANGES_MOST]]
+    return ", ".join(said) + (", ..." if len(ranges) > RANGES_MOST else "")
+
+
+def pmd_cores(texts: Texts, numa_cores: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Cores for PMD threads: those of pmd-cpu-mask, or the first one of each NUMA node."""
+    mask = texts.text("pmd-cpu-mask")
+    if not mask:
+        return tuple(sorted(min(cores) for cores in numa_cores if cores))
+    cores, problem = cpu_mask(mask, [core for node in numa_cores for core in node])
+    if problem:
+        texts.complain("pmd-cpu-mask", problem)
+    if not cores:
+        texts.complain("pmd-cpu-mask", "names no core of this host: no rx queue is polled")
+    return cores
+
+
+def socket_dir(texts: Texts, rundir: str) -> str:
+    """Directory of the server ports' sockets (OVS: process_vhost_flags)."""
+    sub = texts.text("vhost-sock-dir")
+    if not sub:
+        return rundir
+    if ".." in sub or len(sub) > SOCK_DIR_MAX_CHARS:
+        why = "contains '..'" if ".." in sub else f"is longer than {SOCK_DIR_MAX_CHARS} characters"
+        texts.complain("vhost-sock-dir", f"{shown(sub)} {why}, using {rundir}")
+        return rundir
+    return f"{rundir}/{sub}"
+
+
+def shared_mtus(texts: Texts) -> tuple[int, ...]:
+    """MTUs of shared-mempool-config, 'mtu', 'mtu:node', 'mtu=node' or 'mtu(node)'; one that cannot
+    be used spoils the list (OVS: parse_mempool_config, ofputil_parse_key_value)."""
+    mtus = []
+    for word in filter(None, re.split(r"[,\s]+", texts.text("shared-mempool-config"))):
+        mtu_text, _, node = re.sub("[=(]", ":", word.removesuffix(")")).partition(":")
+        mtu = integer(mtu_text)
+        low, high = mtu_range()
+        if mtu is None or not low <= mtu <= high:
+            texts.complain("shared-mempool-config", f"{shown(mtu_text)} is not an MTU of "
+                           f"{low}..{high}, the whole list is ignored")
+            return ()
+        if (integer(node) or 0) < 0:
+            texts.complain("shared-mempool-config", f"{shown(node)} is not a NUMA node, the whole "
+                           "list is ignored")
+            return ()
+        mtus.append(mtu)
+    return tuple(sorted(mtus))
+
+
+def mtu_range() -> tuple[int, int]:
+    column = schema.columns()["Interface"]["mtu_request"]
+    return column["minimum"], column["maximum"]
+
+
+def host_config(other_config: Mapping[str, str], *, rundir: str,
+                numa_cores: Sequence[Sequence[int]], dpdk_initialized: bool,
+                at_start: Mapping[str, str] | None = None) -> HostConfig:
+    """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
+    then and only counts at a start is said."""
+    texts = Texts(other_config, TABLE, COLUMN)
+    config = HostConfig(
+        socket_dir=socket_dir(texts, rundir),
+        iommu=bool(texts.boolean("vhost-iommu-support")),
+        postcopy=bool(texts.boolean("vhost-postcopy-support")),
+        own_memory=bool(texts.boolean("per-port-memory")),
+        shared_mtus=shared_mtus(texts), cores=pmd_cores(texts, numa_cores),
+        numa_nodes=len(numa_cores), stats_interval_ms=texts.integer("stats-update-interval"),
+        dpdk_initialized=dpdk_initialized)
+    texts.boolean("dpdk-probe-at-init")
+    init = texts.text("dpdk-init")
+    if init.lower() not in ("true", "try"):
+        if at_start is not None and at_start.get("dpdk-init", "").lower() in ("true", "try"):
+            texts.complain("dpdk-init", "DPDK has started and goes on until the agent ends")
+        elif init.lower() not in ("", "false"):
+            texts.complain("dpdk-init", f"{shown(init)} is neither true nor try: DPDK is not "
+                           "started")
+    for o in schema.options_of(TABLE, COLUMN):
+        if (o.takes_effect == "restart" and at_start is not None
+                and at_start.get(o.key) != other_config.get(o.key)):
+            texts.complain(o.key, "the change takes effect when the agent is started again")
+    keys = {o.key: o for o in schema.options_of(TABLE, COLUMN)}
+    said: list[tuple[schema.Option | None, str]] = list(texts.problems)
+    said += [(keys.get(near), p) for near, p in misspelt(other_config, TABLE, COLUMN)]
+    said += [(None, p) for p in without_effect(other_config, TABLE, COLUMN)]
+    return replace(
+        config, problems=tuple(problem for _, problem in said),
+        port_problems={type_: tuple(p for o, p in said if o is not None and type_ in o.port_types)
+                       for type_ in VHOST_TYPES})

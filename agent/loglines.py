@@ -1,0 +1,107 @@
+"""The lines about ports and guests that operators and scripts wait for in the log: pure.
+
+Texts and levels as ovs-vswitchd's (lib/netdev-dpdk.c), made from what changed between two looks.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import schema
+from agent.hostconfig import HostConfig
+from agent.model import Counters, PortSpec, PortState
+
+Line = tuple[str, str]          # (level, text); a level is a method of Vlog
+DEPRECATED = ("dpdkvhostuser ports are considered deprecated;  please migrate to "
+              "dpdkvhostuserclient ports.")
+
+
+def enabled(yes: bool) -> str:
+    return "enabled" if yes else "disabled"
+
+
+def config_lines(before: HostConfig | None, now: HostConfig, rundir: str) -> Iterator[Line]:
+    """What is in force for all ports: all of it when DPDK has started, then what changed."""
+    def differ(field: str) -> bool:
+        return before is None or getattr(before, field) != getattr(now, field)
+
+    if differ("own_memory"):
+        yield "info", f"Per port memory for DPDK devices {enabled(now.own_memory)}."
+    if differ("shared_mtus"):
+        for mtu in now.shared_mtus:
+            yield "info", f"User configured shared mempool set for: MTU {mtu}, NUMA ALL."
+    if differ("socket_dir"):
+        if now.socket_dir == rundir:
+            yield "info", f"No vhost-sock-dir provided - defaulting to {rundir}"
+        else:
+            sub = now.socket_dir.removeprefix(f"{rundir}/")
+            yield "info", f"User-provided vhost-sock-dir in use: {sub}"
+    if differ("iommu"):
+        yield "info", f"IOMMU support for vhost-user-client {enabled(now.iommu)}."
+    if differ("postcopy"):
+        yield "info", f"POSTCOPY support for vhost-user-client {enabled(now.postcopy)}."
+
+
+def added(spec: PortSpec) -> Iterator[Line]:
+    assert spec.registration is not None
+    path = spec.registration.path
+    if spec.client:
+        if spec.tx_retries_max != schema.option("Interface", "options", "tx-retries-max").default:
+            yield retries(spec.name, spec.tx_retries_max)
+        yield "info", (f"vHost User device '{spec.name}' created in 'client' mode, using client "
+                       f"socket '{path}'")
+    else:
+        yield "info", f"Socket {path} created for vhost-user port {spec.name}"
+
+
+def retries(port: str, most: int) -> Line:
+    return "info", f"Max Tx retries for vhost device '{port}' set to {most}"
+
+
+def removing(state: PortState) -> Iterator[Line]:
+    """Before a port is removed: its guest will not find back to a socket of ours by itself."""
+    if state.attached and not state.registration.client:
+        yield "err", f"Removing port '{state.name}' while vhost device still attached."
+        yield "err", ("To restore connectivity after re-adding of port, VM on socket "
+                      f"'{state.registration.path}' must be restarted.")
+
+
+def guest_lines(before: PortState, now: PortState) -> Iterator[Line]:
+    """What a port's guest did between two looks."""
+    if before.registration != now.registration:
+        before = without_guest(now)     # the port was made anew: its old guest left no line
+    path = now.registration.path
+    left = before.connected and (not now.connected or now.connects != before.connects)
+    if left:
+        yield "info", f"vHost Device '{path}' has been removed"
+    if before.attached and (not now.attached or now.connections != before.connections):
+        if not now.connects:        # no guest ever got further; a later one is not warned of
+            yield "warn", f"Connection on socket '{path}' closed during initialization."
+        yield "info", f"vHost Device '{path}' connection has been destroyed"
+    if now.attached:
+        same = now.connections == before.connections
+        for vring, kind, queue, on in vrings(before if same else without_guest(now), now):
+            yield "info", (f"State of queue {vring} ( {kind}_qid {queue} ) of vhost device "
+                           f"'{path}' changed to '{enabled(on)}'")
+    if now.connected and (left or not before.connected):
+        yield "info", f"vHost Device '{path}' has been added on numa node {max(0, now.numa)}"
+
+
+def without_guest(state: PortState) -> PortState:
+    """The same port before any guest came."""
+    return PortState(state.name, state.registration, state.tx_retries_max, state.memory)
+
+
+def vrings(before: PortState, now: PortState) -> Iterator[tuple[int, str, int, bool]]:
+    """(vring, rx or tx, queue, whether it is enabled now) of each vring that was switched."""
+    switched = [(2 * q + 1, "rx", q, q in now.enabled_rxqs)
+                for q in {*before.enabled_rxqs} ^ {*now.enabled_rxqs}]
+    switched += [(2 * q, "tx", q, q in now.enabled_txqs)
+                 for q in {*before.enabled_txqs} ^ {*now.enabled_txqs}]
+    return iter(sorted(switched))
+
+
+def oversize(name: str, mtu: int, before: Counters, now: Counters) -> Iterator[Line]:
+    """Frames that were too long for a guest since the last statistics."""
+    if now.port.get("tx_mtu_drops", 0) > before.port.get("tx_mtu_drops", 0):
+        yield "warn", (f"{name}: Too big size {now.port['tx_oversize_bytes']} max_packet_len "
+                       f"{mtu + 18}")

@@ -1,0 +1,138 @@
+"""Options from their texts, as the contract in schema/ has them: pure. Every text that cannot be
+used gets a sentence."""
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+import schema
+
+SHOWN_MOST = 120                # characters of a text that a sentence repeats
+KEY = re.compile(r"[\w.:-]{1,120}", re.ASCII)
+INTEGER = re.compile(r"[+-]?[0-9]+")
+BOOLEANS = {"true": True, "false": False}
+
+Value = str | int | bool | None
+
+
+def shown(text: str) -> str:
+    """A text of a user's in quotes, on one line and not too long."""
+    visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:SHOWN_MOST])
+    return f"'{visible}'" if len(text) <= SHOWN_MOST else f"'{visible}...' ({len(text)} characters)"
+
+
+def value(o: schema.Option, text: str | None) -> tuple[Value, str | None]:
+    """Value of an option and, when its text could not be used, why; then it is the default."""
+    if text is None:
+        return o.default, None
+    match o.type:
+        case "integer":
+            number = integer(text)
+            if number is None:
+                return o.default, f"{o.key}: {shown(text)} is not an integer{using(o)}"
+            if not in_range(number, o.minimum, o.maximum):
+                said = number if len(text) < SHOWN_MOST else shown(text)
+                return o.default, (f"{o.key}: {said} is outside {span(o.minimum, o.maximum)}"
+                                   f"{using(o)}")
+            return number, None
+        case "boolean":
+            if text.lower() not in BOOLEANS:
+                return o.default, f"{o.key}: {shown(text)} is neither true nor false{using(o)}"
+            return BOOLEANS[text.lower()], None
+        case _:
+            return text, None
+
+
+def integer(text: str) -> int | None:
+    try:
+        return int(text) if INTEGER.fullmatch(text) else None
+    except ValueError:          # more digits than Python converts
+        return None
+
+
+def in_range(number: int, minimum: int | None, maximum: int | None) -> bool:
+    return (minimum is None or number >= minimum) and (maximum is None or number <= maximum)
+
+
+def span(minimum: int | None, maximum: int | None) -> str:
+    return f"{'' if minimum is None else minimum}..{'' if maximum is None else maximum}"
+
+
+def using(o: schema.Option) -> str:
+    """What happens with an unusable text, to end a sentence."""
+    if o.default is None:
+        return f"; {o.invalid}"
+    default = str(o.default).lower() if isinstance(o.default, bool) else o.default
+    return f", using {default}"
+
+
+class Texts:
+    """The texts of one column, read option by option; collects what is wrong with them."""
+
+    def __init__(self, texts: Mapping[str, str], table: str, column: str) -> None:
+        self._texts = texts
+        self._table = table
+        self._column = column
+        self.problems: list[tuple[schema.Option, str]] = []
+
+    def text(self, key: str) -> str:
+        """The text of an option; empty when it is not set."""
+        return self._texts.get(schema.option(self._table, self._column, key).key, "")
+
+    def integer(self, key: str) -> int:
+        found = self._value(key)
+        assert isinstance(found, int)
+        return found
+
+    def boolean(self, key: str) -> bool | None:
+        """None: not set, or not usable, of an option without a default."""
+        found = self._value(key)
+        assert found is None or isinstance(found, bool)
+        return found
+
+    def complain(self, key: str, why: str) -> None:
+        """A problem that the option's type does not tell: 'why' follows its name."""
+        self.problems.append((schema.option(self._table, self._column, key), f"{key}: {why}"))
+
+    def _value(self, key: str) -> Value:
+        o = schema.option(self._table, self._column, key)
+        found, problem = value(o, self._texts.get(key))
+        if problem is not None:
+            self.problems.append((o, problem))
+        return found
+
+
+def without_effect(texts: Collection[str], table: str, column: str) -> Iterator[str]:
+    """A sentence for each key of Open vSwitch that does nothing here."""
+    known = schema.without_effect(table, column)
+    for key in sorted(known.keys() & set(texts)):
+        yield f"{key}: has no effect: {known[key]}"
+
+
+def unknown(texts: Collection[str], table: str, column: str, known: Collection[str], what: str
+            ) -> Iterator[str]:
+    """A sentence for each key that is neither in 'known' nor Open vSwitch's, with the nearest."""
+    elsewhere = schema.without_effect(table, column)
+    for key in sorted(texts):
+        if key not in known and key not in elsewhere:
+            near = difflib.get_close_matches(key, known, n=1)
+            yield (f"{key_name(key)}: not an option of {what}"
+                   f"{f'; did you mean {near[0]}?' if near else ''}")
+
+
+def key_name(key: str) -> str:
+    """A key as it begins a sentence: in quotes where it does not look like one."""
+    return key if KEY.fullmatch(key) else shown(key)
+
+
+def misspelt(texts: Collection[str], table: str, column: str) -> Iterator[tuple[str, str]]:
+    """(key that it resembles, sentence) for unknown keys that resemble a known one: the column
+    holds other programs' keys too."""
+    known = [*(o.key for o in schema.options_of(table, column)),
+             *schema.without_effect(table, column)]
+    for key in sorted(texts):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
+            if near:
+                yield near[0], f"{key_name(key)}: not an option; did you mean {near[0]}?"

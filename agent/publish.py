@@ -1,0 +1,106 @@
+"""From what should be and what is to the rows to write: looks again only at rows whose inputs
+changed."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from agent import ofport, report
+from agent.model import BridgeRow, Counters, Desired, Observed, Snapshot
+
+Updates = dict[tuple[str, UUID], report.Columns]        # (table, row) -> columns
+
+
+class Publisher:
+    """Remembers what each row's columns were made of. For the main thread only."""
+
+    def __init__(self) -> None:
+        self._made_of: dict[str, tuple[Any, ...]] = {}      # interface -> inputs
+        self._numbers: dict[str, ofport.Numbers] = {}       # bridge -> its interfaces' numbers
+        self._bridges: dict[str, tuple[BridgeRow, frozenset[str]]] = {}     # inputs of _numbers
+        self._statistics: dict[str, tuple[bool, Counters]] = {}     # port -> inputs of its own
+        self._rewritten: set[str] = set()       # interfaces since the last statistics
+        self._stats_at_ms = 0
+        self._interval_ms = 0
+
+    @property
+    def stats_at_ms(self) -> int:
+        """When statistics are due again."""
+        return self._stats_at_ms
+
+    def ofports(self) -> dict[str, tuple[str, int]]:
+        """{interface: (bridge, number)}"""
+        return {name: (bridge, number) for bridge, numbers in self._numbers.items()
+                for name, number in numbers.ofports.items()}
+
+    def counters(self, port: str) -> Counters:
+        """The port's counters as of its last statistics."""
+        return self._statistics.get(port, (False, Counters()))[1]
+
+    def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
+                errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
+                ) -> Updates:
+        """Columns of Bridge and Interface rows that may have to change. 'errors' and 'problems'
+        name interfaces, and are those of both sides."""
+        updates: Updates = {}
+        made_of: dict[str, tuple[Any, ...]] = {}
+        for bridge in snapshot.bridges:
+            known = self._bridges.get(bridge.name)
+            if known is None or known[0] is not bridge:
+                updates["Bridge", bridge.uuid] = report.bridge(bridge)
+            numbers = self._number(bridge, errors, now_ms)
+            for row in bridge.interfaces:
+                name = row.name
+                spec, state = desired.ports.get(name), observed.ports.get(name)
+                error, more, number = errors.get(name), problems.get(name), numbers.get(name)
+                before = self._made_of.get(name)
+                # rows, specs and states are the same objects as long as they do not change
+                if (before is not None and before[0] is row and before[1] is spec
+                        and before[2] is state and before[3:] == (error, more, number)):
+                    made_of[name] = before
+                    continue
+                made_of[name] = (row, spec, state, error, more, number)
+                updates["Interface", row.uuid] = {
+                    "ofport": [] if number is None else [number],
+                    **report.interface(bridge, row, spec, state, error, more or ())}
+                self._rewritten.add(name)
+        self._made_of = made_of
+        for gone in self._numbers.keys() - {bridge.name for bridge in snapshot.bridges}:
+            del self._numbers[gone], self._bridges[gone]
+        return updates
+
+    def _number(self, bridge: BridgeRow, errors: Mapping[str, str], now_ms: int
+                ) -> Mapping[str, int]:
+        failed = frozenset(row.name for row in bridge.interfaces if row.name in errors)
+        before = self._bridges.get(bridge.name)
+        if before is None or before[0] is not bridge or before[1] != failed:
+            self._bridges[bridge.name] = (bridge, failed)
+            self._numbers[bridge.name] = ofport.numbers(
+                bridge, failed, self._numbers.get(bridge.name, ofport.Numbers()), now_ms)
+        return self._numbers[bridge.name].ofports
+
+    def statistics(self, desired: Desired, observed: Observed, errors: Mapping[str, str],
+                   counters: Callable[[str], Counters], now_ms: int) -> Updates:
+        """Statistics of all ports when the interval is over or another one was set; otherwise of
+        ports whose other columns were made again: they are new, or their guest came or went."""
+        if desired.stats_interval_ms != self._interval_ms:
+            self._interval_ms, self._stats_at_ms = desired.stats_interval_ms, now_ms
+        due = now_ms >= self._stats_at_ms
+        if due:
+            self._stats_at_ms = now_ms + self._interval_ms
+            self._statistics = {name: known for name, known in self._statistics.items()
+                                if name in desired.ports}
+        updates: Updates = {}
+        for name in desired.ports if due else self._rewritten:
+            if name not in desired.ports or name in errors:
+                continue
+            state = observed.ports.get(name)
+            values = (state is not None and state.connected,
+                      counters(name) if state is not None else Counters())
+            if name in self._rewritten or values != self._statistics.get(name):
+                updates["Interface", self._made_of[name][0].uuid] = {
+                    "statistics": report.statistics(values[1], connected=values[0])}
+            self._statistics[name] = values
+        self._rewritten.clear()
+        return updates

@@ -1,0 +1,135 @@
+"""A data plane without packets, with the rules of the real one.
+
+What a caller must never do fails an assertion; what the host may refuse is an ApplyError, where a
+test says so.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from agent.datapath import ApplyError
+from agent.model import (
+    Action,
+    AddPort,
+    Counters,
+    FdbEntry,
+    Observed,
+    PollLists,
+    PortState,
+    RemovePort,
+    SetBridges,
+    SetCores,
+    SetMemory,
+    SetPollLists,
+    SetTxRetriesMax,
+)
+
+
+class FakeDatapath:
+    """Nothing names a port that is not there; no queue has two pollers; a core that polls stays."""
+
+    wake_fd = -1
+
+    def __init__(self) -> None:
+        self.ports: dict[str, PortState] = {}
+        self.bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self.polls: PollLists = ()
+        self.tried: list[Action] = []                   # all actions, the refused ones too
+        self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
+
+    # --- the facade -------------------------------------------------------------------------------
+
+    def observe(self) -> Observed:
+        return Observed(dict(self.ports), self.bridges, self.polls)
+
+    def apply(self, action: Action) -> None:
+        self.tried.append(action)
+        why = self.refused.get((type(action), name_of(action)))
+        if why is not None:
+            raise ApplyError(why)
+        match action:
+            case AddPort(spec):
+                assert spec.registration is not None
+                assert spec.name not in self.ports
+                assert spec.registration.path not in {
+                    state.registration.path for state in self.ports.values()}
+                self.ports[spec.name] = PortState(spec.name, spec.registration,
+                                                  spec.tx_retries_max, spec.memory)
+            case RemovePort(name):
+                assert name not in {n for _, members in self.bridges for n in members}
+                assert name not in {port for _, polled in self.polls for port, _ in polled}
+                del self.ports[name]
+            case SetTxRetriesMax(name, retries):
+                self.ports[name] = replace(self.ports[name], tx_retries_max=retries)
+            case SetMemory(name, memory, node):
+                self.ports[name] = replace(self.ports[name], memory=memory, node=node)
+            case SetBridges(bridges):
+                assert {n for _, members in bridges for n in members} <= self.ports.keys()
+                self.bridges = bridges
+            case SetCores(cores):
+                assert all(core in cores for core, polled in self.polls if polled)
+                lists = dict(self.polls)
+                self.polls = tuple((c, lists.get(c, ())) for c in cores)
+            case SetPollLists(polls):
+                flat = [rxq for _, polled in polls for rxq in polled]
+                assert len(flat) == len(set(flat)), "two pollers"
+                assert {port for port, _ in flat} <= self.ports.keys()
+                assert [core for core, _ in polls] == [core for core, _ in self.polls]
+                self.polls = polls
+
+    def drain_wake(self) -> bool:
+        return False
+
+    def counters(self, port: str) -> Counters:
+        assert port in self.ports
+        return Counters()
+
+    def fdb(self, bridge: str) -> Sequence[FdbEntry]:
+        return ()
+
+    def flush_fdb(self, bridge: str) -> None:
+        pass
+
+    def expire_fdb(self) -> None:
+        pass
+
+    def usage(self) -> Mapping[str, int]:
+        return {}
+
+    def memory_line(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+    # --- guests -----------------------------------------------------------------------------------
+
+    def guest(self, port: str, rxqs: tuple[int, ...] = (0,), numa: int = -1) -> None:
+        """A guest runs these queues of the port, whoever did before."""
+        state = self.ports[port]
+        self.ports[port] = replace(
+            state, connections=state.connections + 1, attached=True, connects=state.connects + 1,
+            connected=True, numa=numa, vring_sizes=(256,) * 2 * (max(rxqs, default=0) + 1),
+            enabled_rxqs=rxqs, enabled_txqs=rxqs)
+
+    def stop(self, port: str) -> None:
+        """The guest's driver stops; its front end stays connected."""
+        self.ports[port] = replace(self.ports[port], connected=False, numa=-1, vring_sizes=(),
+                                   enabled_rxqs=(), enabled_txqs=())
+
+    def leave(self, port: str) -> None:
+        """No guest is connected to the port."""
+        self.stop(port)
+        self.ports[port] = replace(self.ports[port], attached=False)
+
+
+def name_of(action: Action) -> str:
+    """The port that an action is about; empty for the others."""
+    match action:
+        case AddPort(spec):
+            return spec.name
+        case RemovePort(name) | SetTxRetriesMax(name) | SetMemory(name):
+            return name
+        case _:
+            return ""
