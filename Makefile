@@ -10,10 +10,10 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 SOURCES := $(wildcard pmd_ext/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint clean
+.PHONY: help setup run demo test bench-control lint docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/built  ## install missing packages, make .venv, build the extension
 
@@ -26,10 +26,17 @@ demo: setup  ## two guests, a ping and a packet burst through the switch, start 
 test: setup  ## run all tests (as root: guests and namespaces are real)
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
 
+bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 minutes; ARGS=--quick)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_control $(ARGS)
+
 lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.cython_warnings
+
+docs: setup  ## write the pages of docs/ that are made from schema/
+	$(BIN)/python -m tools.docs
 
 clean:  ## remove what setup and the build made
 	rm -rf build $(VENV) *.egg-info pmd_ext/*.so
@@ -48,3 +55,7 @@ $(VENV)/environment: pyproject.toml constraints.txt | .packages
 .PHONY: .packages
 .packages:
 	@PYTHON=$(PYTHON) tools/install-packages
+
+.PHONY: .bench-packages
+.bench-packages:
+	@PYTHON=$(PYTHON) tools/install-packages bench

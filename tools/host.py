@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +48,7 @@ class Host:
         self.env = {**os.environ, "PATH": PATH, "OVS_SYSLOG_METHOD": "null",
                     "OVS_RUNDIR": str(directory), "OVS_LOGDIR": str(directory),
                     "OVS_DBDIR": str(directory)}
+        self.remote = f"unix:{directory}/db.sock"       # where ovs-vsctl finds the database
         self.ovsdb: subprocess.Popen[bytes] | None = None
         self.agents: list[subprocess.Popen[bytes]] = []
 
@@ -60,22 +61,27 @@ class Host:
 
     # --- ovsdb-server -----------------------------------------------------------------------------
 
-    def start_ovsdb(self) -> None:
+    def start_ovsdb(self, *options: str, schema: Path = SCHEMA) -> None:
         """Starts ovsdb-server, on a new database when there is none; returns when it listens."""
         database = self.directory / "conf.db"
         new = not database.exists()
         if new:
-            self.check("ovsdb-tool", "create", str(database), str(SCHEMA))
-        self.ovsdb = subprocess.Popen(
-            [*DIE_WITH_PARENT, "ovsdb-server", str(database),
-             f"--remote=punix:{self.directory}/db.sock",
-             f"--unixctl={self.directory}/ovsdb-server.ctl", "-vconsole:off",
-             f"--log-file={self.directory}/ovsdb-server.log"],
-            env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True)
+            self.check("ovsdb-tool", "create", str(database), str(schema))
+        self.ovsdb = self.spawn_ovsdb("ovsdb-server", database, "db.sock", *options)
         wait_until(lambda: is_listening(self.directory / "db.sock"), "ovsdb-server listens")
         if new:
-            self.check("ovs-vsctl", "--no-wait", "init")
+            self.vsctl("--no-wait", "init")
+
+    def spawn_ovsdb(self, name: str, database: Path, socket: str, *options: str
+                    ) -> subprocess.Popen[bytes]:
+        """An ovsdb-server on DIR/SOCKET, listening or not yet, for the caller to end."""
+        return subprocess.Popen(
+            [*DIE_WITH_PARENT, "ovsdb-server", str(database),
+             f"--remote=punix:{self.directory}/{socket}",
+             f"--unixctl={self.directory}/{name}.ctl", "-vconsole:off",
+             f"--log-file={self.directory}/{name}.log", *options],
+            env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
 
     def kill_ovsdb(self) -> None:
         assert self.ovsdb is not None
@@ -83,29 +89,38 @@ class Host:
         self.ovsdb.wait()
         self.ovsdb = None
 
-    def enable_dpdk(self) -> None:
-        """dpdk-init=true, on ordinary memory where hugepages are short."""
+    def enable_dpdk(self, extra: str | None = None) -> None:
+        """dpdk-init=true, with 'extra' as dpdk-extra; without it on ordinary memory where
+        hugepages are short."""
         words = ["set", "Open_vSwitch", ".", "other_config:dpdk-init=true"]
-        if free_hugepage_bytes() < ENOUGH_HUGEPAGE_BYTES:
-            words.append(f'other_config:dpdk-extra="{ORDINARY_MEMORY}"')
-        self.check("ovs-vsctl", "--no-wait", *words)
+        if extra is None and free_hugepage_bytes() < ENOUGH_HUGEPAGE_BYTES:
+            extra = ORDINARY_MEMORY
+        if extra:
+            words.append(f'other_config:dpdk-extra="{extra}"')
+        self.vsctl("--no-wait", *words)
 
     # --- the agent --------------------------------------------------------------------------------
 
     def start_agent(self, *options: str, wait: bool = True) -> subprocess.Popen[bytes]:
         """Starts an agent in the foreground; with 'wait', returns when its control socket
-        answers. Its output goes to DIR/agent.out."""
-        with (self.directory / "agent.out").open("ab") as out:
-            agent = subprocess.Popen(
-                [*DIE_WITH_PARENT, *self.agent_command(), "run", *options], env=self.env,
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-        self.agents.append(agent)
+        answers."""
+        agent = self.start(*self.agent_command(), "run", *options)
         if wait:
             control = self.directory / f"vhost-agent.{agent.pid}.ctl"
             wait_until(lambda: is_listening(control) or agent.poll() is not None,
                        "the agent starts")
             if agent.poll() is not None:
                 raise HostError(f"the agent ended at once: {self.output()[-2000:]}")
+        return agent
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Starts an agent, or what takes its place, by this command. Its output goes to
+        DIR/agent.out."""
+        with (self.directory / "agent.out").open("ab") as out:
+            agent = subprocess.Popen(
+                [*DIE_WITH_PARENT, *command], env=self.env, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=out, start_new_session=True)
+        self.agents.append(agent)
         return agent
 
     @staticmethod
@@ -163,12 +178,24 @@ class Host:
         return done.stdout
 
     def vsctl(self, *words: str) -> str:
-        return self.check("ovs-vsctl", "--timeout=30", *words).strip()
+        return self.check("ovs-vsctl", f"--db={self.remote}", "--retry", "--timeout=30",
+                          *words).strip()
 
     def appctl(self, *words: str) -> str:
         """ovs-appctl to the agent started last."""
         control = self.directory / f"vhost-agent.{self.agents[-1].pid}.ctl"
         return self.check("ovs-appctl", "-t", str(control), *words)
+
+    def transact(self, *operations: Mapping[str, Any]) -> list[Any]:
+        """Results of one OVSDB transaction (RFC 7047), one for each operation; a "wait" among
+        them waits in the server."""
+        done = json.loads(self.check(
+            "ovsdb-client", "transact", f"unix:{self.directory}/db.sock",
+            json.dumps(["Open_vSwitch", *operations])))
+        for result in done:
+            if result and "error" in result:
+                raise HostError(f"the database says {result['error']} to {operations}")
+        return list(done)
 
     def get(self, table: str, record: str, column: str) -> Any:
         """A column as Python sees it: sets as lists, maps as dicts, one value as itself."""
