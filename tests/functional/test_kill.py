@@ -47,7 +47,7 @@ def test_database_killed(site: Site) -> None:
         site.host.start_ovsdb()
         site.add_port("c")                          # returns: the agent is back at work
         report = probe.stop()
-    assert report.sent > 300
+    assert report.sent > 100        # in the 0.2 s that it takes at the least
     assert report.lossless, f"{report}\n{site.drops()}"
 
 
