@@ -140,6 +140,20 @@ def test_3_2_client_connects_when_the_guest_comes_and_again_when_it_is_back(cont
         wait_until(lambda: not contract.host.connected("c0"), "the guest has left")
 
 
+def test_3_3_changed_path_moves_the_port_although_a_guest_is_connected(contract: Contract) -> None:
+    contract.client("p")
+    contract.client("q")
+    old, other = known_pair(contract)
+    contract.host.vsctl("set", "Interface", "p",
+                        f"options:vhost-server-path={contract.path('new')}")
+    assert contract.status("p")["status"] == "disconnected"
+    new = contract.guest(contract.path("new"))
+    wait_until(lambda: contract.status("p").get("socket") == contract.path("new"), "it has moved")
+    new.send([ethernet(B, A)])
+    assert other.recv_wait(1)
+    assert old.recv() == []
+
+
 # --- 3.8 MTU and packet buffers -------------------------------------------------------------------
 
 @pytest.mark.parametrize("server", [False, True])
