@@ -1,5 +1,5 @@
 # Typed names for the generic atomic macros of shim.h.
-from libc.stdint cimport int16_t, int32_t, uint32_t
+from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t
 
 
 cdef extern from "shim.h" nogil:
@@ -7,8 +7,10 @@ cdef extern from "shim.h" nogil:
     uint32_t load_acquire_u32 "shim_load_acquire"(const uint32_t *p)
     void *load_acquire_ptr "shim_load_acquire"(void **p)
     int16_t load_relaxed_i16 "shim_load_relaxed"(const int16_t *p)
+    int32_t load_relaxed_i32 "shim_load_relaxed"(const int32_t *p)
     uint32_t load_relaxed_u32 "shim_load_relaxed"(const uint32_t *p)
     void store_release_i32 "shim_store_release"(int32_t *p, int32_t v)
+    void store_release_u16 "shim_store_release"(uint16_t *p, uint16_t v)
     void store_release_u32 "shim_store_release"(uint32_t *p, uint32_t v)
     void store_release_ptr "shim_store_release"(void **p, void *v)
     void store_relaxed_i16 "shim_store_relaxed"(int16_t *p, int16_t v)

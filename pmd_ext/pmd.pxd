@@ -1,12 +1,18 @@
 # PMD threads: start, stop, poll lists, the polling loop.
-from pmd_ext.state cimport pmd, poll_list
+from libc.stdint cimport uint32_t
+
+from pmd_ext.state cimport dataplane, pmd, poll_list
 
 
-# Main. Starts the thread of 'me' on 'core'; 0 or -errno.
+# Main. Starts the thread of 'me' on 'core' and waits until it runs; 0 or -errno (EINVAL: no such
+# core, or not one that this process may use).
 cdef int pmd_start(pmd *me, int core) noexcept nogil
 # Main. Ends and joins the thread, which must poll nothing (-EBUSY otherwise).
 cdef int pmd_stop(pmd *me) noexcept nogil
+# Main. How the thread rests: longest sleep between rounds, waiting for kicks; heeded at once.
+cdef void pmd_rest(pmd *me, uint32_t sleep_max_us, bint block) noexcept nogil
 # Main. Publishes 'polls' to the thread; the caller waits for quiescence, then frees what was returned.
 cdef poll_list *pmd_publish(pmd *me, poll_list *polls) noexcept nogil
-cdef poll_list *poll_list_new(unsigned n) noexcept nogil
+# Main. A list of 'n' rxqs to be filled in; NULL without memory.
+cdef poll_list *poll_list_new(dataplane *dp, unsigned n) noexcept nogil
 cdef void poll_list_free(poll_list *polls) noexcept nogil

@@ -6,9 +6,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
+from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_SLOTS, PORT_COUNTERS, dataplane, ring_counters, ring_of, rxq_vring, slot,
-    txq_vring,
+    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, dataplane, pmd, pmd_counters,
+    ring_counters, ring_of, rxq_vring, slot, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_iotlb
 
@@ -35,6 +36,11 @@ QUEUE_COUNTER_NAMES = (
     *(("guest_notifications_suppressed",) if SHIM_STATS_23_11 else ()),
     "iotlb_hits", "iotlb_misses", "inflight_submitted", "inflight_completed",
     *(("mbuf_alloc_failed",) if SHIM_STATS_24_03 else ()),
+)
+# As the fields of pmd_counters, but for the first, which is the TSC's cycles since the start.
+PMD_COUNTER_NAMES = (
+    "cycles", "busy_cycles", "sleep_cycles", "iterations", "busy_iterations", "sleep_iterations",
+    "rx_packets", "tx_packets", "tx_batches", "tx_contentions",
 )
 
 cdef enum:
@@ -130,3 +136,32 @@ cdef tuple port_readings(dataplane *dp, int index):
         fence_acquire()
         if tries == READ_TRIES or load_acquire_u32(&dp.generations[index]) == generation:
             return readings
+
+
+cdef tuple pmd_readings(dataplane *dp):
+    cdef pmd_counters c
+    cdef uint64_t values[PMD_COUNTERS]
+    cdef list numbers
+    cdef uint64_t now, since
+    cdef pmd *p
+    cdef int i, k
+    pmds = []
+    for i in range(MAX_PMDS):
+        p = &dp.pmds[i]
+        if not p.running:
+            continue
+        since = p.work.sleeps_since
+        c = p.work.counts
+        now = rte_rdtsc()
+        if 0 < since < now:
+            c.sleep_cycles += now - since
+        c.started = now - c.started
+        for k in range(PMD_COUNTERS):
+            values[k] = (<uint64_t *>&c)[k]
+        numbers = values
+        pmds.append((p.core, *numbers))
+    return tuple(pmds)
+
+
+cdef uint64_t rxq_cycles(dataplane *dp, int index, uint16_t queue):
+    return ring_of(dp, index, rxq_vring(queue)).cycles

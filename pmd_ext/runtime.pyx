@@ -19,17 +19,17 @@ from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.mactable cimport BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table
-from pmd_ext.pmd cimport (
-    pmd_publish, pmd_start, pmd_stop, poll_list_free, poll_list_new,
-)
+from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
-from pmd_ext.readings cimport changed_ports, port_readings
-from pmd_ext.readings import PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
+from pmd_ext.readings cimport changed_ports, pmd_readings, port_readings, rxq_cycles
+from pmd_ext.readings import PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init, forwarding, pmd,
-    poll_list, port_counters, slot, slot_disconnected, synchronize,
+    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init,
+    forwarding, port_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
+    synchronize,
 )
 from pmd_ext.tables cimport Table, forwarding_free, forwarding_new, forwarding_set
+from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
 
@@ -38,8 +38,8 @@ cdef extern from "shim.h" nogil:
         RTE_ETHER_HDR_LEN
         RTE_ETHER_CRC_LEN
 
-__all__ = ["PORT_COUNTER_NAMES", "QUEUE_COUNTER_NAMES", "DatapathError", "Runtime", "dpdk_version",
-           "open_log"]
+__all__ = ["PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES", "QUEUE_COUNTER_NAMES", "DatapathError",
+           "Runtime", "dpdk_version", "open_log"]
 
 
 def dpdk_version() -> str:
@@ -65,7 +65,7 @@ cdef class Runtime:
     cdef Pool usual_pool
     cdef dict tables            # bridge name -> Table
     cdef dict bridges           # bridge name -> tuple of slots, as published
-    cdef dict polls             # core -> tuple of (slot, queue), as published
+    cdef Pmds pmds
 
     def __init__(self, argv):
         """Starts DPDK with argv (words, program name first) and reserves packet memory.
@@ -78,7 +78,7 @@ cdef class Runtime:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
-        self.names, self.tables, self.bridges, self.polls = {}, {}, {}, {}
+        self.names, self.tables, self.bridges, self.pmds = {}, {}, {}, Pmds()
         self.paths, self.pool_of, self.pools = {}, {}, Pools()
         # Kept for good: without it nothing works, which is better known now, and it takes 5 ms
         # to make.
@@ -86,7 +86,7 @@ cdef class Runtime:
         self.free_slots = list(range(MAX_SLOTS))
 
     def add_port(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
-                 node, own_pool, tx_retries_max):
+                 node, own_pool, tx_retries_max, tx_hash):
         """Registers a vhost-user socket and returns the slot (0..1023) of the new port.
 
         It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
@@ -117,6 +117,8 @@ cdef class Runtime:
         s.detached = True
         s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN
         s.tx_retries_max = tx_retries_max
+        s.tx_hash = tx_hash
+        s.down = False
         s.tx_oversize_bytes = 0
         s.pool = pool.packets
         self.clear_counters(index)
@@ -155,6 +157,15 @@ cdef class Runtime:
     def set_tx_retries_max(self, int index, uint32_t retries):
         """Takes effect with the next transmit burst that meets a full ring."""
         store_relaxed_u32(&self.dp.slots[index].tx_retries_max, retries)
+
+    def set_tx_hash(self, int index, bint by_flow):
+        """Whether a frame's flow or its PMD decides which txq it takes; from the next burst on."""
+        store_relaxed_u32(&self.dp.slots[index].tx_hash, by_flow)
+
+    def set_admin_state(self, int index, bint up):
+        """A port that is down receives nothing and drops what is sent to it."""
+        store_relaxed_u32(&self.dp.slots[index].down, not up)
+        slot_changed(&self.dp.slots[index])
 
     def remove_port(self, int index):
         """Unregisters the port's socket; its guest is disconnected.
@@ -203,81 +214,38 @@ cdef class Runtime:
         self.bridges = {name: tuple(members) for name, members in bridges}
         self.find_detached()
 
-    def set_cores(self, cores):
-        """Starts and stops PMD threads so that there is one on each of 'cores'.
+    def start_pmd(self, int core, uint32_t sleep_max_us, bint block):
+        """Starts a PMD thread on a core without one; returns DPDK's number for it, -1 without.
 
-        Raises DatapathError EBUSY for a core to stop that still polls, EINVAL and EAGAIN as
-        pthread_create does.
+        Raises DatapathError: EINVAL (no such core, or not one for this process), EAGAIN (no
+        more threads), ENFILE (128 PMDs), ENOMEM.
         """
-        cdef pmd *me
-        cdef int i, rc, core
-        for i in range(MAX_PMDS):
-            me = &self.dp.pmds[i]
-            if me.running and me.core not in cores:
-                with nogil:
-                    rc = pmd_stop(me)
-                check(rc, f"stop of the PMD on core {me.core}")
-                self.polls.pop(me.core, None)
-        for core in cores:
-            if core in self.polls:
-                continue
-            me = self.unused_pmd()
-            with nogil:
-                rc = pmd_start(me, core)
-            check(rc, f"start of a PMD on core {core}")
-            self.polls[core] = ()
+        return self.pmds.start(core, sleep_max_us, block)
+
+    def stop_pmd(self, int core):
+        """Ends and joins the PMD thread of the core. Raises DatapathError EBUSY while it polls."""
+        self.pmds.stop(core)
+
+    def rest_pmd(self, int core, uint32_t sleep_max_us, bint block):
+        """How the PMD of the core rests: the longest sleep between rounds with little to do, and
+        whether it waits in the kernel for a guest's kick after half a millisecond without a packet.
+        """
+        self.pmds.rest(core, sleep_max_us, block)
 
     def set_poll_lists(self, polls):
-        """Publishes which PMD polls what: {core: sequence of (slot, queue)}; cores left out keep
-        their list.
+        """Publishes which PMD has what to poll: {core: sequence of (slot, queue)}; cores left out
+        keep their list. Queues that a guest has not, or has not enabled, are polled once it does.
 
         A queue that moves is taken from its old PMD first: none ever has two pollers. Lists
         that do not change are not touched.
         """
-        wanted = {core: tuple(rxqs) for core, rxqs in polls.items()
-                  if tuple(rxqs) != self.polls[core]}
-        leaving = {core: tuple(rxq for rxq in self.polls[core] if rxq in rxqs)
-                   for core, rxqs in wanted.items()}
-        self.publish({core: rxqs for core, rxqs in leaving.items() if rxqs != self.polls[core]})
-        self.publish({core: rxqs for core, rxqs in wanted.items() if rxqs != self.polls[core]})
+        self.pmds.set_lists({core: tuple(rxqs) for core, rxqs in polls.items()})
         self.find_detached()
-
-    cdef publish(self, dict lists):
-        cdef poll_list *made
-        cdef poll_list *old[MAX_PMDS]
-        cdef int i, k, n = 0
-        if not lists:
-            return
-        for i in range(MAX_PMDS):
-            if not self.dp.pmds[i].running or self.dp.pmds[i].core not in lists:
-                continue
-            rxqs = lists[self.dp.pmds[i].core]
-            made = poll_list_new(len(rxqs))
-            if made == NULL:
-                raise MemoryError
-            for k, (index, queue) in enumerate(rxqs):
-                made.rxqs[k].slot = index
-                made.rxqs[k].queue = queue
-                self.dp.slots[<int>index].detached = False
-            old[n] = pmd_publish(&self.dp.pmds[i], made)
-            n += 1
-            self.polls[self.dp.pmds[i].core] = tuple(rxqs)
-        with nogil:
-            synchronize()
-            for i in range(n):
-                poll_list_free(old[i])
-
-    cdef pmd *unused_pmd(self) except NULL:
-        cdef int i
-        for i in range(MAX_PMDS):
-            if not self.dp.pmds[i].running:
-                return &self.dp.pmds[i]
-        raise DatapathError(errno.ENFILE, "start of a PMD")
 
     cdef find_detached(self):
         """After a publication and its quiescence: slots that no table names any more."""
         named = {i for members in self.bridges.values() for i in members}
-        named.update(i for polls in self.polls.values() for i, _ in polls)
+        named.update(i for polls in self.pmds.lists.values() for i, _ in polls)
         for index in self.names:
             self.dp.slots[<int>index].detached = index not in named
 
@@ -286,6 +254,10 @@ cdef class Runtime:
         for i in range(MAX_PMDS):
             if self.dp.pmds[i].counters != NULL:
                 memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
+        for i in range(MAX_QUEUE_PAIRS):
+            # most never were used, and their pages do not exist
+            if ring_of(self.dp, index, rxq_vring(i)).cycles:
+                ring_of(self.dp, index, rxq_vring(i)).cycles = 0
 
     def drain_wake(self):
         """Empties the wake descriptor and says whether it was signalled; call before changes(),
@@ -364,14 +336,40 @@ cdef class Runtime:
 
     def threads(self):
         """Running PMDs: a tuple of (core, thread id)."""
-        return tuple([(self.dp.pmds[i].core, self.dp.pmds[i].tid)
+        return tuple([(self.dp.pmds[i].core, self.dp.pmds[i].work.tid)
                       for i in range(MAX_PMDS) if self.dp.pmds[i].running])
+
+    def readings(self):
+        """What PMDs and rxqs did: (TSC cycles a second, (one of each PMD: (core, *values in the
+        order of PMD_COUNTER_NAMES), ...), ((slot, queue, cycles since the port was added), ...)).
+        """
+        return (self.dp.tsc_hz, pmd_readings(self.dp),
+                tuple([(index, queue, rxq_cycles(self.dp, index, queue))
+                       for rxqs in self.pmds.lists.values() for index, queue in rxqs]))
+
+    def mempool_text(self, int index):
+        """DPDK's description of the pool that a port receives into; of -1, of all pools."""
+        return mempool_text(NULL if index < 0 else self.dp.slots[index].pool)
+
+    def lcores_text(self):
+        """DPDK's description of its threads."""
+        return lcores_text()
+
+    def log_levels_text(self):
+        """DPDK's description of its log levels."""
+        return log_levels_text()
+
+    def set_log_level(self, pattern, int level):
+        """Sets the level (RTE_LOG_*) of what DPDK's modules log whose names match the pattern.
+        False: it is no pattern."""
+        return set_log_level(pattern, level)
 
     def close(self):
         """Stops the PMDs and removes every port; sockets are unlinked. DPDK itself stays up until
         the process ends (its clean-up is not safe while its threads run)."""
-        self.set_poll_lists(dict.fromkeys(self.polls, ()))
+        self.set_poll_lists(dict.fromkeys(self.pmds.lists, ()))
         self.set_bridges(())
         for index in list(self.names):
             self.remove_port(index)
-        self.set_cores(())
+        for core in list(self.pmds.lists):
+            self.stop_pmd(core)

@@ -25,6 +25,7 @@ cdef enum:
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
     PORT_COUNTERS = 11          # fields of port_counters
+    PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
 cdef struct slot:
@@ -38,6 +39,12 @@ cdef struct slot:
     # main writes at any time, PMDs read with the next burst, or the next full ring
     uint32_t max_frame_bytes    # MTU + 18; longer frames are not sent to this port
     uint32_t tx_retries_max
+    uint32_t tx_hash            # frames of one flow take one txq, whoever sends them
+    uint32_t down               # administratively: nothing is received or sent
+    # PMDs write, new_device sets anew, under the lock
+    rte_spinlock_t txq_lock
+    uint32_t txq_holders        # number of the guest that holds are of; unlike 'connects' never reset
+    uint16_t txq_users[MAX_QUEUE_PAIRS]     # PMDs that hold each txq while there are too few
     # PMDs write, main reads; of two that write at once one stays
     uint32_t tx_oversize_bytes  # length of the last frame that was longer than max_frame_bytes
     # main writes before the driver starts and after it is unregistered; callbacks read
@@ -53,6 +60,7 @@ cdef struct slot:
     uint16_t vring_sizes[MAX_VRINGS]
     uint16_t n_vrings
     uint16_t n_counted          # vrings whose counters were set to 0 for this connection
+    uint16_t n_kicks            # rxqs that may have a kick descriptor
     uint16_t guest_mtu          # VIRTIO_NET_F_MTU's; 0: not negotiated
     int16_t numa                # node of the guest's rings; -1: not known
     uint64_t features           # negotiated virtio features
@@ -75,7 +83,12 @@ cdef struct ring:
     # PMDs: one owner at a time for each txq (the library does not serialise since 23.07). Of an
     # rxq nobody needs it.
     rte_spinlock_t lock
-    uint32_t unused[3]
+    # callbacks write; PMDs read. Of an rxq: 1 + descriptor of the guest's kicks, 0 without one,
+    # negative while it is out of use. It is the slot's own copy, closed after quiescence, so that
+    # its number means nothing else.
+    int32_t kick
+    # The one PMD that polls an rxq writes, main reads relaxed: TSC cycles since the port was added
+    uint64_t cycles
 
 # Written by the one PMD whose array it stands in, read relaxed by main as an array of numbers.
 cdef struct port_counters:
@@ -114,27 +127,74 @@ cdef struct rxq:
     uint64_t last_source
     uint64_t last_learned           # the table's change counter and the coarse time then
 
-# The rxqs of one PMD; immutable once published, but for the rxqs' memory.
+# The rxqs of one PMD; immutable once published, but for the PMD's own memory.
 cdef struct poll_list:
     uint32_t n
     rxq *rxqs
+    # the PMD's own memory: which of them can be polled, and what that was concluded from
+    uint32_t n_active
+    rxq **active
+    uint32_t seen                   # dataplane.queue_changes then
+    bint watched                    # the epoll instance has the active ones' kicks
+    bint armed                      # guests were asked to kick
+
+# What one PMD did since it was started, in TSC cycles and pieces; read relaxed by main as an array
+# of numbers.
+cdef struct pmd_counters:
+    uint64_t started                # TSC when it was
+    uint64_t busy_cycles            # of rounds in which packets were received
+    uint64_t sleep_cycles           # in the kernel
+    uint64_t iterations
+    uint64_t busy_iterations
+    uint64_t sleep_iterations
+    uint64_t rx_packets
+    uint64_t tx_packets
+    uint64_t tx_batches
+    uint64_t tx_contentions         # times another PMD held the lock of a txq
+
+# The txq that a PMD holds while a port has fewer of them than there are threads.
+cdef struct txq_hold:
+    uint64_t used                   # TSC of the last burst
+    uint32_t holders                # slot.txq_holders then
+    uint32_t txq                    # 1 + number; 0: none is held
+
+# What a PMD writes with every burst: pages of its own.
+cdef struct pmd_work:
+    pmd_counters counts
+    # the PMD alone
+    ring_counters *calling          # of the ring that the library works on: read in its callback
+    uint64_t now                    # TSC, of this round
+    uint64_t idle_poll_cycles       # what a poll takes that finds nothing, about
+    uint32_t n_held
+    txq_hold held[MAX_SLOTS]
+    # the PMD writes, main reads
+    uint64_t sleeps_since           # TSC; 0: it does not
+    # the PMD when it starts, main reads
+    pid_t tid
+    int lcore                       # DPDK's number of the thread; -1: it has none
 
 cdef struct pmd:
     # main writes before the thread starts; the PMD reads
     dataplane *dp
-    uint16_t index                  # QSBR thread id and static tx id
+    uint16_t index                  # QSBR thread id
     int core
+    int wake_fd                     # eventfd: ends a wait in the kernel
+    port_counters *counters         # MAX_SLOTS of them; outlives the thread
+    pmd_work *work                  # outlives the thread, too
     # main
     bint running
     pthread_t thread
-    port_counters *counters         # MAX_SLOTS of them; outlives the thread
     # main writes, the PMD reads
     poll_list *polls                # release/acquire, old one freed after quiescence
     uint32_t stop
-    # the PMD writes, main reads
-    pid_t tid
-    # the PMD writes, and reads in the callback that the library makes meanwhile
-    ring_counters *calling          # of the ring that the library works on
+    uint32_t tx_id                  # 0..n_pmds - 1, no two alike: its txq where there are enough
+    uint32_t sleep_max_us
+    uint32_t block
+    # the PMD writes; main and callbacks read
+    uint32_t waiting                # in the kernel, or about to: what changes has to wake it
+    uint32_t ready                  # it runs: work.tid and work.lcore are known
+    # the PMD alone
+    int epoll_fd                    # of wake_fd and kicks; -1: not made yet
 
 cdef struct dataplane:
     # main writes before the first PMD or callback exists; everybody reads
@@ -145,6 +205,10 @@ cdef struct dataplane:
     uint64_t tsc_start
     # main writes (release), PMDs read (acquire), old one freed after quiescence
     forwarding *fwd
+    # main writes, PMDs read relaxed
+    uint32_t n_pmds
+    # callbacks and main add after each change of what may be polled, PMDs read (acquire)
+    uint32_t queue_changes
     # main writes; a PMD that ends reads, which main waits for
     rte_mempool *pools[MAX_POOLS]   # NULL: not in use
     # callbacks add, last and with release, after a change of the slot; main reads (acquire)
@@ -165,8 +229,10 @@ cdef int dataplane_init(int wake_fd) noexcept nogil
 cdef void *zeroed(size_t bytes) noexcept nogil
 # Waits until every PMD has passed a quiescent point. Any thread but a PMD; may take a round.
 cdef void synchronize() noexcept nogil
-# Makes the slot's last changes visible to main. Callbacks only.
+# Makes the slot's last changes visible to main and to PMDs. Any thread but a PMD.
 cdef void slot_changed(slot *s) noexcept nogil
+# Ends a PMD's wait in the kernel, after what it is to see was changed. Any thread.
+cdef void pmd_wake(pmd *p) noexcept nogil
 # State of a slot that no guest is connected to.
 cdef void slot_disconnected(slot *s) noexcept nogil
 

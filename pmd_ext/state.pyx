@@ -1,10 +1,10 @@
 """The process-wide state of the data plane and the wait for quiescence."""
 from libc.errno cimport EINVAL, ENOMEM
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc
+from libc.stdlib cimport abs, calloc
 from posix.stdlib cimport posix_memalign
 
-from pmd_ext.atomics cimport add_release_u32
+from pmd_ext.atomics cimport add_release_u32, fence_full, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_get_tsc_hz, rte_rdtsc
 from pmd_ext.dpdk.rcu cimport (
     RTE_QSBR_THRID_INVALID, rte_rcu_qsbr, rte_rcu_qsbr_get_memsize, rte_rcu_qsbr_init,
@@ -23,6 +23,9 @@ cdef extern from "sys/mman.h" nogil:
         MAP_ANONYMOUS
     void *MAP_FAILED
     void *mmap(void *address, size_t bytes, int protection, int flags, int fd, long offset)
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
 
 cdef dataplane *_dp = NULL
 
@@ -44,7 +47,8 @@ cdef int dataplane_init(int wake_fd) noexcept nogil:
     cdef size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(MAX_PMDS + 1)
     cdef int i
     if (sizeof(ring) != RING_BYTES
-            or sizeof(port_counters) != PORT_COUNTERS * sizeof(uint64_t)):
+            or sizeof(port_counters) != PORT_COUNTERS * sizeof(uint64_t)
+            or sizeof(pmd_counters) != PMD_COUNTERS * sizeof(uint64_t)):
         return -EINVAL
     # zeros are right for most of it, free locks among them: tens of megabytes stay untouched
     dp = <dataplane *>zeroed(sizeof(dataplane))
@@ -66,6 +70,7 @@ cdef int dataplane_init(int wake_fd) noexcept nogil:
     for i in range(MAX_PMDS):
         dp.pmds[i].dp = dp
         dp.pmds[i].index = i
+        dp.pmds[i].wake_fd = dp.pmds[i].epoll_fd = -1
     for i in range(MAX_VIDS):
         dp.vid_slot[i] = -1
     _dp = dp
@@ -76,13 +81,37 @@ cdef void synchronize() noexcept nogil:
     rte_rcu_qsbr_synchronize(_dp.qsbr, RTE_QSBR_THRID_INVALID)
 
 
+cdef void pmd_wake(pmd *p) noexcept nogil:
+    # The PMD stores 'waiting', then looks for changes; here it is the other way round.
+    fence_full()
+    if load_relaxed_u32(&p.waiting):
+        eventfd_write(p.wake_fd, 1)
+
+
 cdef void slot_changed(slot *s) noexcept nogil:
+    cdef int i
     add_release_u32(&_dp.generations[s - _dp.slots], 1)
     eventfd_write(_dp.wake_fd, 1)
+    add_release_u32(&_dp.queue_changes, 1)
+    for i in range(MAX_PMDS):
+        if _dp.pmds[i].wake_fd >= 0:
+            pmd_wake(&_dp.pmds[i])
+
+
+cdef void close_kicks(slot *s) noexcept nogil:
+    cdef ring *r
+    cdef uint16_t q
+    for q in range(s.n_kicks):
+        r = ring_of(_dp, s - _dp.slots, rxq_vring(q))
+        if r.kick:
+            close(abs(r.kick) - 1)
+            r.kick = 0
+    s.n_kicks = 0
 
 
 cdef void slot_disconnected(slot *s) noexcept nogil:
     cdef int q
+    close_kicks(s)
     s.vid = -1
     s.connection = -1
     s.n_pairs = 0

@@ -1,5 +1,5 @@
 # Sending one burst to one port.
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint64_t
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.state cimport pmd, ring_counters
@@ -10,3 +10,5 @@ from pmd_ext.state cimport pmd, ring_counters
 cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
 # PMDs. Adds frames to the counters of the ring they were taken from or put on.
 cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil
+# PMDs. Lets go of the txqs of ports with too few of them that 'me' sent nothing to since then (TSC).
+cdef void release_txqs(pmd *me, uint64_t used_before) noexcept nogil

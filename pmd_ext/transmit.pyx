@@ -4,11 +4,13 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from pmd_ext.atomics cimport (
     load_acquire_i32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
 )
-from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
+from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
+from pmd_ext.flow cimport flow_hash
 from pmd_ext.state cimport (
-    BURST, TXQ_NONE, pmd, port_counters, ring, ring_counters, ring_of, slot, txq_vring,
+    BURST, MAX_SLOTS, TXQ_NONE, pmd, port_counters, ring, ring_counters, ring_of, slot, txq_hold,
+    txq_vring,
 )
 
 
@@ -62,13 +64,19 @@ cdef inline uint16_t keep_fitting(slot *s, rte_mbuf **pkts, uint16_t n,
     return kept
 
 
+cdef inline void lock_ring(pmd *me, ring *r) noexcept nogil:
+    if not rte_spinlock_trylock(&r.lock):
+        me.work.counts.tx_contentions += 1
+        rte_spinlock_lock(&r.lock)
+
+
 cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vring,
                              rte_mbuf **pkts, uint16_t n, uint64_t *retries) noexcept nogil:
     """Sends what the ring takes; retries only while each try moves something."""
     cdef uint16_t sent = 0, moved
     cdef uint32_t tries = 0, limit = 0
-    rte_spinlock_lock(&r.lock)
-    me.calling = &r.counts
+    lock_ring(me, r)
+    me.work.calling = &r.counts
     while True:
         moved = rte_vhost_enqueue_burst(vid, vring, pkts + sent, n - sent)
         sent += moved
@@ -82,25 +90,114 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
     count(&r.counts, pkts, sent)
     rte_spinlock_unlock(&r.lock)
     retries[0] += tries
+    me.work.counts.tx_packets += sent
+    me.work.counts.tx_batches += 1
     return sent
+
+
+cdef uint16_t hold_txq(slot *s, txq_hold *hold, uint16_t n) noexcept nogil:
+    """Takes the txq of the first 'n' that the fewest PMDs hold, the lowest of these."""
+    cdef uint16_t q, least = 0
+    rte_spinlock_lock(&s.txq_lock)
+    for q in range(1, n):
+        if s.txq_users[q] < s.txq_users[least]:
+            least = q
+    s.txq_users[least] += 1
+    hold.holders = s.txq_holders
+    hold.txq = least + 1
+    rte_spinlock_unlock(&s.txq_lock)
+    return least
+
+
+cdef void release_txqs(pmd *me, uint64_t used_before) noexcept nogil:
+    cdef txq_hold *hold
+    cdef slot *s
+    cdef int i
+    if me.work.n_held == 0:
+        return
+    for i in range(MAX_SLOTS):
+        hold = &me.work.held[i]
+        if hold.txq == 0 or hold.used >= used_before:
+            continue
+        s = &me.dp.slots[i]
+        rte_spinlock_lock(&s.txq_lock)
+        if hold.holders == s.txq_holders:
+            s.txq_users[hold.txq - 1] -= 1
+        rte_spinlock_unlock(&s.txq_lock)
+        hold.txq = 0
+        me.work.n_held -= 1
+
+
+cdef inline uint16_t own_txq(pmd *me, slot *s, uint16_t slot_id, uint16_t n) noexcept nogil:
+    """The txq of this thread (OVS: dpif-netdev's static and XPS modes): one that no other sends
+    to, or when there are too few for all threads, main among them, the least used."""
+    cdef txq_hold *hold
+    if n > load_relaxed_u32(&me.dp.n_pmds):
+        return load_relaxed_u32(&me.tx_id)
+    if n == 1:
+        return 0
+    hold = &me.work.held[slot_id]
+    hold.used = me.work.now
+    if hold.txq != 0 and hold.holders == s.txq_holders:
+        return hold.txq - 1
+    if hold.txq == 0:
+        me.work.n_held += 1
+    return hold_txq(s, hold, n)
+
+
+cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbuf **pkts,
+               uint16_t n) noexcept nogil:
+    """Sends on one txq, or on what stands in for it."""
+    cdef port_counters *c = &me.counters[slot_id]
+    cdef uint16_t vring
+    if txq == TXQ_NONE:
+        c.tx_disabled_drops += n
+        return
+    vring = txq_vring(txq)
+    c.tx_failure_drops += n - enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n,
+                                      &c.tx_retries)
+
+
+cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
+                       uint16_t n, uint16_t n_txqs) noexcept nogil:
+    """One burst for each txq, the frames of a flow in the order they came."""
+    cdef rte_mbuf *group[BURST]
+    cdef int txqs[BURST]
+    cdef uint32_t waiting = <uint32_t>((<uint64_t>1 << n) - 1)
+    cdef uint16_t i, first = 0, size
+    for i in range(n):
+        txqs[i] = load_relaxed_i16(&s.tx_map[flow_hash(pkts[i]) % n_txqs])
+    while waiting:
+        while not waiting >> first & 1:
+            first += 1
+        size = 0
+        for i in range(first, n):
+            if waiting >> i & 1 and txqs[i] == txqs[first]:
+                group[size] = pkts[i]
+                size += 1
+                waiting &= ~(<uint32_t>1 << i)
+        send(me, s, slot_id, vid, txqs[first], group, size)
 
 
 cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     cdef slot *s = &me.dp.slots[slot_id]
     cdef port_counters *c = &me.counters[slot_id]
     cdef rte_mbuf *fitting[BURST]
-    cdef uint16_t kept, vring
-    cdef int txq
+    cdef uint16_t kept, n_txqs
     cdef int32_t vid = load_acquire_i32(&s.vid)
     if vid < 0:
         c.tx_disconnected_drops += n
         return
-    txq = load_relaxed_i16(&s.tx_map[me.index % s.n_pairs])
-    if txq == TXQ_NONE:
+    if load_relaxed_u32(&s.down):
         c.tx_disabled_drops += n
         return
     kept = keep_fitting(s, pkts, n, fitting)
     c.tx_mtu_drops += n - kept
-    vring = txq_vring(txq)
-    c.tx_failure_drops += kept - enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring,
-                                         fitting, kept, &c.tx_retries)
+    if kept == 0:
+        return
+    n_txqs = s.n_pairs
+    if n_txqs > 1 and load_relaxed_u32(&s.tx_hash):
+        send_by_flow(me, s, slot_id, vid, fitting, kept, n_txqs)
+    else:
+        send(me, s, slot_id, vid, load_relaxed_i16(&s.tx_map[own_txq(me, s, slot_id, n_txqs)]),
+             fitting, kept)

@@ -9,11 +9,13 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
 """
 from libc cimport errno
 from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport abs
 from libc.string cimport memset, strcmp, strncmp
 
 from pmd_ext.atomics cimport (
-    fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32,
+    fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32, store_release_u16,
 )
+from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_IOMMU_SUPPORT, RTE_VHOST_USER_LINEARBUF_SUPPORT,
@@ -21,13 +23,14 @@ from pmd_ext.dpdk.vhost cimport (
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
     rte_vhost_device_ops, rte_vhost_driver_callback_register, rte_vhost_driver_disable_features,
     rte_vhost_driver_register, rte_vhost_driver_start, rte_vhost_driver_unregister,
-    rte_vhost_enable_guest_notification, rte_vhost_get_ifname, rte_vhost_get_mtu,
+    rte_vhost_get_ifname, rte_vhost_get_mtu,
     rte_vhost_get_negotiated_features, rte_vhost_get_numa_node, rte_vhost_get_vhost_vring,
     rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
 from pmd_ext.state cimport (
     MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
-    dataplane_get, pmd, ring_counters, ring_of, slot, slot_changed, slot_disconnected, synchronize,
+    dataplane_get, pmd, ring, ring_counters, ring_of, rxq_vring, slot, slot_changed,
+    slot_disconnected, synchronize,
 )
 
 
@@ -37,9 +40,34 @@ cdef extern from * nogil:
     static __thread void *shim_pmd;
     #define shim_set_pmd(pmd) ((void)(shim_pmd = (pmd)))
     #define shim_get_pmd() shim_pmd
+
+    #include <fcntl.h>
+    #include <stdio.h>
+    #include <string.h>
+    #include <unistd.h>
+
+    /* The kernel tells what a descriptor is by the name of its file alone. */
+    static int
+    shim_is_eventfd(int fd)
+    {
+        static const char name[] = "anon_inode:[eventfd]";
+        char link[32], file[sizeof name];
+
+        if (fd < 0)
+            return 0;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        return readlink(link, file, sizeof file) == (ssize_t)(sizeof name - 1) &&
+               memcmp(file, name, sizeof name - 1) == 0;
+    }
     """
     void shim_set_pmd(void *me)
     void *shim_get_pmd()
+    bint shim_is_eventfd(int fd)
+    enum:
+        F_DUPFD_CLOEXEC
+        O_CLOEXEC
+    int fcntl(int fd, int command, int argument)
+    int dup3(int old, int new, int flags)
 
 cdef extern from "shim.h" nogil:
     int shim_set_max_queue_num(const char *path, uint32_t pairs)
@@ -73,15 +101,15 @@ cdef bint is_vduse(const char *path) noexcept nogil:
     return strncmp(path, b"/dev/vduse/", 11) == 0
 
 
-cdef void map_txqs(slot *s) noexcept nogil:
+cdef void map_txqs(slot *s, uint16_t pairs) noexcept nogil:
     """Every txq that is not enabled borrows an enabled one, round robin (OVS: netdev_dpdk_remap_txqs)."""
     cdef uint16_t enabled[MAX_QUEUE_PAIRS]
     cdef uint16_t q, n = 0, borrowed = 0
-    for q in range(s.n_pairs):
+    for q in range(pairs):
         if s.tx_enabled[q]:
             enabled[n] = q
             n += 1
-    for q in range(s.n_pairs):
+    for q in range(pairs):
         if s.tx_enabled[q]:
             store_relaxed_i16(&s.tx_map[q], q)
         elif n:
@@ -121,17 +149,24 @@ cdef slot *slot_of_ready(int vid) noexcept nogil:
     return slot_of_vid(vid)
 
 
-cdef int on_vring_state_changed(int vid, uint16_t vring, int enable) noexcept nogil:
-    cdef slot *s = slot_of_vid(vid)
-    if s == NULL or vring >= MAX_VRINGS:
-        return 0
-    if vring & 1:
-        s.rx_enabled[vring >> 1] = enable != 0
+cdef void take_kick(slot *s, int vid, uint16_t queue) noexcept nogil:
+    """Keeps a copy of the descriptor that the guest kicks an rxq with, if it is an eventfd: what
+    else a front end may send could block who waits for it."""
+    cdef ring *r = ring_of(dataplane_get(), s - dataplane_get().slots, rxq_vring(queue))
+    cdef rte_vhost_vring vring
+    cdef int fd
+    if (rte_vhost_get_vhost_vring(vid, rxq_vring(queue), &vring) != 0
+            or not shim_is_eventfd(vring.kickfd)):
+        r.kick = -abs(r.kick)
+    elif r.kick:
+        # the same number, so that it never means anything but this queue's kicks
+        dup3(vring.kickfd, abs(r.kick) - 1, O_CLOEXEC)
+        r.kick = abs(r.kick)
     else:
-        s.tx_enabled[vring >> 1] = enable != 0
-        map_txqs(s)
-    slot_changed(s)
-    return 0
+        fd = fcntl(vring.kickfd, F_DUPFD_CLOEXEC, 0)
+        if fd >= 0:
+            s.n_kicks = max(s.n_kicks, <uint16_t>(queue + 1))
+            r.kick = fd + 1
 
 
 cdef void reset_counters(slot *s) noexcept nogil:
@@ -143,26 +178,53 @@ cdef void reset_counters(slot *s) noexcept nogil:
     s.n_counted = max(s.n_counted, s.n_vrings)
 
 
+cdef void look_at_vrings(slot *s, int vid) noexcept nogil:
+    """The vrings that the guest has by now: new ones come with new_device, or while it runs."""
+    cdef rte_vhost_vring vring
+    cdef uint16_t i, n = min(rte_vhost_get_vring_num(vid), <uint16_t>MAX_VRINGS)
+    for i in range(s.n_vrings, n):
+        s.vring_sizes[i] = vring.size if rte_vhost_get_vhost_vring(vid, i, &vring) == 0 else 0
+    s.n_vrings = n
+    reset_counters(s)
+    map_txqs(s, n >> 1)
+    # last: PMDs look at queues below it
+    store_release_u16(&s.n_pairs, n >> 1)
+
+
+cdef int on_vring_state_changed(int vid, uint16_t vring, int enable) noexcept nogil:
+    cdef slot *s = slot_of_vid(vid)
+    if s == NULL or vring >= MAX_VRINGS:
+        return 0
+    if vring & 1:
+        if enable:
+            take_kick(s, vid, vring >> 1)
+        s.rx_enabled[vring >> 1] = enable != 0
+    else:
+        s.tx_enabled[vring >> 1] = enable != 0
+    if s.vid >= 0:
+        look_at_vrings(s, vid)
+    slot_changed(s)
+    return 0
+
+
 cdef int on_new_device(int vid) noexcept nogil:
     cdef slot *s = slot_of_ready(vid)
-    cdef rte_vhost_vring vring
-    cdef uint16_t i
-    if s == NULL:
+    cdef uint16_t q
+    if s == NULL or rte_vhost_get_vring_num(vid) < 2:
         return REFUSED
-    s.n_vrings = min(rte_vhost_get_vring_num(vid), <uint16_t>MAX_VRINGS)
-    s.n_pairs = s.n_vrings >> 1
-    if s.n_pairs == 0:
-        return REFUSED
+    look_at_vrings(s, vid)
+    for q in range(s.n_pairs):
+        if s.rx_enabled[q]:
+            take_kick(s, vid, q)
     s.numa = rte_vhost_get_numa_node(vid)
     rte_vhost_get_negotiated_features(vid, &s.features)
     if rte_vhost_get_mtu(vid, &s.guest_mtu) != 0:
         s.guest_mtu = 0
-    for i in range(s.n_vrings):
-        s.vring_sizes[i] = vring.size if rte_vhost_get_vhost_vring(vid, i, &vring) == 0 else 0
-        # PMDs poll: guests need not kick
-        rte_vhost_enable_guest_notification(vid, i, 0)
-    map_txqs(s)
-    reset_counters(s)
+    # What PMDs hold of an earlier connection counts no more.
+    rte_spinlock_lock(&s.txq_lock)
+    memset(s.txq_users, 0, sizeof(s.txq_users))
+    s.txq_holders += 1
+    rte_spinlock_unlock(&s.txq_lock)
     s.connects += 1
     store_release_i32(&s.vid, vid)
     slot_changed(s)
@@ -196,7 +258,7 @@ cdef void on_guest_notified(int vid) noexcept nogil:
     """Runs in the PMD whose enqueue or dequeue raised the interrupt, the ring's lock held."""
     cdef pmd *me = <pmd *>shim_get_pmd()
     if me != NULL:
-        me.calling.notifications += 1
+        me.work.calling.notifications += 1
 
 
 cdef void vhost_thread_of(pmd *me) noexcept nogil:

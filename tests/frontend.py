@@ -37,6 +37,7 @@ IO_BASE = 0x0070_0000_0000
 IOTLB_READ_WRITE, IOTLB_UPDATE = 3, 2
 
 VHOST_USER_VERSION = 1
+VRING_NO_FD = 1 << 8
 
 _MESSAGE = struct.Struct("<III")  # request, flags, payload bytes
 _POLL_S = 50e-6
@@ -89,6 +90,7 @@ class FrontEnd:
         queues: int = 1,
         queue_size: int = 256,
         enable: Iterable[int] | None = None,
+        late: Iterable[int] = (),
         mtu: int = 0,
         iommu: bool = False,
         timeout_s: float = 10.0,
@@ -97,8 +99,9 @@ class FrontEnd:
 
         With `listen` the socket is ours and open from now on (dpdkvhostuserclient ports), a file in
         its way is removed; otherwise the switch owns it. `enable` names the queue pairs connect()
-        enables, all by default. With `mtu` the device has NET_F_MTU and says that value; with
-        `iommu` all addresses are an IOMMU's, of which the switch is given one translation.
+        enables, all by default; those of `late` it leaves out, set_up() sets them up. With `mtu`
+        the device has NET_F_MTU and says that value; with `iommu` all addresses are an IOMMU's, of
+        which the switch is given one translation.
         `timeout_s` bounds the attaching and each reply of the switch.
         """
         self.features = self.offered = self.offered_protocol = 0
@@ -106,7 +109,9 @@ class FrontEnd:
         self._listen = listen
         self._queues = queues
         self._queue_size = queue_size
-        self._enable = list(range(queues) if enable is None else enable)
+        self._late = set(late)
+        self._enable = [q for q in (range(queues) if enable is None else enable)
+                        if q not in self._late]
         self._mtu = mtu
         self._iommu = iommu
         self._timeout_s = timeout_s
@@ -207,6 +212,17 @@ class FrontEnd:
         self._enable_pair(queue, on)
         self._settle()
 
+    def set_up(self, queue: int) -> None:
+        """Share and enable a pair that connect() left out; return when the switch knows."""
+        for index in (2 * queue, 2 * queue + 1):
+            self._share_ring(index)
+        self.enable(queue, True)
+
+    def set_kick(self, queue: int, fd: int | None) -> None:
+        """Give the switch another kick descriptor of a pair's TX ring; None: it has to poll."""
+        self._share_kick(2 * queue + 1, fd)
+        self._settle()
+
     def interrupts(self) -> int:
         """Want interrupts on all rings from now on; return how many came since the last call."""
         return sum(ring.interrupts() for ring in self._rings)
@@ -292,23 +308,34 @@ class FrontEnd:
             self._tell(_Request.SET_MEM_TABLE, table, memfd)
         finally:
             os.close(memfd)
+        base = IO_BASE if self._iommu else GUEST_BASE
         for index, start in enumerate(starts):
-            base = IO_BASE if self._iommu else GUEST_BASE
             ring = Ring(memory, start, self._queue_size, buffers[index], base)
             self._rings.append(ring)
             if index % 2 == 0:
                 ring.offer_all()
-            base = IO_BASE if self._iommu else USER_BASE
-            places = (base + at for at in (ring.desc, ring.used, ring.avail))
-            self._tell(_Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
-            self._tell(_Request.SET_VRING_BASE, struct.pack("<II", index, 0))
-            self._tell(_Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
-            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index), ring.kick)
-            self._tell(_Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
+            if index // 2 not in self._late:
+                self._share_ring(index)
         if self._iommu:  # after the rings: the switch keeps translations per ring
             kind = (IOTLB_READ_WRITE, IOTLB_UPDATE)
             update = struct.pack("<QQQBB6x", IO_BASE, total, USER_BASE, *kind)
             self._tell(_Request.IOTLB_MSG, update)
+
+    def _share_ring(self, index: int) -> None:
+        ring = self._rings[index]
+        base = IO_BASE if self._iommu else USER_BASE
+        places = (base + at for at in (ring.desc, ring.used, ring.avail))
+        self._tell(_Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
+        self._tell(_Request.SET_VRING_BASE, struct.pack("<II", index, 0))
+        self._tell(_Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
+        self._share_kick(index, ring.kick)
+        self._tell(_Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
+
+    def _share_kick(self, index: int, fd: int | None) -> None:
+        if fd is None:
+            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index | VRING_NO_FD))
+        else:
+            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index), fd)
 
     def _enable_pair(self, queue: int, on: bool) -> None:
         for index in (2 * queue, 2 * queue + 1):

@@ -1,5 +1,5 @@
 # Declarations only: EAL, logging, threads, malloc heaps.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport FILE
 
 
@@ -17,9 +17,14 @@ cdef extern from "rte_version.h" nogil:
 cdef extern from "rte_log.h" nogil:
     int rte_openlog_stream(FILE *f)
     int rte_log_cur_msg_loglevel()
+    void rte_log_dump(FILE *f)
+    int rte_log_set_level_pattern(const char *pattern, uint32_t level)
 
 cdef extern from "rte_lcore.h" nogil:
+    enum:
+        LCORE_ID_ANY
     unsigned rte_lcore_id()
+    void rte_lcore_dump(FILE *f)
     unsigned rte_socket_id()
     unsigned rte_socket_count()
     int rte_socket_id_by_idx(unsigned index)
@@ -45,4 +50,5 @@ cdef extern from "rte_spinlock.h" nogil:
         pass
     void rte_spinlock_init(rte_spinlock_t *sl)
     void rte_spinlock_lock(rte_spinlock_t *sl)
+    int rte_spinlock_trylock(rte_spinlock_t *sl)
     void rte_spinlock_unlock(rte_spinlock_t *sl)

@@ -1,5 +1,6 @@
 # Declarations only: packet buffers and their pools.
 from libc.stdint cimport uint16_t, uint32_t
+from libc.stdio cimport FILE
 
 
 cdef extern from "rte_mempool.h" nogil:
@@ -16,6 +17,8 @@ cdef extern from "rte_mempool.h" nogil:
     rte_mempool_cache *rte_mempool_default_cache(rte_mempool *mp, unsigned lcore_id)
     void rte_mempool_cache_flush(rte_mempool_cache *cache, rte_mempool *mp)
     void rte_mempool_free(rte_mempool *mp)
+    void rte_mempool_dump(FILE *f, rte_mempool *mp)
+    void rte_mempool_list_dump(FILE *f)
 
 cdef extern from "rte_mbuf.h" nogil:
     enum:

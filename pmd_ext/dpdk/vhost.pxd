@@ -22,6 +22,7 @@ cdef extern from "rte_vhost.h" nogil:
         # ...
 
     struct rte_vhost_vring:
+        int kickfd
         uint16_t size
         # ...
 

@@ -19,7 +19,8 @@ CORE = max(os.sched_getaffinity(0))
 
 # What a port of a test is unless it says otherwise, and the fields of an entry of changes().
 PORT = {"client": False, "iommu": False, "postcopy": False, "max_queue_pairs": 1, "mtu": 1500,
-        "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8}
+        "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8,
+        "tx_hash": False}
 STATE = ("slot", "connections", "attached", "connects", "connected", "features", "numa",
          "guest_mtu", "vring_sizes", "enabled_rxqs", "enabled_txqs")
 
@@ -61,19 +62,27 @@ class Switch:
         return front_end
 
     def poll(self, cores: tuple[int, ...] = (CORE,)) -> None:
-        """Enabled rxqs of all ports, dealt out over the cores in turn."""
-        self.runtime.set_cores(sorted({core for core, _ in self.runtime.threads()} | set(cores)))
-        rxqs = [(state[0], queue) for state in self.observe() for queue in state[9]]
-        lists: dict[int, list[tuple[int, int]]] = {
-            core: [] for core, _ in self.runtime.threads()}
+        """All rxqs of all ports, dealt out over the cores in turn; no PMD elsewhere."""
+        for core in cores:
+            if core not in self.cores():
+                self.runtime.start_pmd(core, 0, False)
+        rxqs = [(state[0], queue) for state in self.observe()
+                for queue in range(max(1, len(state[8]) // 2))]
+        lists: dict[int, list[tuple[int, int]]] = {core: [] for core in self.cores()}
         for i, rxq in enumerate(rxqs):
             lists[cores[i % len(cores)]].append(rxq)
         self.runtime.set_poll_lists(lists)
-        self.runtime.set_cores(cores)
+        for core in self.cores():
+            if core not in cores:
+                self.runtime.stop_pmd(core)
+
+    def cores(self) -> list[int]:
+        """Those with a PMD."""
+        return [core for core, _ in self.runtime.threads()]
 
     def remove(self, name: str) -> None:
         slot = self.slots[name]
-        self.runtime.set_poll_lists({core: [] for core, _ in self.runtime.threads()})
+        self.runtime.set_poll_lists({core: [] for core in self.cores()})
         self.bridge(*(n for n in self.slots if n != name))
         self.runtime.remove_port(slot)
         del self.slots[name]

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_port_in_use_is_not_removed(switch: Switch) -> None:
     assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
     switch.runtime.set_bridges([("br0", [])])
     assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
-    assert refused(switch.runtime.set_cores, ()).errno == errno.EBUSY
+    assert refused(switch.runtime.stop_pmd, CORE).errno == errno.EBUSY
     switch.remove("a")
     with pytest.raises(ConnectionError):
         guest.enable(0, True)
@@ -141,16 +142,26 @@ def test_queue_that_moves_between_pmds_loses_and_doubles_nothing(switch: Switch)
 
 def test_threads_are_pinned_named_and_stopped(switch: Switch) -> None:
     for _ in range(20):
-        switch.runtime.set_cores(CORES)
-        for core, tid in wait_until(
-                lambda: all(t for _, t in switch.runtime.threads()) and switch.runtime.threads(),
-                "threads run"):
-            task = Path(f"/proc/self/task/{tid}")
-            wait_until(lambda task=task, core=core:
-                       (task / "comm").read_text().strip() == f"pmd-c{core:02}", "it has its name")
+        for core in CORES:
+            switch.runtime.start_pmd(core, 0, False)
+        for core, tid in switch.runtime.threads():
+            assert Path(f"/proc/self/task/{tid}/comm").read_text().strip() == f"pmd-c{core:02}"
             assert os.sched_getaffinity(tid) == {core}
-        switch.runtime.set_cores(())
+        for core in CORES:
+            begun = time.monotonic()
+            switch.runtime.stop_pmd(core)
+            assert time.monotonic() - begun < 1
         assert switch.runtime.threads() == ()
+
+
+def test_no_thread_on_a_core_that_cannot_be_had(switch: Switch) -> None:
+    threads = len(os.listdir("/proc/self/task"))
+    assert refused(switch.runtime.start_pmd, 1000, 0, False).errno == errno.EINVAL
+    assert switch.runtime.threads() == ()
+    assert len(os.listdir("/proc/self/task")) == threads
+    switch.poll(CORES)                              # it is no PMD that others count with
+    assert switch.cores() == list(CORES)
+    switch.poll()
 
 
 def test_hundred_ports_come_and_go_while_guests_reconnect(switch: Switch) -> None:
