@@ -21,8 +21,8 @@ class FatalError(Exception):
 class Dpdk:
     """The one attempt to start DPDK. For the main thread only."""
 
-    def __init__(self, numa_cores: Sequence[Sequence[int]], standalone: bool) -> None:
-        self._online = [core for cores in numa_cores for core in cores]
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], standalone: bool) -> None:
+        self._online = [core for cores in numa_cores.values() for core in cores]
         self._standalone = standalone
         self._tried = False
         self._said_disabled = False
@@ -42,9 +42,9 @@ class Dpdk:
         if self._tried:
             return None
         self._tried = True
-        argv = self._argv(other_config)
         log.dpdk.info(f"Using {dpdk_version()}")
         log.dpdk.info("DPDK Enabled - initializing...")
+        argv = self._argv(other_config)
         log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
         try:
             datapath = PmdDatapath(argv)
@@ -61,11 +61,11 @@ class Dpdk:
     def _argv(self, other_config: Mapping[str, str]) -> tuple[str, ...]:
         short = machine.free_hugepage_bytes() < LEAST_HUGEPAGE_BYTES
         ordinary = short and self._standalone
-        argv, warnings = eal_args(
+        argv, lines = eal_args(
             other_config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
-            online=self._online, ordinary_memory=ordinary)
-        for warning in warnings:
-            log.dpdk.warn(warning)
+            online=self._online, ordinary_memory=ordinary, buses=machine.dpdk_buses())
+        for level, text in lines:
+            getattr(log.dpdk, level)(text)
         if ordinary and "--no-huge" in argv:
             log.dpdk.info(f"less than {LEAST_HUGEPAGE_BYTES // MIB} MiB of hugepages are free: "
                           "running on ordinary memory, which is slower (sysctl "

@@ -4,28 +4,35 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from agent.hostconfig import cpu_mask
+from agent.loglines import Line
+from agent.options import cpu_mask, shown
 
 MEMORY_KEYS = ("dpdk-extra", "dpdk-alloc-mem", "dpdk-socket-mem", "dpdk-socket-limit",
                "dpdk-hugepage-dir")
-DEVICE_WORDS = ("-a", "--allow", "-b", "--block", "--no-pci")
+DEVICE_WORDS = ("-a", "--allow", "-b", "--block")
+# A device of each bus that there is not, allowed so that no other is taken. The EAL refuses the
+# name of a bus that it lacks, and of pci devices it knows a word for none.
+NO_DEVICES = {"auxiliary": "auxiliary:", "cdx": "cdx:cdx-", "fslmc": "fslmc:dpni.65535",
+              "uacce": "uacce:", "vmbus": "vmbus:00000000-0000-0000-0000-000000000000"}
+MAX_LCORES = 128                # RTE_MAX_LCORE of DPDK's builds, but for some that have more
 
 # For a host without free hugepages: ordinary memory, and no files shared with other processes.
 ORDINARY_MEMORY = ("--no-huge", "-m", "256", "--no-shconf")
 
 
 def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
-             online: Sequence[int], ordinary_memory: bool = False
-             ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(argv, warnings). Words of dpdk-extra come first and win over the other keys.
+             online: Sequence[int], ordinary_memory: bool = False, buses: Sequence[str] = ()
+             ) -> tuple[tuple[str, ...], tuple[Line, ...]]:
+    """(argv, lines for the log). Words of dpdk-extra come first and win over the other keys.
 
     'ordinary_memory' asks for ORDINARY_MEMORY, unless the database says anything about memory.
+    'buses' are those that DPDK has here.
     """
-    warnings: list[str] = []
+    lines: list[Line] = []
     try:
         extra = shlex.split(other_config.get("dpdk-extra", ""))
     except ValueError as e:
-        warnings.append(f"dpdk-extra: cannot be split into words ({e}), ignored")
+        lines.append(("warn", f"dpdk-extra: cannot be split into words ({e}), ignored"))
         extra = []
     args = list(extra)
     if ordinary_memory and not any(other_config.get(key) for key in MEMORY_KEYS):
@@ -35,26 +42,22 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
         if not value:
             return
         if word in extra:
-            warnings.append(f"Ignoring database defined option '{key}' due to dpdk-extra config")
-        else:
+            lines.append(("warn", f"Ignoring database defined option '{key}' due to dpdk-extra "
+                          "config"))
+        elif key != "dpdk-lcore-mask":
             args.extend((word, value))
+        elif lcores := lcore_list(value, online, lines):
+            args.extend((word, lcores))
 
-    lcores = ""
-    if mask := other_config.get("dpdk-lcore-mask", ""):
-        cores, problem = cpu_mask(mask, online)
-        lcores = ",".join(f"{i}@{core}" for i, core in enumerate(cores))
-        if not lcores:
-            warnings.append("Ignoring database defined option 'dpdk-lcore-mask' due to invalid "
-                            f"value '{mask}'")
-        elif problem:
-            warnings.append(f"dpdk-lcore-mask: {problem}")
-    add("dpdk-lcore-mask", "--lcores", lcores)
+    add("dpdk-lcore-mask", "--lcores", other_config.get("dpdk-lcore-mask", ""))
     add("dpdk-hugepage-dir", "--huge-dir", other_config.get("dpdk-hugepage-dir", ""))
     add("dpdk-socket-limit", "--socket-limit", other_config.get("dpdk-socket-limit", ""))
     if other_config.get("dpdk-socket-mem"):
-        add("dpdk-socket-mem", "--socket-mem", other_config["dpdk-socket-mem"])
         if other_config.get("dpdk-alloc-mem"):
-            warnings.append("dpdk-alloc-mem is ignored: dpdk-socket-mem is set too")
+            lines.append(("err", "Multiple defined options for memory type. Please check your "
+                          "database settings and reconfigure if necessary. dpdk-socket-mem is "
+                          "used, dpdk-alloc-mem is not."))
+        add("dpdk-socket-mem", "--socket-mem", other_config["dpdk-socket-mem"])
     else:
         add("dpdk-alloc-mem", "-m", other_config.get("dpdk-alloc-mem", ""))
 
@@ -65,5 +68,23 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
         args += ["--lcores", f"0@{main_cpu}"]
     if (other_config.get("dpdk-probe-at-init", "").lower() != "true"
             and not any(word.split("=")[0] in DEVICE_WORDS for word in args)):
-        args.append("--no-pci")
-    return (program, *args), tuple(warnings)
+        if "--no-pci" not in args:
+            args.append("--no-pci")
+        for bus in sorted(NO_DEVICES.keys() & set(buses)):
+            args += ["-a", NO_DEVICES[bus]]
+    return (program, *args), tuple(lines)
+
+
+def lcore_list(mask: str, online: Sequence[int], lines: list[Line]) -> str:
+    """The lcores of a mask as the EAL takes them, numbered from 0; says what is not used."""
+    cores, problem = cpu_mask(mask, online)
+    if not cores:
+        lines.append(("warn", "Ignoring database defined option 'dpdk-lcore-mask' due to invalid "
+                      f"value {shown(mask)}"))
+        return ""
+    if problem:
+        lines.append(("warn", f"dpdk-lcore-mask: {problem}"))
+    if len(cores) > MAX_LCORES:
+        lines.append(("info", "Truncating DPDK lcore list as dpdk-lcore-mask has > "
+                      f"{MAX_LCORES} lcores"))
+    return ",".join(f"{i}@{core}" for i, core in enumerate(cores[:MAX_LCORES]))

@@ -1,18 +1,16 @@
 """Settings of the whole agent, from Open_vSwitch.other_config: pure."""
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import schema
-from agent.model import VHOST_TYPES
-from agent.options import Texts, integer, misspelt, shown, without_effect
+from agent.model import VHOST_TYPES, AutoBalance, Placing, PmdSpec
+from agent.options import Texts, integer, misspelt, pairs, shown, without_effect
+from agent.pmdconfig import auto_balance, placing, pmds, sleeps
 
 TABLE, COLUMN = "Open_vSwitch", "other_config"
 SOCK_DIR_MAX_CHARS = 255
-RANGES_MOST = 8                 # that a sentence names
-HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,53 +22,16 @@ class HostConfig:
     postcopy: bool = False
     own_memory: bool = False            # packet buffers of each port's own
     shared_mtus: tuple[int, ...] = ()   # sizes of shared packet buffers, ascending
-    cores: tuple[int, ...] = ()         # for PMD threads
+    pmds: tuple[PmdSpec, ...] = ()      # PMD threads, cores ascending
+    default_sleep_us: int = 0           # longest sleep of those that have none of their own
+    placing: Placing = field(default_factory=Placing)
+    auto_balance: AutoBalance | None = None
     numa_nodes: int = 1
     stats_interval_ms: int = 5000
     dpdk_initialized: bool = False
     problems: tuple[str, ...] = ()      # what could not be used, in plain words
     # {port type: problems that concern its ports}
     port_problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def cpu_mask(text: str, online: Sequence[int]) -> tuple[tuple[int, ...], str | None]:
-    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest. What is no
-    digit counts as 0, as in OVS."""
-    digits = text.lower().removeprefix("0x")
-    mask = int("".join(d if d in HEX_DIGITS else "0" for d in digits) or "0", 16)
-    wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
-    cores = tuple(core for core in wanted if core in online)
-    problems = []
-    if not digits or not set(digits) <= HEX_DIGITS:
-        problems.append(f"{shown(text)} is not a hexadecimal mask: what is no digit counts as 0")
-    if missing := [core for core in wanted if core not in online]:
-        problems.append(f"no such core: {core_ranges(missing)}, left out")
-    return cores, "; ".join(problems) or None
-
-
-def core_ranges(cores: Sequence[int]) -> str:
-    """Ascending numbers in few words: '2-5, 8', the first ranges of many."""
-    ranges: list[list[int]] = []
-    for core in cores:
-        if ranges and core == ranges[-1][1] + 1:
-            ranges[-1][1] = core
-        else:
-            ranges.append([core, core])
-    said = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:RANGES_MOST]]
-    return ", ".join(said) + (", ..." if len(ranges) > RANGES_MOST else "")
-
-
-def pmd_cores(texts: Texts, numa_cores: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Cores for PMD threads: those of pmd-cpu-mask, or the first one of each NUMA node."""
-    mask = texts.text("pmd-cpu-mask")
-    if not mask:
-        return tuple(sorted(min(cores) for cores in numa_cores if cores))
-    cores, problem = cpu_mask(mask, [core for node in numa_cores for core in node])
-    if problem:
-        texts.complain("pmd-cpu-mask", problem)
-    if not cores:
-        texts.complain("pmd-cpu-mask", "names no core of this host: no rx queue is polled")
-    return cores
 
 
 def socket_dir(texts: Texts, rundir: str) -> str:
@@ -87,10 +48,9 @@ def socket_dir(texts: Texts, rundir: str) -> str:
 
 def shared_mtus(texts: Texts) -> tuple[int, ...]:
     """MTUs of shared-mempool-config, 'mtu', 'mtu:node', 'mtu=node' or 'mtu(node)'; one that cannot
-    be used spoils the list (OVS: parse_mempool_config, ofputil_parse_key_value)."""
+    be used spoils the list (OVS: parse_mempool_config)."""
     mtus = []
-    for word in filter(None, re.split(r"[,\s]+", texts.text("shared-mempool-config"))):
-        mtu_text, _, node = re.sub("[=(]", ":", word.removesuffix(")")).partition(":")
+    for _, mtu_text, node in pairs(texts.text("shared-mempool-config")):
         mtu = integer(mtu_text)
         low, high = mtu_range()
         if mtu is None or not low <= mtu <= high:
@@ -111,19 +71,22 @@ def mtu_range() -> tuple[int, int]:
 
 
 def host_config(other_config: Mapping[str, str], *, rundir: str,
-                numa_cores: Sequence[Sequence[int]], dpdk_initialized: bool,
+                numa_cores: Mapping[int, Sequence[int]], dpdk_initialized: bool,
                 at_start: Mapping[str, str] | None = None) -> HostConfig:
     """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
     then and only counts at a start is said."""
     texts = Texts(other_config, TABLE, COLUMN)
+    default_sleep_us, sleep_us = sleeps(texts)
     config = HostConfig(
         socket_dir=socket_dir(texts, rundir),
         iommu=bool(texts.boolean("vhost-iommu-support")),
         postcopy=bool(texts.boolean("vhost-postcopy-support")),
         own_memory=bool(texts.boolean("per-port-memory")),
-        shared_mtus=shared_mtus(texts), cores=pmd_cores(texts, numa_cores),
-        numa_nodes=len(numa_cores), stats_interval_ms=texts.integer("stats-update-interval"),
-        dpdk_initialized=dpdk_initialized)
+        shared_mtus=shared_mtus(texts),
+        pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us),
+        default_sleep_us=default_sleep_us, placing=placing(texts),
+        auto_balance=auto_balance(texts), numa_nodes=len(numa_cores),
+        stats_interval_ms=texts.integer("stats-update-interval"), dpdk_initialized=dpdk_initialized)
     texts.boolean("dpdk-probe-at-init")
     init = texts.text("dpdk-init")
     if init.lower() not in ("true", "try"):

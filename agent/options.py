@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import schema
 
 SHOWN_MOST = 120                # characters of a text that a sentence repeats
 KEY = re.compile(r"[\w.:-]{1,120}", re.ASCII)
 INTEGER = re.compile(r"[+-]?[0-9]+")
+NATURAL = re.compile(r"\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")
+PAIR = re.compile(r"([^:=(,\s]*)(?:[:=]([^,\s]*)|\(([^)]*)\)?)?", re.ASCII)
+HEX_DIGITS = frozenset("0123456789abcdef")
+WORDS_MOST = 3                  # of a list that a sentence repeats
+RANGES_MOST = 8                 # of cores, likewise
 BOOLEANS = {"true": True, "false": False}
 
 Value = str | int | bool | None
@@ -40,6 +45,11 @@ def value(o: schema.Option, text: str | None) -> tuple[Value, str | None]:
             if text.lower() not in BOOLEANS:
                 return o.default, f"{o.key}: {shown(text)} is neither true nor false{using(o)}"
             return BOOLEANS[text.lower()], None
+        case "choice":
+            if text not in o.words:
+                return o.default, (f"{o.key}: {shown(text)} is none of {', '.join(o.words)}"
+                                   f"{using(o)}")
+            return text, None
         case _:
             return text, None
 
@@ -67,6 +77,59 @@ def using(o: schema.Option) -> str:
     return f", using {default}"
 
 
+def pairs(text: str) -> Iterator[tuple[str, str, str]]:
+    """(word, its key, its value) of a list with commas or blanks between: 'key', 'key:value',
+    'key=value' or 'key(value)' (OVS: ofputil_parse_key_value)."""
+    for match in PAIR.finditer(text):
+        if match[0]:
+            yield match[0], match[1], match[2] or match[3] or ""
+
+
+def natural(text: str, most: int) -> int | None:
+    """A number of a list, 0..most, as C writes it: decimal, 0x and hexadecimal, or 0 and octal."""
+    match = NATURAL.fullmatch(text)
+    if match is None:
+        return None
+    digits, base = next((d, b) for d, b in zip(match.groups(), (16, 8, 10), strict=True) if d)
+    try:
+        number = int(digits, base)
+    except ValueError:          # more digits than Python converts
+        return None
+    return number if number <= most else None
+
+
+def some(words: Sequence[str]) -> str:
+    """The first of many words of a user's list, for a sentence."""
+    return ", ".join(map(shown, words[:WORDS_MOST])) + (", ..." if len(words) > WORDS_MOST else "")
+
+
+def cpu_mask(text: str, online: Collection[int]) -> tuple[tuple[int, ...], str | None]:
+    """Cores of a hexadecimal mask that exist here, and what is wrong with the rest. What is no
+    digit counts as 0, as in OVS."""
+    digits = text.lower().removeprefix("0x")
+    mask = int("".join(d if d in HEX_DIGITS else "0" for d in digits) or "0", 16)
+    wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
+    cores = tuple(core for core in wanted if core in online)
+    problems = []
+    if not digits or not set(digits) <= HEX_DIGITS:
+        problems.append(f"{shown(text)} is not a hexadecimal mask: what is no digit counts as 0")
+    if missing := [core for core in wanted if core not in online]:
+        problems.append(f"no such core: {core_ranges(missing)}, left out")
+    return cores, "; ".join(problems) or None
+
+
+def core_ranges(cores: Sequence[int]) -> str:
+    """Ascending numbers in few words: '2-5, 8', the first ranges of many."""
+    ranges: list[list[int]] = []
+    for core in cores:
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    said = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:RANGES_MOST]]
+    return ", ".join(said) + (", ..." if len(ranges) > RANGES_MOST else "")
+
+
 class Texts:
     """The texts of one column, read option by option; collects what is wrong with them."""
 
@@ -76,13 +139,25 @@ class Texts:
         self._column = column
         self.problems: list[tuple[schema.Option, str]] = []
 
+    def option(self, key: str) -> schema.Option:
+        return schema.option(self._table, self._column, key)
+
+    def is_set(self, key: str) -> bool:
+        return self.option(key).key in self._texts
+
     def text(self, key: str) -> str:
         """The text of an option; empty when it is not set."""
-        return self._texts.get(schema.option(self._table, self._column, key).key, "")
+        return self._texts.get(self.option(key).key, "")
 
     def integer(self, key: str) -> int:
         found = self._value(key)
         assert isinstance(found, int)
+        return found
+
+    def choice(self, key: str) -> str:
+        """One of the option's words."""
+        found = self._value(key)
+        assert isinstance(found, str)
         return found
 
     def boolean(self, key: str) -> bool | None:
@@ -93,10 +168,10 @@ class Texts:
 
     def complain(self, key: str, why: str) -> None:
         """A problem that the option's type does not tell: 'why' follows its name."""
-        self.problems.append((schema.option(self._table, self._column, key), f"{key}: {why}"))
+        self.problems.append((self.option(key), f"{key}: {why}"))
 
     def _value(self, key: str) -> Value:
-        o = schema.option(self._table, self._column, key)
+        o = self.option(key)
         found, problem = value(o, self._texts.get(key))
         if problem is not None:
             self.problems.append((o, problem))

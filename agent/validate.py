@@ -29,6 +29,7 @@ from agent.options import (
     unknown,
     without_effect,
 )
+from agent.pmdconfig import HASH, affinity
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
 VDUSE_DIR = "/dev/vduse/"
@@ -189,6 +190,9 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
                     else Registration(path or "", False))
     retries = texts.integer("tx-retries-max")
     memory, problems = port_memory(row, config)
+    queue_texts = Texts(row.other_config, "Interface", "other_config")
+    pinned = affinity(queue_texts, config.pmds)
+    tx_hash = queue_texts.choice("tx-steering") == HASH
     if client:
         said = [problem for _, problem in texts.problems]
         said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
@@ -202,13 +206,14 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
         said = [f"{key_name(key)}: ports of type {row.type} have no options"
                 for key in sorted(row.options)]
     said += problems
+    said += [problem for _, problem in queue_texts.problems]
     said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
     said += without_effect(row.other_config, "Interface", "other_config")
     said += without_effect(row.port_config, "Port", "other_config")
     said += [f"{column}: has no effect: {reason(column)}" for column in row.unserved]
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, client, None if path is None else registration, retries,
-                    memory, tuple(said))
+                    memory, tuple(said), pinned, tx_hash)
 
 
 def reason(column: str) -> str:
@@ -278,10 +283,13 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     for spec in specs.values():
         if spec.bridge not in secure:
             members[spec.bridge].append(spec.name)
+    pmds = config.pmds if any(p.registration for p in specs.values()) else ()
     return Desired(
         ports=specs,
         bridges=tuple((on, tuple(ports)) for on, ports in members.items()),
-        cores=config.cores if any(p.registration for p in specs.values()) else (),
+        pmds=pmds,
+        placing=config.placing,
+        auto_balance=config.auto_balance,
         numa_nodes=config.numa_nodes,
         errors={**errors, **duplicates},
         problems=(*(NO_BRIDGE.format(b.name) for b in snapshot.bridges if not usable_name(b.name)),

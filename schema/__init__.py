@@ -18,13 +18,15 @@ class Option:
     table: str
     column: str
     key: str
-    type: str                       # "string", "boolean", "integer", "cpu mask", "words", "list"
+    # "string", "boolean", "integer", "choice", "cpu mask", "words", "list"
+    type: str
     takes_effect: str               # "now", "next registration", "restart"
     doc: str
     unit: str = ""
     default: str | int | bool | None = None
     minimum: int | None = None
     maximum: int | None = None
+    words: tuple[str, ...] = ()     # what a choice may be
     invalid: str = "the default is used"
     port_types: tuple[str, ...] = ()    # Interface: who has it; elsewhere: whom it concerns
 
@@ -47,7 +49,8 @@ def _read(name: str) -> dict[str, Any]:
 def options() -> tuple[Option, ...]:
     """Every option the agent reads."""
     return tuple(
-        Option(table, column, key, **{**o, "port_types": tuple(o.get("port_types", ()))})
+        Option(table, column, key, **{**o, "port_types": tuple(o.get("port_types", ())),
+                                      "words": tuple(o.get("words", ()))})
         for table, columns in _read("options.toml").items()
         for column, keys in columns.items() for key, o in keys.items())
 

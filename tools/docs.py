@@ -10,11 +10,7 @@ import schema
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
 SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client"}
-SET = {
-    "Open_vSwitch": "ovs-vsctl set Open_vSwitch . other_config:KEY=VALUE",
-    "Bridge": "ovs-vsctl set Bridge BRIDGE other_config:KEY=VALUE",
-    "Interface": "ovs-vsctl set Interface PORT options:KEY=VALUE",
-}
+ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Interface": "PORT"}
 OPTIONS_HEAD = """# Options
 
 Every option the agent reads. A value that cannot be used is never replaced in silence: it is said
@@ -48,7 +44,9 @@ def row(*cells: str) -> str:
 
 
 def type_name(o: schema.Option) -> str:
-    """Type, unit and range."""
+    """Type, unit and range or words."""
+    if o.words:
+        return f"{o.type} of {', '.join(o.words)}"
     name = f"{o.type}, {o.unit}" if o.unit else o.type
     if o.minimum is None and o.maximum is None:
         return name
@@ -65,7 +63,8 @@ def options_page() -> str:
     text = MADE_BY + OPTIONS_HEAD
     seen = dict.fromkeys((o.table, o.column) for o in schema.options())
     for table, column in seen:
-        text += f"\n## {table}.{column}\n\n    {SET[table]}\n\n"
+        text += f"\n## {table}.{column}\n\n"
+        text += f"    ovs-vsctl set {table} {ROW[table]} {column}:KEY=VALUE\n\n"
         text += row("key", "type", "default", "takes effect", "ports", "meaning", "unusable value")
         text += row(*["---"] * 7)
         for o in schema.options_of(table, column):

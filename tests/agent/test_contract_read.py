@@ -187,6 +187,20 @@ def test_1_5_other_config_without_effect_is_said(contract: Contract, key: str) -
     assert f"{key}: has no effect:" in contract.problems("c0")
 
 
+@pytest.mark.parametrize(("setting", "said"), [
+    ("pmd-rxq-affinity=\"0:0,x\"", "'x' is not QUEUE:CORE, the whole list is ignored"),
+    ("pmd-rxq-affinity=\"9:1000\"", "no PMD thread on core 1000: use pmd-cpu-mask to enable a PMD "
+     "on core 1000; another core is used"),
+    ("tx-steering=Hash", "'Hash' is none of thread, hash, using thread")])
+def test_1_5_unusable_setting_of_queues_is_said_of_either_type(
+        contract: Contract, setting: str, said: str) -> None:
+    contract.client("c0", f"other_config:{setting}")
+    contract.server("s0", f"other_config:{setting}")
+    for port in ("c0", "s0"):
+        assert contract.problems(port) == f"{setting.partition('=')[0]}: {said}"
+        assert contract.get(port, "error") is None
+
+
 @pytest.mark.parametrize("column", sorted(schema.without_effect("Interface")))
 def test_1_5_column_without_effect_is_said(contract: Contract, column: str) -> None:
     contract.client("c0", f"{column}=1000")

@@ -161,6 +161,41 @@ def test_1_2_pmd_cpu_mask_of_no_core_is_said_on_every_port(contract: Contract) -
     assert contract.problems("c0") == ""
 
 
+@pytest.mark.parametrize(("key", "text", "said"), [
+    ("pmd-rxq-assign", "Cycles", "'Cycles' is none of cycles, roundrobin, group, using cycles"),
+    ("pmd-rxq-isolate", "false", "can only be false with pmd-rxq-assign=group, using true"),
+    ("pmd-auto-lb", "1", "'1' is neither true nor false, using false"),
+    ("pmd-auto-lb-rebal-interval", "20001", "20001 is outside 1..20000, using 1"),
+    ("pmd-auto-lb-load-threshold", "101", "101 is outside 0..100, using 95"),
+    ("pmd-auto-lb-improvement-threshold", "-1", "-1 is outside 0..100, using 25"),
+    ("pmd-sleep-max", "x", "neither MICROSECONDS nor CORE:MICROSECONDS: 'x', left out"),
+    ("pmd-sleep-max", "10001", "more than 10000 us: '10001', using 10000"),
+    ("pmd-maxsleep", "10", "is deprecated, use pmd-sleep-max"),
+    ("pmd-idle-mode", "halt", "'halt' is none of poll, block, using poll")])
+def test_1_2_unusable_setting_of_pmd_threads_is_said_on_every_port(
+        contract: Contract, key: str, text: str, said: str) -> None:
+    contract.client("c0")
+    contract.server("s0")
+    contract.config(f"{key}={text}")
+    for port in ("c0", "s0"):
+        assert contract.problems(port) == f"{key}: {said}"
+    contract.host.vsctl("remove", "Open_vSwitch", ".", "other_config", key)
+    assert contract.problems("c0") == ""
+
+
+def test_1_2_default_sleep_is_said_when_it_changes(contract: Contract) -> None:
+    contract.config("pmd-sleep-max=50")
+    assert "Default PMD thread max sleep:   50 us." in contract.log()
+
+
+def test_1_2_auto_load_balance_is_said_when_it_changes(contract: Contract) -> None:
+    contract.config("pmd-auto-lb=true", "pmd-auto-lb-rebal-interval=5")
+    assert ("PMD auto load balance is enabled, interval 5 mins, pmd load threshold 95%, "
+            "improvement threshold 25%.") in contract.log()
+    contract.config("pmd-auto-lb=false")
+    assert "PMD auto load balance is disabled." in contract.log()
+
+
 def test_1_2_stats_update_interval_below_5000_is_said(contract: Contract) -> None:
     contract.config("stats-update-interval=10")
     assert "stats-update-interval: 10 is outside 5000.., using 5000" in contract.log()

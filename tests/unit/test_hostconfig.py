@@ -10,16 +10,14 @@ from agent.hostconfig import (
     COLUMN,
     TABLE,
     HostConfig,
-    core_ranges,
-    cpu_mask,
     host_config,
     mtu_range,
 )
-from agent.model import CLIENT_TYPE, SERVER_TYPE
+from agent.model import CLIENT_TYPE, SERVER_TYPE, AutoBalance, Placing, PmdSpec
 from agent.options import shown
 
 RUNDIR = "/run/ovs"
-CORES = ((0, 1), (2, 3))
+CORES = {0: (0, 1), 1: (2, 3)}
 
 
 def config(dpdk: bool = True, at_start: dict[str, str] | None = None, **texts: str) -> HostConfig:
@@ -29,9 +27,10 @@ def config(dpdk: bool = True, at_start: dict[str, str] | None = None, **texts: s
 
 def test_nothing_configured_is_all_defaults() -> None:
     none: dict[str, tuple[str, ...]] = {SERVER_TYPE: (), CLIENT_TYPE: ()}
-    assert config() == HostConfig(socket_dir=RUNDIR, cores=(0, 2), numa_nodes=2,
-                                  stats_interval_ms=5000, dpdk_initialized=True,
-                                  port_problems=none)
+    assert config() == HostConfig(
+        socket_dir=RUNDIR, pmds=(PmdSpec(0, 0), PmdSpec(2, 1)), default_sleep_us=0,
+        placing=Placing("cycles", isolate=True), auto_balance=None, numa_nodes=2,
+        stats_interval_ms=5000, dpdk_initialized=True, port_problems=none)
     assert not config(dpdk=False).dpdk_initialized
 
 
@@ -39,16 +38,22 @@ def test_everything_configured() -> None:
     got = config(dpdk_init="true", vhost_sock_dir="sub", vhost_iommu_support="true",
                  vhost_postcopy_support="TRUE", per_port_memory="true",
                  shared_mempool_config="9000,1500", pmd_cpu_mask="0x8",
+                 pmd_sleep_max="50,3:70", pmd_idle_mode="block", pmd_rxq_assign="group",
+                 pmd_rxq_isolate="false", pmd_auto_lb="true", pmd_auto_lb_rebal_interval="2",
+                 pmd_auto_lb_load_threshold="80", pmd_auto_lb_improvement_threshold="10",
                  stats_update_interval="60000")
     assert got == HostConfig(
         f"{RUNDIR}/sub", iommu=True, postcopy=True, own_memory=True, shared_mtus=(1500, 9000),
-        cores=(3,), numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
+        pmds=(PmdSpec(3, 1, 70, block=True),), default_sleep_us=50,
+        placing=Placing("group", isolate=False), auto_balance=AutoBalance(120_000, 80, 10),
+        numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
         port_problems={SERVER_TYPE: (), CLIENT_TYPE: ()})
 
 
 texts = st.dictionaries(
     st.sampled_from([o.key for o in schema.options_of(TABLE, COLUMN)]) | st.text(max_size=4),
-    st.text(max_size=8) | st.sampled_from(["true", "false", "0x3", "1500,9000", "-1", ".."]))
+    st.text(max_size=8) | st.sampled_from(["true", "false", "0x3", "1500,9000", "-1", "..",
+                                           "1:2,3(4)", "group", "block"]))
 
 
 @given(texts, st.none() | texts)
@@ -57,7 +62,8 @@ def test_no_text_whatever_stops_the_agent(other: dict[str, str], at_start: dict[
     got = host_config(other, rundir=RUNDIR, numa_cores=CORES, dpdk_initialized=True,
                       at_start=at_start)
     assert got.socket_dir.startswith(RUNDIR)
-    assert set(got.cores) <= {0, 1, 2, 3}
+    assert {pmd.core for pmd in got.pmds} <= {0, 1, 2, 3}
+    assert all(0 <= pmd.sleep_max_us <= 10_000 for pmd in got.pmds)
     assert got.stats_interval_ms >= 5000
     assert {p for problems in got.port_problems.values() for p in problems} <= set(got.problems)
 
@@ -84,6 +90,7 @@ def test_socket_dir(text: str, directory: str, said: str) -> None:
     ("", ()), ("1500", (1500,)), ("9000,1500", (1500, 9000)), ("1500:0,9000:1", (1500, 9000)),
     ("1500=0", (1500,)), ("1500(0),9000(1)", (1500, 9000)),
     (" 1500\t9000\n,4096,, ", (1500, 4096, 9000)), ("1500:", (1500,)),
+    ("1500(0)9000(1)", (1500, 9000)),
     ("1500:all", (1500,)),                  # no number: all nodes, as in OVS
     ("68,9702", (68, 9702)),
 ])
@@ -107,68 +114,6 @@ def test_range_of_an_mtu_is_that_of_mtu_request() -> None:
     assert mtu_range() == (68, 9702)
 
 
-NO_MASK = "is not a hexadecimal mask: what is no digit counts as 0"
-
-
-# --- masks ----------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize(("mask", "cores", "said"), [
-    ("0x3", (0, 1), None), ("0X3", (0, 1), None), ("C", (2, 3), None), ("00f", (0, 1, 2, 3), None),
-    ("11", (0,), "no such core: 4, left out"),
-    ("f0", (), "no such core: 4-7, left out"), ("0", (), None),
-    # what is no digit counts as 0
-    ("g", (), f"'g' {NO_MASK}"), ("0x", (), f"'0x' {NO_MASK}"),
-    ("3g", (), f"'3g' {NO_MASK}; no such core: 4-5, left out"),
-    ("g3", (0, 1), f"'g3' {NO_MASK}"),
-    (" 3", (0, 1), f"' 3' {NO_MASK}"),
-    ("-1", (0,), f"'-1' {NO_MASK}"),
-])
-def test_cpu_mask(mask: str, cores: tuple[int, ...], said: str | None) -> None:
-    assert cpu_mask(mask, [0, 1, 2, 3]) == (cores, said)
-
-
-@given(st.sets(st.integers(0, 200)), st.sets(st.integers(0, 200)))
-def test_mask_of_any_cores_names_those_and_no_others(wanted: set[int], online: set[int]) -> None:
-    got, problem = cpu_mask(f"{sum(1 << core for core in wanted):x}", sorted(online))
-    assert got == tuple(sorted(wanted & online))
-    missing = sorted(wanted - online)
-    assert problem == (f"no such core: {core_ranges(missing)}, left out" if missing else None)
-
-
-@given(st.sets(st.integers(0, 40), min_size=1))
-def test_ranges_name_the_cores_and_no_others(cores: set[int]) -> None:
-    named: set[int] = set()
-    *parts, last = core_ranges(sorted(cores)).split(", ")
-    for part in parts if last == "..." else [*parts, last]:
-        first, _, end = part.partition("-")
-        named |= set(range(int(first), int(end or first) + 1))
-    assert named == (cores if last != "..." else {c for c in cores if c <= max(named)})
-
-
-def test_mask_of_a_hundred_thousand_digits_takes_few_words() -> None:
-    cores, problem = cpu_mask("f" * 100_000, [0, 1])
-    assert cores == (0, 1)
-    assert problem == "no such core: 2-399999, left out"
-
-
-@pytest.mark.parametrize(("mask", "cores", "said"), [
-    ("", (0, 2), ()), ("a", (1, 3), ()),
-    ("12", (1,), ("pmd-cpu-mask: no such core: 4, left out",)),
-    ("0", (), ("pmd-cpu-mask: names no core of this host: no rx queue is polled",)),
-    ("x", (), (f"pmd-cpu-mask: 'x' {NO_MASK}",
-               "pmd-cpu-mask: names no core of this host: no rx queue is polled")),
-])
-def test_cores_of_the_pmd_threads(mask: str, cores: tuple[int, ...], said: tuple[str, ...]) -> None:
-    got = config(pmd_cpu_mask=mask)
-    assert (got.cores, got.problems) == (cores, said)
-    assert got.port_problems == {SERVER_TYPE: said, CLIENT_TYPE: said}
-
-
-def test_default_core_is_the_lowest_of_each_node_that_has_any() -> None:
-    got = host_config({}, rundir=RUNDIR, numa_cores=((5, 4), (), (9,)), dpdk_initialized=True)
-    assert got.cores == (4, 9)
-
-
 # --- whom it concerns -----------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("key", "text", "types"), [
@@ -178,6 +123,14 @@ def test_default_core_is_the_lowest_of_each_node_that_has_any() -> None:
     ("per-port-memory", "on", {SERVER_TYPE, CLIENT_TYPE}),
     ("shared-mempool-config", "x", {SERVER_TYPE, CLIENT_TYPE}),
     ("pmd-cpu-mask", "100f", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-rxq-assign", "Group", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-rxq-isolate", "false", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb", "1", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-rebal-interval", "0", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-load-threshold", "101", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-improvement-threshold", "-1", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-sleep-max", "x", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-idle-mode", "sleep", {SERVER_TYPE, CLIENT_TYPE}),
     ("stats-update-interval", "1", set()),
     ("dpdk-probe-at-init", "x", set()),
     ("dpdk-init", "yes", set()),
@@ -211,19 +164,21 @@ def test_interval_below_the_least_is_said() -> None:
 
 RESTART = [o.key for o in schema.options_of(TABLE, COLUMN) if o.takes_effect == "restart"]
 LATER = "the change takes effect when the agent is started again"
+OTHERWISE_SAID = {
+    "dpdk-init": ("dpdk-init: DPDK has started and goes on until the agent ends",),
+    "pmd-maxsleep": ("pmd-maxsleep: is deprecated, use pmd-sleep-max",)}
 
 
 @pytest.mark.parametrize("o", schema.options_of(TABLE, COLUMN), ids=lambda o: o.key)
 def test_change_that_only_counts_at_a_start_is_said_and_no_other(o: schema.Option) -> None:
-    text = {"integer": "6000", "boolean": "true", "cpu mask": "1", "list": "1500"}.get(
-        o.type, "try")
+    text = {"integer": str(o.maximum or 6000), "boolean": "true", "cpu mask": "1", "list": "1500",
+            "choice": o.words[-1] if o.words else ""}.get(o.type, "try")
     for at_start, now in (({}, {o.key: text}), ({o.key: text}, {})):
         got = host_config(now, rundir=RUNDIR, numa_cores=CORES, dpdk_initialized=True,
                           at_start=at_start)
-        stopped = ("dpdk-init: DPDK has started and goes on until the agent ends",)
         expected = (f"{o.key}: {LATER}",) if o.key in RESTART else ()
-        assert got.problems in (expected, stopped if o.key == "dpdk-init" else expected)
-        assert not any(got.port_problems.values())
+        assert got.problems in (expected, OTHERWISE_SAID.get(o.key, expected))
+        assert set(got.port_problems.values()) <= {(), OTHERWISE_SAID.get(o.key)}
 
 
 @pytest.mark.parametrize("at_start", [None, {"dpdk-extra": "-m 5"}])

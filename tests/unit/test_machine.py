@@ -34,7 +34,7 @@ def test_cpu_list_reads_what_the_kernel_writes(cpus: list[int]) -> None:
     assert machine.parse_cpu_list(kernel_list(cpus)) == tuple(cpus)
 
 
-def test_nodes_are_ordered_by_number_and_those_without_cores_left_out(
+def test_nodes_keep_their_numbers_are_ordered_by_them_and_those_without_cores_left_out(
         monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     online = machine.parse_cpu_list(Path("/sys/devices/system/cpu/online").read_text())
     never = 10_000
@@ -43,13 +43,19 @@ def test_nodes_are_ordered_by_number_and_those_without_cores_left_out(
         (tmp_path / name).mkdir()
         (tmp_path / name / "cpulist").write_text(f"{cpus}\n")
     monkeypatch.setattr(machine, "NODES", tmp_path)
-    assert machine.numa_cores() == ((online[-1],), (online[0],))
+    assert machine.numa_cores() == {2: (online[-1],), 10: (online[0],)}
+    assert list(machine.numa_cores()) == [2, 10]
 
 
 def test_host_without_numa_is_one_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "NODES", tmp_path)
     online = machine.parse_cpu_list(Path("/sys/devices/system/cpu/online").read_text())
-    assert machine.numa_cores() == (online,)
+    assert machine.numa_cores() == {0: online}
+
+
+def test_every_online_core_of_this_host_is_on_one_node() -> None:
+    online = machine.parse_cpu_list(Path("/sys/devices/system/cpu/online").read_text())
+    assert sorted(c for cores in machine.numa_cores().values() for c in cores) == list(online)
 
 
 def test_free_hugepages_of_all_sizes_less_the_reserved_ones(
@@ -64,4 +70,41 @@ def test_free_hugepages_of_all_sizes_less_the_reserved_ones(
 
 
 def test_lowest_allowed_cpu_is_one_of_the_host() -> None:
-    assert machine.lowest_allowed_cpu() in {c for cores in machine.numa_cores() for c in cores}
+    everywhere = {c for cores in machine.numa_cores().values() for c in cores}
+    assert machine.lowest_allowed_cpu() in everywhere
+
+
+# --- DPDK's buses ---------------------------------------------------------------------------------
+
+def loaded(monkeypatch: pytest.MonkeyPatch, directory: Path, *libraries: str) -> None:
+    """This process has these libraries in memory."""
+    maps = directory / "maps"
+    maps.write_text("".join(f"7f4001c00000-7f4001e00000 r-xp 0001 fe:00 12  {directory}/{name}\n"
+                            for name in ("libc.so.6", *libraries)))
+    monkeypatch.setattr(machine, "MAPS", maps)
+
+
+def test_buses_are_those_that_dpdk_of_this_version_has_as_plugins(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    old = ("bus_pci.so.23.0", "bus_pci.so", "bus_vmbus.so", "bus_cdx.a", "net_bus_x.so")
+    for version, names in (("23.0", old), ("25.0", ("bus_uacce.so",))):
+        plugins = tmp_path / "dpdk" / f"pmds-{version}"
+        plugins.mkdir(parents=True)
+        for name in names:
+            (plugins / f"librte_{name}").touch()
+    loaded(monkeypatch, tmp_path, "librte_eal.so.23.0")
+    assert machine.dpdk_buses() == ("pci", "vmbus")
+    loaded(monkeypatch, tmp_path, "librte_eal.so.25.0")
+    assert machine.dpdk_buses() == ("uacce",)
+
+
+@pytest.mark.parametrize("libraries", [(), ("librte_eal.so.23.0",), ("librte_eal.a",)])
+def test_program_without_dpdk_or_dpdk_without_plugins_has_no_buses(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, libraries: tuple[str, ...]) -> None:
+    loaded(monkeypatch, tmp_path, *libraries)
+    assert machine.dpdk_buses() == ()
+
+
+def test_buses_of_this_process() -> None:
+    assert set(machine.dpdk_buses()) <= {"auxiliary", "cdx", "dpaa", "fslmc", "ifpga", "pci",
+                                         "platform", "uacce", "vdev", "vmbus"}

@@ -9,12 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.hostconfig import HostConfig
-from agent.model import CLIENT_TYPE, SERVER_TYPE, BridgeRow, InterfaceRow, Snapshot
+from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
+    BridgeRow,
+    InterfaceRow,
+    PmdSpec,
+    PortSpec,
+    Snapshot,
+)
 from agent.validate import Memo, desired
 
-CONFIG = HostConfig("/run/ovs", cores=(0,), dpdk_initialized=True)
+CONFIG = HostConfig("/run/ovs", pmds=(PmdSpec(0),), dpdk_initialized=True)
 CONFIGS = (CONFIG, replace(CONFIG, dpdk_initialized=False), replace(CONFIG, iommu=True),
-           replace(CONFIG, socket_dir="/run/ovs/sub", shared_mtus=(9000,)))
+           replace(CONFIG, socket_dir="/run/ovs/sub", shared_mtus=(9000,)),
+           replace(CONFIG, pmds=(PmdSpec(1),)))
 BRIDGES = tuple(BridgeRow(UUID(int=i), name, datapath_type) for i, (name, datapath_type) in
                 enumerate([("br0", "netdev"), ("br0", "system"), ("br1", "netdev"), ("a", "netdev"),
                            ("a/b", "netdev")]))
@@ -27,6 +36,7 @@ def variants(name: str) -> list[InterfaceRow]:
             replace(base, options={"vhost-server-path": "/same"}),
             replace(base, type="internal", options={}), replace(base, type="dpdk"),
             replace(base, mtu_request=9000), replace(base, limiting_columns=("tag",)),
+            replace(base, other_config={"pmd-rxq-affinity": "0:1"}),
             replace(base, options={"vhost-server-path": f"/{name}", "tx-retries-max": "99"})]
 
 
@@ -94,6 +104,18 @@ def test_changed_row_config_or_bridge_is_heeded() -> None:
     assert len({id(spec) for spec in made}) == 5
     assert made[0] == made[1] == made[2] != made[4]
     assert isinstance(made[3], str)
+
+
+def test_core_of_a_pinned_queue_is_looked_for_among_the_pmd_threads_of_the_day() -> None:
+    look = Looked()
+    look.bridge = replace(look.bridge, interfaces=(
+        replace(ROWS["a"][0], other_config={"pmd-rxq-affinity": "0:1"}),))
+    for cores in ((0,), (0, 1), (0,)):
+        look.config = replace(CONFIG, pmds=tuple(map(PmdSpec, cores)))
+        spec = look()
+        assert isinstance(spec, PortSpec)
+        assert bool(spec.problems) == (1 not in cores)
+        assert spec.affinity == ((0, 1),)
 
 
 def test_memo_forgets_rows_that_are_gone() -> None:

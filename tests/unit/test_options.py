@@ -9,9 +9,14 @@ import schema
 from agent.options import (
     SHOWN_MOST,
     Texts,
+    core_ranges,
+    cpu_mask,
     integer,
     misspelt,
+    natural,
+    pairs,
     shown,
+    some,
     span,
     unknown,
     value,
@@ -20,7 +25,8 @@ from agent.options import (
 
 INTEGERS = [o for o in schema.options() if o.type == "integer"]
 BOOLEANS = [o for o in schema.options() if o.type == "boolean"]
-OTHERS = [o for o in schema.options() if o.type not in ("integer", "boolean")]
+CHOICES = [o for o in schema.options() if o.type == "choice"]
+OTHERS = [o for o in schema.options() if o.type not in ("integer", "boolean", "choice")]
 RETRIES = schema.option("Interface", "options", "tx-retries-max")
 INTERVAL = schema.option("Open_vSwitch", "other_config", "stats-update-interval")
 
@@ -70,6 +76,17 @@ def test_boolean_is_true_or_false_in_any_case_or_the_default(o: schema.Option, t
     expected = {"true": (True, None), "false": (False, None)}.get(
         text.lower(), (o.default, f"{o.key}: {shown(text)} is neither true nor false{using}"))
     assert value(o, text) == expected
+
+
+@pytest.mark.parametrize("o", CHOICES, ids=option_id)
+@given(text=st.text() | st.sampled_from(["hash", "Hash", "cycles ", "block"]))
+def test_choice_is_one_of_its_words_to_the_letter_or_the_default(o: schema.Option, text: str
+                                                                 ) -> None:
+    for word in o.words:
+        assert value(o, word) == (word, None)
+    if text not in o.words:
+        assert value(o, text) == (o.default, f"{o.key}: {shown(text)} is none of "
+                                  f"{', '.join(o.words)}, using {o.default}")
 
 
 @pytest.mark.parametrize("o", OTHERS, ids=option_id)
@@ -127,6 +144,9 @@ def test_texts_collect_what_is_wrong_with_them_in_the_order_of_reading() -> None
     assert texts.boolean("vhost-postcopy-support") is None
     assert texts.integer("tx-retries-max") == 8
     texts.complain("vhost-server-path", "'/x' will not do")
+    assert texts.is_set("tx-retries-max")
+    assert not texts.is_set("vhost-postcopy-support")
+    assert texts.option("tx-retries-max") is RETRIES
     assert [(o.key, problem) for o, problem in texts.problems] == [
         ("vhost-iommu-support", "vhost-iommu-support: 'yes' is neither true nor false; the value "
          "for all ports is used"),
@@ -134,10 +154,118 @@ def test_texts_collect_what_is_wrong_with_them_in_the_order_of_reading() -> None
         ("vhost-server-path", "vhost-server-path: '/x' will not do")]
 
 
-@pytest.mark.parametrize("read", [Texts.text, Texts.integer, Texts.boolean])
+def test_set_to_nothing_is_set() -> None:
+    texts = Texts({"pmd-sleep-max": ""}, "Open_vSwitch", "other_config")
+    assert texts.is_set("pmd-sleep-max")
+    assert texts.text("pmd-sleep-max") == ""
+
+
+def test_choice_that_is_none_of_the_words_is_collected_like_the_rest() -> None:
+    texts = Texts({"pmd-idle-mode": "block", "pmd-rxq-assign": ""}, "Open_vSwitch", "other_config")
+    assert (texts.choice("pmd-idle-mode"), texts.choice("pmd-rxq-assign")) == ("block", "cycles")
+    assert [problem for _, problem in texts.problems] == [
+        "pmd-rxq-assign: '' is none of cycles, roundrobin, group, using cycles"]
+
+
+@pytest.mark.parametrize("read", [Texts.text, Texts.integer, Texts.boolean, Texts.choice,
+                                  Texts.is_set, Texts.option])
 def test_option_that_the_contract_lacks_is_a_bug(read: object) -> None:
     with pytest.raises(KeyError, match="nonsense"):
         read(Texts({}, "Interface", "options"), "nonsense")     # type: ignore[operator]
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+# as lib/ofp-parse.c takes them apart
+@pytest.mark.parametrize(("text", "found"), [
+    ("", []), (" ,\t\r\n,", []), ("5", [("5", "")]), ("1:2", [("1", "2")]), ("1=2", [("1", "2")]),
+    ("1(2)", [("1", "2")]), ("1(2)3(4)", [("1", "2"), ("3", "4")]), ("1(2", [("1", "2")]),
+    ("1(2,3)4", [("1", "2,3"), ("4", "")]), ("1:", [("1", "")]), (":2", [("", "2")]),
+    ("1:2:3", [("1", "2:3")]), ("1:2=3", [("1", "2=3")]), ("1: 2", [("1", ""), ("2", "")]),
+    (" 5,1:2\t3=4\r\n6 ", [("5", ""), ("1", "2"), ("3", "4"), ("6", "")]),
+])
+def test_list_of_keys_with_and_without_values(text: str, found: list[tuple[str, str]]) -> None:
+    assert [(key, value) for _, key, value in pairs(text)] == found
+    assert all(word in text for word, _, _ in pairs(text))
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.sampled_from([":", "="]))),
+       st.sampled_from([",", " ", ", ", "\n"]))
+def test_list_has_what_was_put_into_it(put: list[tuple[int, int, str]], between: str) -> None:
+    words = [f"{key}{mark}{value}" for key, value, mark in put]
+    assert list(pairs(between.join(words))) == [
+        (word, str(key), str(value)) for word, (key, value, _) in zip(words, put, strict=True)]
+
+
+@given(st.text())
+def test_no_list_stops_the_agent(text: str) -> None:
+    assert all(word and len(key) + len(value) <= len(word) for word, key, value in pairs(text))
+
+
+@pytest.mark.parametrize(("text", "number"), [
+    ("0", 0), ("7", 7), ("+7", 7), ("0x1F", 31), ("0X1f", 31), ("010", 8), ("00", 0), ("100", 100),
+    ("101", None), ("0x65", None), ("0145", None), ("08", None), ("0x", None), ("-1", None),
+    ("", None), ("1.5", None), ("1e1", None), ("0o7", None), ("0b1", None), ("1_0", None),
+    ("٣", None), (" 1", None), ("x", None), ("9" * 5000, None), ("0x" + "f" * 5000, None)])
+def test_number_of_a_list_is_written_as_in_c(text: str, number: int | None) -> None:
+    assert natural(text, 100) == number
+
+
+@given(st.integers(0, 1 << 70), st.integers(0, 1 << 70))
+def test_number_of_a_list_has_an_upper_bound(number: int, most: int) -> None:
+    for text in (str(number), hex(number), f"0{number:o}"):
+        assert natural(text, most) == (number if number <= most else None)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["a"], "'a'"), (["a", "b", "c"], "'a', 'b', 'c'"), (["a", "b", "c", "d"], "'a', 'b', 'c', ...")
+])
+def test_first_words_of_many(words: list[str], said: str) -> None:
+    assert some(words) == said
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+NO_MASK = "is not a hexadecimal mask: what is no digit counts as 0"
+
+
+@pytest.mark.parametrize(("mask", "cores", "said"), [
+    ("0x3", (0, 1), None), ("0X3", (0, 1), None), ("C", (2, 3), None), ("00f", (0, 1, 2, 3), None),
+    ("11", (0,), "no such core: 4, left out"),
+    ("f0", (), "no such core: 4-7, left out"), ("0", (), None),
+    # what is no digit counts as 0
+    ("g", (), f"'g' {NO_MASK}"), ("0x", (), f"'0x' {NO_MASK}"),
+    ("3g", (), f"'3g' {NO_MASK}; no such core: 4-5, left out"),
+    ("g3", (0, 1), f"'g3' {NO_MASK}"),
+    (" 3", (0, 1), f"' 3' {NO_MASK}"),
+    ("-1", (0,), f"'-1' {NO_MASK}"),
+])
+def test_cpu_mask(mask: str, cores: tuple[int, ...], said: str | None) -> None:
+    assert cpu_mask(mask, [0, 1, 2, 3]) == (cores, said)
+
+
+@given(st.sets(st.integers(0, 200)), st.sets(st.integers(0, 200)))
+def test_mask_of_any_cores_names_those_and_no_others(wanted: set[int], online: set[int]) -> None:
+    got, problem = cpu_mask(f"{sum(1 << core for core in wanted):x}", sorted(online))
+    assert got == tuple(sorted(wanted & online))
+    missing = sorted(wanted - online)
+    assert problem == (f"no such core: {core_ranges(missing)}, left out" if missing else None)
+
+
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_ranges_name_the_cores_and_no_others(cores: set[int]) -> None:
+    named: set[int] = set()
+    *parts, last = core_ranges(sorted(cores)).split(", ")
+    for part in parts if last == "..." else [*parts, last]:
+        first, _, end = part.partition("-")
+        named |= set(range(int(first), int(end or first) + 1))
+    assert named == (cores if last != "..." else {c for c in cores if c <= max(named)})
+
+
+def test_mask_of_a_hundred_thousand_digits_takes_few_words() -> None:
+    cores, problem = cpu_mask("f" * 100_000, [0, 1])
+    assert cores == (0, 1)
+    assert problem == "no such core: 2-399999, left out"
 
 
 # --- keys that are no options ---------------------------------------------------------------------
@@ -153,7 +281,7 @@ def test_no_option_is_a_misspelt_one_or_without_effect(table: str, column: str) 
     assert list(without_effect(keys, table, column)) == []
 
 
-@pytest.mark.parametrize(("table", "column"), [*COLUMNS, ("Interface", "other_config")])
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_key_without_effect_is_said_with_the_reason_and_is_not_unknown(table: str, column: str
                                                                       ) -> None:
     known = schema.without_effect(table, column)

@@ -29,7 +29,7 @@ from agent.model import (
 from tests.unit.test_report import PORT, QUEUE_NAMES
 
 AGENT = Path(agent.__file__).parent
-TYPES = {"string": str, "words": str, "cpu mask": str, "list": str, "boolean": bool,
+TYPES = {"string": str, "words": str, "cpu mask": str, "list": str, "choice": str, "boolean": bool,
          "integer": int}
 TAKES_EFFECT = {"now", "next registration", "restart"}
 COLUMNS = [(table, name, column) for table, members in schema.columns().items()
@@ -63,9 +63,14 @@ def test_option_is_well_formed(o: schema.Option) -> None:
         assert isinstance(o.default, int)
         bounds = [n for n in (o.minimum, o.default, o.maximum) if n is not None]
         assert bounds == sorted(bounds)
-    else:
+    elif o.type != "list":
         assert o.minimum is None
         assert o.maximum is None
+    if o.type == "choice":
+        assert o.default in o.words
+        assert len(set(o.words)) == len(o.words) > 1
+    else:
+        assert o.words == ()
 
 
 def test_each_option_is_there_once() -> None:
@@ -151,7 +156,7 @@ def key_of(call: ast.Call) -> Iterator[tuple[str, str]]:
             and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)):
         return
     how, on = call.func.attr, ast.unparse(call.func.value)
-    if ((how in ("text", "integer", "boolean", "complain") and on.endswith("texts"))
+    if ((how in ("text", "integer", "boolean", "choice", "complain") and on.endswith("texts"))
             or (how == "get" and re.search(r"\b(other_config|options)$", on))):
         yield how, call.args[0].value
 
@@ -179,7 +184,7 @@ def test_option_is_read_as_what_it_is_and_blamed_only_where_it_is_read() -> None
     for o in schema.options():
         types.setdefault(o.key, set()).add(o.type)
     for how, key in options_in_code():
-        if how in ("integer", "boolean"):
+        if how in ("integer", "boolean", "choice"):
             assert types[key] == {how}, key
         assert key in types, key
 

@@ -11,10 +11,13 @@ from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
+    AutoBalance,
     BridgeRow,
     Desired,
     InterfaceRow,
     Memory,
+    Placing,
+    PmdSpec,
     PortSpec,
     Registration,
     Snapshot,
@@ -22,7 +25,8 @@ from agent.model import (
 from agent.validate import Memo, desired, room_bytes
 
 U = UUID(int=1)
-CONFIG = HostConfig("/run/ovs", cores=(0, 2), numa_nodes=2, dpdk_initialized=True)
+CONFIG = HostConfig("/run/ovs", pmds=(PmdSpec(0), PmdSpec(2, 1)), numa_nodes=2,
+                    dpdk_initialized=True)
 STANDARD = Memory(1500, 2048)
 TYPES = (CLIENT_TYPE, SERVER_TYPE)
 
@@ -101,10 +105,10 @@ def test_options_that_are_none_are_said_each_in_its_way() -> None:
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
-    spec = wish(row("p", type_, other_config={"pmd-rxq-affinity": "0:1", "neutron": "x"},
+    spec = wish(row("p", type_, other_config={"emc-enable": "true", "neutron": "x"},
                     unserved=("ingress_policing_rate", "qos"))).ports["p"]
     assert spec.problems == (
-        "pmd-rxq-affinity: has no effect: it is not served yet",
+        "emc-enable: has no effect: there is no flow cache",
         "ingress_policing_rate: has no effect: policing is not served yet: received packets are "
         "not limited",
         "qos: has no effect: it is not served yet: sent packets are not limited")
@@ -204,7 +208,7 @@ def test_bridge_with_an_unusable_name_is_ignored_and_its_ports_say_so(name: str)
     result = wish(row("p"), row(name, "internal"), name=name)
     assert result.problems == (said,)
     assert result.errors == {port: NO_OFPORT.format(port) + said for port in ("p", name)}
-    assert (result.ports, result.bridges, result.cores) == ({}, (), ())
+    assert (result.ports, result.bridges, result.pmds) == ({}, (), ())
 
 
 # --- one port on a path ---------------------------------------------------------------------------
@@ -327,9 +331,10 @@ def test_port_with_the_name_of_its_bridge_is_served() -> None:
 
 
 def test_no_pmd_without_a_port_to_poll() -> None:
-    assert wish().cores == ()
-    assert wish(row("p", options={})).cores == ()
-    assert wish(row("p")).cores == (0, 2)
+    for result in (wish(), wish(row("p", options={})), wish(row("p", "dpdk"))):
+        assert result.pmds == ()
+    for result in (wish(row("p")), wish(row("p", SERVER_TYPE))):
+        assert result.pmds == CONFIG.pmds
 
 
 @pytest.mark.parametrize(("key", "value", "said"), [
@@ -348,8 +353,12 @@ def test_unusable_bridge_options_are_said(key: str, value: str, said: str | None
 
 
 def test_settings_of_the_whole_are_handed_on() -> None:
-    config = host_config({"stats-update-interval": "7000", "pmd-cpu-mask": "9"}, rundir="/r",
-                         numa_cores=((0, 1), (2, 3)), dpdk_initialized=True)
+    config = host_config(
+        {"stats-update-interval": "7000", "pmd-cpu-mask": "9", "pmd-rxq-assign": "group",
+         "pmd-auto-lb": "true", "pmd-sleep-max": "50", "pmd-idle-mode": "block"},
+        rundir="/r", numa_cores={0: (0, 1), 1: (2, 3)}, dpdk_initialized=True)
     result = wish(row("p"), config=replace(config, problems=("bad",)))
-    assert (result.stats_interval_ms, result.numa_nodes, result.cores, result.problems) == (
-        7000, 2, (0, 3), ("bad",))
+    assert (result.stats_interval_ms, result.numa_nodes, result.problems) == (7000, 2, ("bad",))
+    assert (result.pmds, result.placing, result.auto_balance) == (
+        (PmdSpec(0, 0, 50, block=True), PmdSpec(3, 1, 50, block=True)), Placing("group"),
+        AutoBalance())

@@ -1,0 +1,127 @@
+"""Settings of PMD threads and of which rxqs they poll: pure."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from agent.model import ASSIGN_GROUP, ASSIGN_ROUNDROBIN, AutoBalance, Placing, PmdSpec
+from agent.options import Texts, core_ranges, cpu_mask, natural, pairs, shown, some
+
+MINUTE_MS = 60_000
+BLOCK, HASH = "block", "hash"   # words of pmd-idle-mode and tx-steering
+# What numbers in lists are read into in OVS.
+INT_MOST, CORE_MOST, U64_MOST = (1 << 31) - 1, (1 << 32) - 2, (1 << 64) - 1
+
+
+def pmds(texts: Texts, numa_cores: Mapping[int, Sequence[int]], default_sleep_us: int,
+         sleep_us: Mapping[int, int]) -> tuple[PmdSpec, ...]:
+    """The PMD threads: on the cores of pmd-cpu-mask, or on the first one of each NUMA node."""
+    nodes = {core: node for node, cores in numa_cores.items() for core in cores}
+    mask = texts.text("pmd-cpu-mask")
+    if not mask:
+        cores = tuple(sorted(min(cores) for cores in numa_cores.values() if cores))
+    else:
+        cores, problem = cpu_mask(mask, nodes)
+        if problem:
+            texts.complain("pmd-cpu-mask", problem)
+        if not cores:
+            texts.complain("pmd-cpu-mask", "names no core of this host: no rx queue is polled")
+    if without := sorted(sleep_us.keys() - set(cores)):
+        texts.complain("pmd-sleep-max", f"no PMD thread on core {core_ranges(without)}: "
+                       "its value is not used")
+    block = texts.choice("pmd-idle-mode") == BLOCK
+    return tuple(PmdSpec(core, nodes[core], sleep_us.get(core, default_sleep_us), block)
+                 for core in cores)
+
+
+def sleeps(texts: Texts) -> tuple[int, Mapping[int, int]]:
+    """Longest sleep in microseconds: of every PMD thread, and of {core} that has its own."""
+    if not texts.is_set("pmd-sleep-max"):
+        return deprecated_sleep(texts), {}
+    if texts.is_set("pmd-maxsleep"):
+        texts.complain("pmd-maxsleep", "is deprecated and not used: pmd-sleep-max is set")
+    most = texts.option("pmd-sleep-max").maximum
+    assert most is not None
+    found: dict[int | None, int] = {}       # None: every core
+    unusable, beyond, again = [], [], []
+    for word, key, value in pairs(texts.text("pmd-sleep-max")):
+        core = natural(key, CORE_MOST) if value else None
+        sleep_us = natural(value or key, U64_MOST)
+        if sleep_us is None or (value and core is None):
+            unusable.append(word)
+            continue
+        if sleep_us > most:
+            beyond.append(word)
+        if core in found:
+            again.append(word)
+        found[core] = min(sleep_us, most)
+    if unusable:
+        texts.complain("pmd-sleep-max", "neither MICROSECONDS nor CORE:MICROSECONDS: "
+                       f"{some(unusable)}, left out")
+    if beyond:
+        texts.complain("pmd-sleep-max", f"more than {most} us: {some(beyond)}, using {most}")
+    if again:
+        texts.complain("pmd-sleep-max", "the list has another value for the same: "
+                       f"{some(again)}, the last one is used")
+    return found.get(None, 0), {c: sleep_us for c, sleep_us in found.items() if c is not None}
+
+
+def deprecated_sleep(texts: Texts) -> int:
+    """pmd-maxsleep, which pmd-sleep-max has replaced."""
+    if not texts.is_set("pmd-maxsleep"):
+        return 0
+    texts.complain("pmd-maxsleep", "is deprecated, use pmd-sleep-max")
+    most = texts.option("pmd-sleep-max").maximum
+    assert most is not None
+    sleep_us = texts.integer("pmd-maxsleep")
+    if sleep_us > most:
+        texts.complain("pmd-maxsleep", f"{shown(texts.text('pmd-maxsleep'))} is more than {most} "
+                       f"us, using {most}")
+    return min(sleep_us, most)
+
+
+def placing(texts: Texts) -> Placing:
+    """How rxqs are placed on PMD threads."""
+    algorithm = texts.choice("pmd-rxq-assign")
+    isolate = bool(texts.boolean("pmd-rxq-isolate"))
+    if not isolate and algorithm != ASSIGN_GROUP:
+        texts.complain("pmd-rxq-isolate", f"can only be false with pmd-rxq-assign={ASSIGN_GROUP}, "
+                       "using true")
+        isolate = True
+    return Placing(algorithm, isolate)
+
+
+def auto_balance(texts: Texts) -> AutoBalance | None:
+    """When rxqs are placed anew by themselves; None: never."""
+    wanted = AutoBalance(texts.integer("pmd-auto-lb-rebal-interval") * MINUTE_MS,
+                         texts.integer("pmd-auto-lb-load-threshold"),
+                         texts.integer("pmd-auto-lb-improvement-threshold"))
+    if not texts.boolean("pmd-auto-lb"):
+        return None
+    if texts.text("pmd-rxq-assign") == ASSIGN_ROUNDROBIN:
+        texts.complain("pmd-auto-lb", f"has no effect with pmd-rxq-assign={ASSIGN_ROUNDROBIN}")
+    return wanted
+
+
+def affinity(texts: Texts, running: Sequence[PmdSpec]) -> tuple[tuple[int, int], ...]:
+    """(queue, core) of a port's pinned rxqs, ascending. A core without a PMD thread stays in it:
+    what polls the queue instead is the scheduler's to say."""
+    found: dict[int, int] = {}
+    again = []
+    for word, key, value in pairs(texts.text("pmd-rxq-affinity")):
+        queue, core = natural(key, INT_MOST), natural(value, INT_MOST)
+        if queue is None or core is None:
+            texts.complain("pmd-rxq-affinity", f"{shown(word)} is not QUEUE:CORE, the whole list "
+                           "is ignored")
+            return ()
+        if queue in found:
+            again.append(word)
+        found[queue] = core
+    if again:
+        texts.complain("pmd-rxq-affinity", "the list has another core for the same queue: "
+                       f"{some(again)}, the last one is used")
+    without = sorted(set(found.values()) - {pmd.core for pmd in running})
+    if without and running:
+        named = core_ranges(without)
+        texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use pmd-cpu-mask to "
+                       f"enable a PMD on core {named}; another core is used")
+    return tuple(sorted(found.items()))
