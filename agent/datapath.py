@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from agent.model import Action, Counters, FdbEntry, Observed
+from agent.model import Action, Counters, FdbEntry, Observed, Readings
 
 
 class ApplyError(Exception):
@@ -27,6 +27,24 @@ class Datapath(Protocol):
         """Does it, or raises ApplyError and leaves everything else as it was."""
 
     def counters(self, port: str) -> Counters: ...
+
+    def lcore(self, core: int) -> int:
+        """DPDK's number for the PMD of a core; -1: it gave none, and the PMD is slower."""
+
+    def readings(self) -> Readings:
+        """What PMDs and the rxqs they poll did so far."""
+
+    def describe_mempool(self, port: str | None) -> str:
+        """DPDK's words for the packet buffers of a port; for those of all without one."""
+
+    def describe_lcores(self) -> str:
+        """DPDK's words for its threads."""
+
+    def describe_log_levels(self) -> str:
+        """DPDK's words for what it logs."""
+
+    def set_log_level(self, pattern: str, level: int) -> bool:
+        """Level (RTE_LOG_*) of DPDK's modules whose names match; False: it is no pattern."""
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]: ...
 

@@ -1,6 +1,7 @@
-"""The lines about ports and guests that operators and scripts wait for in the log: pure.
+"""The lines about ports, guests and PMD threads that operators and scripts wait for: pure.
 
-Texts and levels as ovs-vswitchd's (lib/netdev-dpdk.c), made from what changed between two looks.
+Texts and levels as ovs-vswitchd's (lib/netdev-dpdk.c, lib/dpif-netdev.c), made from what changed
+between two looks.
 """
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from collections.abc import Iterator
 
 import schema
 from agent.hostconfig import HostConfig
-from agent.model import Counters, PortSpec, PortState
+from agent.model import AutoBalance, Counters, PmdSpec, PortSpec, PortState
+from agent.pmdconfig import MINUTE_MS
 
 Line = tuple[str, str]          # (level, text); a level is a method of Vlog
 DEPRECATED = ("dpdkvhostuser ports are considered deprecated;  please migrate to "
@@ -41,6 +43,51 @@ def config_lines(before: HostConfig | None, now: HostConfig, rundir: str) -> Ite
         yield "info", f"POSTCOPY support for vhost-user-client {enabled(now.postcopy)}."
 
 
+def pmd_config_lines(before: HostConfig | None, now: HostConfig) -> Iterator[Line]:
+    """What is in force for all PMD threads, when it changed."""
+    if before is None or before.default_sleep_us != now.default_sleep_us:
+        yield "info", f"Default PMD thread max sleep: {now.default_sleep_us:4} us."
+    if (before.auto_balance if before is not None else None) != now.auto_balance:
+        yield "info", auto_balance(now.auto_balance)
+
+
+def auto_balance(when: AutoBalance | None) -> str:
+    if when is None:
+        return "PMD auto load balance is disabled."
+    return (f"PMD auto load balance is enabled, interval {when.interval_ms // MINUTE_MS} mins, pmd "
+            f"load threshold {when.load_percent}%, improvement threshold "
+            f"{when.improvement_percent}%.")
+
+
+def pmd_created(spec: PmdSpec, lcore: int) -> Iterator[Line]:
+    """A PMD thread that has started; 'lcore' is DPDK's number for it, -1 without."""
+    yield "info", f"{pmd(spec)} created."
+    if lcore >= 0:
+        yield "info", f"PMD thread uses DPDK lcore {lcore}."
+    else:
+        yield "warn", ("DPDK max threads count has been reached. PMD thread performance may be "
+                       "impacted.")
+    yield pmd_sleep(spec)
+
+
+def pmd_destroyed(spec: PmdSpec) -> Line:
+    return "info", f"{pmd(spec)} destroyed."
+
+
+def pmd_sleep(spec: PmdSpec) -> Line:
+    """How long a PMD thread may sleep: one that starts, or is told another time."""
+    return "info", f"{pmd(spec)}, max sleep: {spec.sleep_max_us:4} us."
+
+
+def pmd(spec: PmdSpec) -> str:
+    return f"PMD thread on numa_id: {spec.node}, core id: {spec.core:2}"
+
+
+def pmd_threads(node: int, count: int) -> Line:
+    """To be said of each node that has PMD threads when some were started or stopped."""
+    return "info", f"There are {count} pmd threads on numa node {node}"
+
+
 def added(spec: PortSpec) -> Iterator[Line]:
     assert spec.registration is not None
     path = spec.registration.path
@@ -55,6 +102,11 @@ def added(spec: PortSpec) -> Iterator[Line]:
 
 def retries(port: str, most: int) -> Line:
     return "info", f"Max Tx retries for vhost device '{port}' set to {most}"
+
+
+def tx_steering(port: str, by_hash: bool) -> Line:
+    return "info", (f"{port}: Tx packet steering mode has been set to "
+                    f"'{'hash' if by_hash else 'thread'}'.")
 
 
 def removing(state: PortState) -> Iterator[Line]:

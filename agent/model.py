@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 CLIENT_TYPE = "dpdkvhostuserclient"
@@ -85,6 +86,36 @@ class Registration:
     max_queue_pairs: int = 1
 
 
+ASSIGN_CYCLES, ASSIGN_ROUNDROBIN, ASSIGN_GROUP = "cycles", "roundrobin", "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """How rxqs are placed on PMDs (pmd-rxq-assign, pmd-rxq-isolate)."""
+
+    algorithm: str = ASSIGN_CYCLES
+    isolate: bool = True            # a PMD that a queue is pinned to polls pinned queues alone
+
+
+@dataclass(frozen=True, slots=True)
+class AutoBalance:
+    """When rxqs are placed anew by themselves (pmd-auto-lb-...)."""
+
+    interval_ms: int = 60_000
+    load_percent: int = 95          # of a PMD, in every interval that is looked at
+    improvement_percent: int = 25   # by which the variance of the PMDs' loads would have to fall
+
+
+@dataclass(frozen=True, slots=True)
+class PmdSpec:
+    """A PMD thread, as it should be or as it is."""
+
+    core: int
+    node: int = 0                   # NUMA node of the core
+    sleep_max_us: int = 0           # longest sleep between two rounds with little to do
+    block: bool = False             # whether it waits in the kernel while its queues are silent
+
+
 @dataclass(frozen=True, slots=True)
 class PortSpec:
     """A port to serve. A client port without 'registration' exists, but has no socket yet."""
@@ -96,6 +127,8 @@ class PortSpec:
     tx_retries_max: int
     memory: Memory
     problems: tuple[str, ...] = ()      # settings that could not be used, in plain words
+    affinity: tuple[tuple[int, int], ...] = ()      # (queue, core) of pinned rxqs, ascending
+    tx_hash: bool = False               # the txq is chosen by flow, not by PMD
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +137,9 @@ class Desired:
 
     ports: Mapping[str, PortSpec] = field(default_factory=dict)
     bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()      # (name, ports it forwards between)
-    cores: tuple[int, ...] = ()
+    pmds: tuple[PmdSpec, ...] = ()      # cores ascending
+    placing: Placing = Placing()
+    auto_balance: AutoBalance | None = None     # None: only what changes places queues anew
     numa_nodes: int = 1
     errors: Mapping[str, str] = field(default_factory=dict)    # interface name -> Interface.error
     problems: tuple[str, ...] = ()                             # of the whole, for the log
@@ -136,6 +171,14 @@ class PortState:
     vring_sizes: tuple[int, ...] = ()
     enabled_rxqs: tuple[int, ...] = ()
     enabled_txqs: tuple[int, ...] = ()
+    number: int = 0                     # datapath port number: the lowest that was free
+    tx_hash: bool = False
+    up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
+
+    @property
+    def n_rxqs(self) -> int:
+        """Queues to place: those of the guest; one without a guest."""
+        return max(1, len(self.vring_sizes) // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +188,7 @@ class Observed:
     ports: Mapping[str, PortState] = field(default_factory=dict)
     bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
     polls: PollLists = ()
+    pmds: tuple[PmdSpec, ...] = ()      # that run, cores ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +199,46 @@ class Counters:
     # of each queue, since the guest connected; empty without a guest
     rx_queues: tuple[Mapping[str, int], ...] = ()
     tx_queues: tuple[Mapping[str, int], ...] = ()
+
+
+class RxqLoad(NamedTuple):
+    """An rxq to be placed. A tuple, for a thousand are made whenever one port comes or goes."""
+
+    port: str
+    queue: int
+    number: int                     # the port's datapath port number
+    node: int = 0                   # the port's NUMA node
+    pin: int | None = None          # core that it is pinned to (pmd-rxq-affinity)
+    cycles: int = 0                 # that it was processed for in the last minute
+
+    @property
+    def rxq(self) -> Rxq:
+        return (self.port, self.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class PmdCounters:
+    """What a PMD thread did since it was started; cycles are the TSC's."""
+
+    cycles: int = 0                 # since then
+    busy_cycles: int = 0            # of rounds in which packets were received
+    sleep_cycles: int = 0           # in the kernel: sleeping, blocked, or without a queue to poll
+    iterations: int = 0
+    busy_iterations: int = 0
+    sleep_iterations: int = 0       # that slept or blocked
+    rx_packets: int = 0
+    tx_packets: int = 0
+    tx_batches: int = 0
+    tx_contentions: int = 0         # times another PMD held the txq's lock
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All that PMDs and their rxqs did, at one moment."""
+
+    tsc_hz: int = 1
+    pmds: Mapping[int, PmdCounters] = field(default_factory=dict)     # by core
+    rxq_cycles: Mapping[Rxq, int] = field(default_factory=dict)     # since the port was added
 
 
 # --- how to get there -----------------------------------------------------------------------------
@@ -188,8 +272,32 @@ class SetBridges:
 
 
 @dataclass(frozen=True, slots=True)
-class SetCores:
-    cores: tuple[int, ...]
+class SetTxHash:
+    name: str
+    by_flow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetAdminState:
+    name: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartPmd:
+    spec: PmdSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RestPmd:
+    """How the PMD of the core rests."""
+
+    spec: PmdSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopPmd:
+    spec: PmdSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +305,8 @@ class SetPollLists:
     polls: PollLists
 
 
-Action = (AddPort | RemovePort | SetTxRetriesMax | SetMemory | SetBridges | SetCores
-          | SetPollLists)
+Action = (AddPort | RemovePort | SetTxRetriesMax | SetTxHash | SetAdminState | SetMemory
+          | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
 
 
 @dataclass(frozen=True, slots=True)

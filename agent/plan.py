@@ -12,17 +12,21 @@ from agent.model import (
     AddPort,
     Desired,
     Observed,
+    PmdSpec,
     PollLists,
     PortSpec,
     PortState,
     RemovePort,
+    RestPmd,
+    SetAdminState,
     SetBridges,
-    SetCores,
     SetMemory,
     SetPollLists,
+    SetTxHash,
     SetTxRetriesMax,
+    StartPmd,
+    StopPmd,
 )
-from agent.schedule import schedule
 
 
 def stays(spec: PortSpec, state: PortState) -> bool:
@@ -53,8 +57,13 @@ def among(bridges: tuple[tuple[str, tuple[str, ...]], ...], names: Collection[st
     return tuple((bridge, tuple(m for m in members if m in names)) for bridge, members in bridges)
 
 
-def plan(desired: Desired, observed: Observed) -> tuple[Action, ...]:
-    """Actions, in order, that bring the data plane nearer to 'desired'; empty when it is there."""
+def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collection[str] = ()
+         ) -> tuple[Action, ...]:
+    """Actions, in order, that bring the data plane nearer to 'desired'; empty when it is there.
+
+    'placed' is what the desired PMDs are to poll: rxqs of ports that are in both. Ports in 'down'
+    are to be administratively down.
+    """
     actions: list[Action] = []
     specs, many_nodes = desired.ports, desired.numa_nodes > 1
     # Registrations, like memory below, mostly are the same object: that is looked at first, for
@@ -79,6 +88,10 @@ def plan(desired: Desired, observed: Observed) -> tuple[Action, ...]:
         spec = specs[name]
         if state.tx_retries_max != spec.tx_retries_max:
             actions.append(SetTxRetriesMax(name, spec.tx_retries_max))
+        if state.tx_hash != spec.tx_hash:
+            actions.append(SetTxHash(name, spec.tx_hash))
+        if state.up == (name in down):
+            actions.append(SetAdminState(name, not state.up))
         node = state.numa if many_nodes and state.numa >= 0 else state.node
         if node != state.node or (
                 spec.memory is not state.memory and spec.memory != state.memory):
@@ -87,25 +100,21 @@ def plan(desired: Desired, observed: Observed) -> tuple[Action, ...]:
     wanted = among(desired.bridges, names)
     if wanted != bridges:
         actions.append(SetBridges(wanted))
-    actions += move_queues(desired.cores, staying.values(), polls)
+    # a port that is made anew is put to work again by the plan after this one
+    actions += move_queues(desired.pmds, observed.pmds, without(placed, gone), polls)
     return tuple(actions)
 
 
-def move_queues(cores: tuple[int, ...], ports: Collection[PortState], polls: PollLists
-                ) -> list[Action]:
+def move_queues(wanted: Collection[PmdSpec], running: Collection[PmdSpec], placed: PollLists,
+                polls: PollLists) -> list[Action]:
     """New PMDs start before, old ones stop after the queues have moved."""
-    actions: list[Action] = []
-    running = tuple(core for core, _ in polls)
-    rxqs = [(state.name, queue) for state in ports for queue in state.enabled_rxqs]
-    both = tuple(sorted({*running, *cores}))
-    if both != running:
-        actions.append(SetCores(both))
-        lists = dict(polls)
-        polls = tuple((core, lists.get(core, ())) for core in both)
-    target = dict(schedule(rxqs, cores, polls))
-    wanted = tuple((core, target.get(core, ())) for core in both)
-    if wanted != polls:
-        actions.append(SetPollLists(wanted))
-    if cores != both:
-        actions.append(SetCores(cores))
+    runs = {spec.core: spec for spec in running}
+    cores = {spec.core for spec in wanted}
+    actions: list[Action] = [StartPmd(spec) for spec in wanted if spec.core not in runs]
+    actions += [RestPmd(spec) for spec in wanted if runs.get(spec.core, spec) != spec]
+    lists = dict(placed)
+    target = tuple((core, lists.get(core, ())) for core in sorted({*runs, *cores}))
+    if target != polls:
+        actions.append(SetPollLists(target))
+    actions += [StopPmd(spec) for spec in running if spec.core not in cores]
     return actions

@@ -16,17 +16,26 @@ from agent.model import (
     Counters,
     FdbEntry,
     Observed,
+    PmdCounters,
+    PmdSpec,
     PortSpec,
     PortState,
+    Readings,
     RemovePort,
+    RestPmd,
+    Rxq,
+    SetAdminState,
     SetBridges,
-    SetCores,
     SetMemory,
     SetPollLists,
+    SetTxHash,
     SetTxRetriesMax,
+    StartPmd,
+    StopPmd,
 )
 from agent.validate import NO_DEVICE, NO_OFPORT
 from pmd_ext.runtime import (
+    PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
     QUEUE_COUNTER_NAMES,
     DatapathError,
@@ -77,7 +86,9 @@ class PmdDatapath:
         self._names: dict[int, str] = {}            # slot -> port name
         self._states: dict[str, PortState] = {}     # as applied, with what guests did
         self._bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
-        self._polls: dict[int, tuple[tuple[str, int], ...]] = {}
+        self._pmds: dict[int, PmdSpec] = {}         # by core
+        self._polls: dict[int, tuple[Rxq, ...]] = {}
+        self._lcores: dict[int, int] = {}
 
     @property
     def wake_fd(self) -> int:
@@ -95,7 +106,8 @@ class PmdDatapath:
                 connected=connected, features=features, numa=numa, guest_mtu=guest_mtu,
                 vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
         return Observed(ports=dict(self._states), bridges=self._bridges,
-                        polls=tuple(sorted(self._polls.items())))
+                        polls=tuple(sorted(self._polls.items())),
+                        pmds=tuple(spec for _, spec in sorted(self._pmds.items())))
 
     def apply(self, action: Action) -> None:
         try:
@@ -110,6 +122,8 @@ class PmdDatapath:
                         else NO_DEVICE.format(spec.name, "Unknown error -1"))
                 path = spec.registration.path if spec.registration is not None else ""
                 return f"{head}: socket {path}: {REASONS.get(e.errno or 0, e.strerror or '')}"
+            case StartPmd(spec) if e.errno == errno.EINVAL:
+                return f"this process may not use core {spec.core} (cpuset, container)"
             case _:
                 return str(e.strerror)
 
@@ -125,6 +139,12 @@ class PmdDatapath:
             case SetTxRetriesMax(name, retries):
                 runtime.set_tx_retries_max(self._slots[name], retries)
                 self._states[name] = replace(self._states[name], tx_retries_max=retries)
+            case SetTxHash(name, by_flow):
+                runtime.set_tx_hash(self._slots[name], by_flow)
+                self._states[name] = replace(self._states[name], tx_hash=by_flow)
+            case SetAdminState(name, up):
+                runtime.set_admin_state(self._slots[name], up)
+                self._states[name] = replace(self._states[name], up=up)
             case SetMemory(name, memory, node):
                 runtime.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
                 self._states[name] = replace(self._states[name], memory=memory, node=node)
@@ -133,9 +153,16 @@ class PmdDatapath:
                 runtime.set_bridges([(bridge, [slots[m] for m in members])
                                      for bridge, members in bridges])
                 self._bridges = bridges
-            case SetCores(cores):
-                runtime.set_cores(cores)
-                self._polls = {core: self._polls.get(core, ()) for core in cores}
+            case StartPmd(spec):
+                self._lcores[spec.core] = runtime.start_pmd(spec.core, spec.sleep_max_us,
+                                                            spec.block)
+                self._pmds[spec.core], self._polls[spec.core] = spec, ()
+            case RestPmd(spec):
+                runtime.rest_pmd(spec.core, spec.sleep_max_us, spec.block)
+                self._pmds[spec.core] = spec
+            case StopPmd(spec):
+                runtime.stop_pmd(spec.core)
+                del self._pmds[spec.core], self._polls[spec.core], self._lcores[spec.core]
             case SetPollLists(polls):
                 runtime.set_poll_lists({
                     core: [(self._slots[port], queue) for port, queue in rxqs]
@@ -151,10 +178,11 @@ class PmdDatapath:
             spec.name, registration.path, client=registration.client, iommu=registration.iommu,
             postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
             mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
-            tx_retries_max=spec.tx_retries_max)
+            tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
         self._slots[spec.name], self._names[slot] = slot, spec.name
+        # Datapath port 0 is the datapath's own.
         self._states[spec.name] = PortState(spec.name, registration, spec.tx_retries_max, memory,
-                                            ANY_NODE)
+                                            ANY_NODE, number=slot + 1, tx_hash=spec.tx_hash)
 
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.counters(self._slots[port])
@@ -162,6 +190,30 @@ class PmdDatapath:
             dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx))
+
+    def lcore(self, core: int) -> int:
+        return self._lcores[core]
+
+    def readings(self) -> Readings:
+        tsc_hz, pmds, rxqs = self._runtime.readings()
+        names = self._names
+        return Readings(
+            tsc_hz,
+            {core: PmdCounters(**dict(zip(PMD_COUNTER_NAMES, values, strict=True)))
+             for core, *values in pmds},
+            {(names[slot], queue): cycles for slot, queue, cycles in rxqs})
+
+    def describe_mempool(self, port: str | None) -> str:
+        return self._runtime.mempool_text(-1 if port is None else self._slots[port])
+
+    def describe_lcores(self) -> str:
+        return self._runtime.lcores_text()
+
+    def describe_log_levels(self) -> str:
+        return self._runtime.log_levels_text()
+
+    def set_log_level(self, pattern: str, level: int) -> bool:
+        return self._runtime.set_log_level(pattern, level)
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
         names = self._names

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agent import log, loglines
 from agent.datapath import ApplyError, Datapath
@@ -15,12 +16,19 @@ from agent.model import (
     AddPort,
     Desired,
     Observed,
+    PmdSpec,
     PortSpec,
+    Readings,
     RemovePort,
+    RestPmd,
     SetMemory,
+    SetTxHash,
     SetTxRetriesMax,
     Snapshot,
+    StartPmd,
+    StopPmd,
 )
+from agent.placing import Placer
 from agent.plan import plan
 from agent.validate import Memo, desired
 
@@ -52,9 +60,11 @@ Failures = dict[str, Failure]   # by port
 class Reconciler:
     """Keeps the data plane as the database wants it. For the main thread only."""
 
-    def __init__(self, rundir: str, numa_cores: Sequence[Sequence[int]]) -> None:
+    def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0
+                 ) -> None:
         self._rundir = rundir
         self._numa_cores = numa_cores
+        self.placer = Placer(main_node)
         self.desired = Desired()
         self.observed = Observed()
         self._config: HostConfig | None = None
@@ -64,6 +74,11 @@ class Reconciler:
         self._memo: Memo = {}
         self._refused: Failures = {}                        # ports that could not be added
         self._short: Failures = {}                          # ports that get no other memory
+        self._down: set[str] = set()                        # ports, by netdev-dpdk/set-admin-state
+        self._no_pmd: dict[int, str] = {}                   # core -> why it has none
+        self._no_pmd_said: dict[int, str] = {}
+        self._pmds_tried: tuple[PmdSpec, ...] = ()          # the wish that they are not part of
+        self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
         self._problems_said: set[str] = set()
         self._said_deprecated = False
 
@@ -75,7 +90,25 @@ class Reconciler:
     @property
     def problems(self) -> Mapping[str, tuple[str, ...]]:
         """{interface: what of it the data plane could not do}"""
-        return {name: (f.text,) for name, f in self._short.items()}
+        problems = {name: [f.text] for name, f in self._short.items()}
+        for core, why in sorted(self._no_pmd.items()):
+            for name in self.desired.ports:
+                problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
+        if self.desired.pmds:       # else it is said that there is none
+            for name, queue in self.placer.placement.unpolled:
+                problems.setdefault(name, []).append(
+                    f"rx queue {queue} is not polled: every PMD thread is kept for the queues that "
+                    "pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
+        return {name: tuple(texts) for name, texts in problems.items()}
+
+    @property
+    def config(self) -> HostConfig | None:
+        """Settings of the whole agent as of the last step(); None before the first."""
+        return self._config
+
+    def set_admin_state(self, ports: Iterable[str], up: bool) -> None:
+        """What the next step() does to ports, and later ones keep until their rows go."""
+        self._down = self._down - set(ports) if up else self._down | set(ports)
 
     def retry_at_ms(self) -> int | None:
         """When step() should run again although nothing changed; None: not needed."""
@@ -93,6 +126,10 @@ class Reconciler:
         config = self._look_at_config(snapshot, datapath is not None)
         self.desired = desired(snapshot, config, self._owners, self._memo)
         self._say_problems(config)
+        if self.desired.pmds != self._pmds_tried:
+            self._pmds_tried = self.desired.pmds
+            self._no_pmd.clear()
+        self._down &= self.desired.ports.keys()
         for name in list(self._refused):
             spec = self.desired.ports.get(name)
             if spec is None or spec.registration is None:
@@ -105,11 +142,30 @@ class Reconciler:
                 actions = self._due(now_ms)
                 if not actions:
                     break
+                without = len(self._no_pmd)
                 for action in actions:
-                    self._apply(datapath, action, now_ms)
+                    # no queue goes to a PMD that is not there
+                    if len(self._no_pmd) == without or isinstance(action, StartPmd):
+                        self._apply(datapath, action, now_ms)
                 self._look(datapath)
-                if not any(isinstance(action, AddPort) for action in actions):
+                if (len(self._no_pmd) == without
+                        and not any(isinstance(action, AddPort) for action in actions)):
                     break           # only what is new has still to be put to work
+            self._say_pmds()
+
+    def sample(self, readings: Readings, now_ms: int) -> bool:
+        """Takes what PMDs and rxqs did since the last call; whether step() should be called."""
+        uneven, lines = self.placer.sample(self.desired, self.observed, readings, now_ms)
+        say(lines, log.dpif)
+        return uneven
+
+    def _say_pmds(self) -> None:
+        """How many PMD threads each NUMA node has, when some were started or stopped."""
+        cores = [(spec.node, spec.core) for spec in self.observed.pmds]
+        if cores != self._pmds_said:
+            self._pmds_said = cores
+            say([loglines.pmd_threads(node, sum(n == node for n, _ in cores))
+                 for node in sorted({node for node, _ in cores})], log.dpif)
 
     def _owners(self) -> Mapping[str, str]:
         """{path in use: the port that has it}"""
@@ -126,15 +182,22 @@ class Reconciler:
                 dpdk_initialized=dpdk_initialized, at_start=self._at_start)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
+                say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)
                 self._config_said = self._config
         return self._config
 
     def _due(self, now_ms: int) -> Sequence[Action]:
         """What is to be done, but for what was refused and whose time has not come."""
         waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
-        wanted = self.desired if not waiting else replace(self.desired, ports={
-            name: spec for name, spec in self.desired.ports.items() if name not in waiting})
-        actions = plan(wanted, self.observed)
+        wanted = self.desired
+        if waiting:
+            wanted = replace(wanted, ports={
+                name: spec for name, spec in wanted.ports.items() if name not in waiting})
+        if self._no_pmd:
+            wanted = replace(wanted, pmds=tuple(
+                spec for spec in wanted.pmds if spec.core not in self._no_pmd))
+        say(self.placer.place(wanted, self.observed), log.dpif)
+        actions = plan(wanted, self.observed, self.placer.placement.lists, self._down)
         if not self._short:
             return actions
         resized = {a.name for a in actions if isinstance(a, SetMemory)}
@@ -159,6 +222,17 @@ class Reconciler:
                 self._short.pop(name, None)
             case SetTxRetriesMax(name, retries):
                 say([loglines.retries(name, retries)])
+            case SetTxHash(name, by_flow):
+                say([loglines.tx_steering(name, by_flow)])
+            case StartPmd(pmd):
+                say(loglines.pmd_created(pmd, datapath.lcore(pmd.core)), log.dpif)
+                self._no_pmd_said.pop(pmd.core, None)
+            case RestPmd(pmd):
+                before = {spec.core: spec.sleep_max_us for spec in self.observed.pmds}
+                if before[pmd.core] != pmd.sleep_max_us:
+                    say([loglines.pmd_sleep(pmd)], log.dpif)
+            case StopPmd(pmd):
+                say([loglines.pmd_destroyed(pmd)], log.dpif)
 
     def _failed(self, action: Action, text: str, now_ms: int) -> None:
         match action:
@@ -170,6 +244,12 @@ class Reconciler:
                 stays = (f"the MTU stays {mtu} until there is memory for {memory.mtu}"
                          if mtu != memory.mtu else "the port keeps those it has until there are")
                 text = f"no packet buffers of {memory.room_bytes} bytes ({text}): {stays}"
+            case StartPmd(pmd):
+                self._no_pmd[pmd.core] = text
+                if self._no_pmd_said.get(pmd.core) != text:
+                    log.dpif.err(f"no PMD thread on core {pmd.core}: {text}")
+                self._no_pmd_said[pmd.core] = text
+                return
             case _:
                 log.dpif.err(f"{action}: {text}")
                 return
@@ -201,6 +281,6 @@ class Reconciler:
             self._said_deprecated = True
 
 
-def say(lines: Iterable[loglines.Line]) -> None:
+def say(lines: Iterable[loglines.Line], module: Any = log.netdev) -> None:
     for level, text in lines:
-        getattr(log.netdev, level)(text)
+        getattr(module, level)(text)

@@ -195,7 +195,7 @@ def vhost_interface(spec: PortSpec, state: PortState | None, problems: Collectio
     mtu = state.memory.mtu if state is not None and state.connects else 0
     return {
         "error": [],
-        "admin_state": [LINK_UP],
+        "admin_state": [LINK_UP if state is None or state.up else LINK_DOWN],
         "link_state": [LINK_UP if connected else LINK_DOWN],
         "link_resets": [0],
         "mtu": [mtu],

@@ -24,7 +24,7 @@ class OneBridge:
     def __init__(self, lines: list[loglines.Line], numa_nodes: int = 1) -> None:
         self.lines = lines
         self.datapath: FakeDatapath | None = FakeDatapath()
-        self.reconciler = Reconciler(RUNDIR, [(node,) for node in range(numa_nodes)])
+        self.reconciler = Reconciler(RUNDIR, {node: (node,) for node in range(numa_nodes)})
         self.other_config: dict[str, str] = {}
         self.rows: dict[str, InterfaceRow] = {}
         self.now_ms = 1_000_000

@@ -15,14 +15,20 @@ from agent.model import (
     Counters,
     FdbEntry,
     Observed,
+    PmdSpec,
     PollLists,
     PortState,
+    Readings,
     RemovePort,
+    RestPmd,
+    SetAdminState,
     SetBridges,
-    SetCores,
     SetMemory,
     SetPollLists,
+    SetTxHash,
     SetTxRetriesMax,
+    StartPmd,
+    StopPmd,
 )
 
 
@@ -35,13 +41,16 @@ class FakeDatapath:
         self.ports: dict[str, PortState] = {}
         self.bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
         self.polls: PollLists = ()
+        self.pmds: dict[int, PmdSpec] = {}
+        self.read = Readings()
         self.tried: list[Action] = []                   # all actions, the refused ones too
         self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
 
     # --- the facade -------------------------------------------------------------------------------
 
     def observe(self) -> Observed:
-        return Observed(dict(self.ports), self.bridges, self.polls)
+        return Observed(dict(self.ports), self.bridges, self.polls,
+                        tuple(spec for _, spec in sorted(self.pmds.items())))
 
     def apply(self, action: Action) -> None:
         self.tried.append(action)
@@ -54,8 +63,10 @@ class FakeDatapath:
                 assert spec.name not in self.ports
                 assert spec.registration.path not in {
                     state.registration.path for state in self.ports.values()}
-                self.ports[spec.name] = PortState(spec.name, spec.registration,
-                                                  spec.tx_retries_max, spec.memory)
+                used = {state.number for state in self.ports.values()}
+                self.ports[spec.name] = PortState(
+                    spec.name, spec.registration, spec.tx_retries_max, spec.memory,
+                    number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash)
             case RemovePort(name):
                 assert name not in {n for _, members in self.bridges for n in members}
                 assert name not in {port for _, polled in self.polls for port, _ in polled}
@@ -67,10 +78,21 @@ class FakeDatapath:
             case SetBridges(bridges):
                 assert {n for _, members in bridges for n in members} <= self.ports.keys()
                 self.bridges = bridges
-            case SetCores(cores):
-                assert all(core in cores for core, polled in self.polls if polled)
-                lists = dict(self.polls)
-                self.polls = tuple((c, lists.get(c, ())) for c in cores)
+            case SetTxHash(name, by_flow):
+                self.ports[name] = replace(self.ports[name], tx_hash=by_flow)
+            case SetAdminState(name, up):
+                self.ports[name] = replace(self.ports[name], up=up)
+            case StartPmd(spec):
+                assert spec.core not in self.pmds
+                self.pmds[spec.core] = spec
+                self.polls = tuple(sorted((*self.polls, (spec.core, ()))))
+            case RestPmd(spec):
+                assert spec.core in self.pmds
+                self.pmds[spec.core] = spec
+            case StopPmd(spec):
+                assert not dict(self.polls)[spec.core], "it polls"
+                del self.pmds[spec.core]
+                self.polls = tuple((c, polled) for c, polled in self.polls if c != spec.core)
             case SetPollLists(polls):
                 flat = [rxq for _, polled in polls for rxq in polled]
                 assert len(flat) == len(set(flat)), "two pollers"
@@ -84,6 +106,24 @@ class FakeDatapath:
     def counters(self, port: str) -> Counters:
         assert port in self.ports
         return Counters()
+
+    def lcore(self, core: int) -> int:
+        return core
+
+    def readings(self) -> Readings:
+        return self.read
+
+    def describe_mempool(self, port: str | None) -> str:
+        return ""
+
+    def describe_lcores(self) -> str:
+        return ""
+
+    def describe_log_levels(self) -> str:
+        return ""
+
+    def set_log_level(self, pattern: str, level: int) -> bool:
+        return True
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
         return ()
@@ -125,11 +165,14 @@ class FakeDatapath:
 
 
 def name_of(action: Action) -> str:
-    """The port that an action is about; empty for the others."""
+    """The port that an action is about; 'core N' of a start; empty for the others."""
     match action:
         case AddPort(spec):
             return spec.name
-        case RemovePort(name) | SetTxRetriesMax(name) | SetMemory(name):
+        case (RemovePort(name) | SetTxRetriesMax(name) | SetTxHash(name) | SetAdminState(name)
+              | SetMemory(name)):
             return name
+        case StartPmd(spec):
+            return f"core {spec.core}"
         case _:
             return ""

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from agent import loglines
 from agent.hostconfig import HostConfig
-from agent.model import Counters, Memory, PortSpec, PortState, Registration
+from agent.model import (
+    AutoBalance,
+    Counters,
+    Memory,
+    PmdSpec,
+    PortSpec,
+    PortState,
+    Registration,
+)
 
 RUNDIR = "/run/ovs"
 MEMORY = Memory(1500, 2048)
@@ -62,11 +70,55 @@ EVERYTHING_LINES = [
     (EVERYTHING, replace(EVERYTHING, iommu=False),
      [("info", "IOMMU support for vhost-user-client disabled.")]),
     # what has no line of OVS's
-    (EVERYTHING, replace(EVERYTHING, cores=(1,), problems=("x",), stats_interval_ms=9000), []),
+    (EVERYTHING, replace(EVERYTHING, pmds=(PmdSpec(1),), problems=("x",), stats_interval_ms=9000),
+     []),
 ])
 def test_settings_of_the_whole_are_said_at_the_start_and_when_they_change(
         before: HostConfig | None, now: HostConfig, lines: list[loglines.Line]) -> None:
     assert list(loglines.config_lines(before, now, RUNDIR)) == lines
+
+
+# --- PMD threads ----------------------------------------------------------------------------------
+
+def test_default_sleep_is_said_at_the_start_and_when_it_changes() -> None:
+    now = HostConfig(RUNDIR)
+    said = ("info", "Default PMD thread max sleep:    0 us.")
+    assert list(loglines.pmd_config_lines(None, now)) == [said]
+    assert list(loglines.pmd_config_lines(now, now)) == []
+    assert list(loglines.pmd_config_lines(replace(now, default_sleep_us=50), now)) == [said]
+
+
+def test_auto_load_balance_is_said_when_it_changes() -> None:
+    off = HostConfig(RUNDIR)
+    on = replace(off, auto_balance=AutoBalance(120_000, 80, 10))
+    said = ("info", "PMD auto load balance is enabled, interval 2 mins, pmd load threshold 80%, "
+                    "improvement threshold 10%.")
+    assert list(loglines.pmd_config_lines(off, on)) == [said]
+    assert list(loglines.pmd_config_lines(None, on))[1:] == [said]
+    assert list(loglines.pmd_config_lines(replace(on, auto_balance=AutoBalance()), on)) == [said]
+    assert list(loglines.pmd_config_lines(on, off)) == [
+        ("info", "PMD auto load balance is disabled.")]
+
+
+@pytest.mark.parametrize(("spec", "thread", "sleep"), [
+    (PmdSpec(2), "PMD thread on numa_id: 0, core id:  2", "   0 us."),
+    (PmdSpec(12, 1, 50), "PMD thread on numa_id: 1, core id: 12", "  50 us."),
+    (PmdSpec(104, 8, 10000, block=True), "PMD thread on numa_id: 8, core id: 104", "10000 us."),
+])
+def test_pmd_threads_are_said_as_ovs_says_them(spec: PmdSpec, thread: str, sleep: str) -> None:
+    said = ("info", f"{thread}, max sleep: {sleep}")
+    assert list(loglines.pmd_created(spec, lcore=3)) == [
+        ("info", f"{thread} created."), ("info", "PMD thread uses DPDK lcore 3."), said]
+    assert list(loglines.pmd_created(spec, lcore=-1)) == [
+        ("info", f"{thread} created."),
+        ("warn", "DPDK max threads count has been reached. PMD thread performance may be "
+                 "impacted."), said]
+    assert loglines.pmd_destroyed(spec) == ("info", f"{thread} destroyed.")
+    assert loglines.pmd_sleep(spec) == said
+
+
+def test_pmd_threads_of_a_node() -> None:
+    assert loglines.pmd_threads(1, 3) == ("info", "There are 3 pmd threads on numa node 1")
 
 
 # --- ports ----------------------------------------------------------------------------------------
@@ -85,6 +137,12 @@ def test_port_that_was_added(spec: PortSpec, lines: list[loglines.Line]) -> None
 
 def test_retries_that_were_changed() -> None:
     assert loglines.retries("p", 32) == ("info", "Max Tx retries for vhost device 'p' set to 32")
+
+
+@pytest.mark.parametrize(("by_hash", "mode"), [(True, "hash"), (False, "thread")])
+def test_steering_that_was_changed(by_hash: bool, mode: str) -> None:
+    assert loglines.tx_steering("p", by_hash) == (
+        "info", f"p: Tx packet steering mode has been set to '{mode}'.")
 
 
 def test_removing_the_socket_under_a_guest_is_said_of_server_ports() -> None:

@@ -13,6 +13,7 @@ from agent.model import (
     AddPort,
     Desired,
     Memory,
+    PmdSpec,
     PortSpec,
     PortState,
     Registration,
@@ -22,6 +23,7 @@ from agent.model import (
     SetPollLists,
     SetTxRetriesMax,
 )
+from agent.placing import Placer
 from agent.plan import plan
 from tests.unit.fake_datapath import FakeDatapath, name_of
 
@@ -46,22 +48,30 @@ def specs(draw: st.DrawFn, name: str) -> PortSpec:
                 registration, iommu=draw(st.booleans()), postcopy=draw(st.booleans()),
                 max_queue_pairs=draw(st.integers(1, 2)))
     return PortSpec(name, draw(bridge_names), client, registration, draw(st.integers(0, 2)),
-                    draw(memories))
+                    draw(memories), tx_hash=draw(st.booleans()))
 
 
 @st.composite
 def wishes(draw: st.DrawFn) -> Desired:
     return wish(*(draw(specs(name)) for name in sorted(draw(st.sets(names)))),
                 bridges=draw(st.sets(bridge_names)),
-                cores=tuple(sorted(draw(st.sets(st.integers(0, 2), max_size=2)))),
+                pmds=tuple(PmdSpec(core, core % 2, draw(st.integers(0, 1)), draw(st.booleans()))
+                           for core in sorted(draw(st.sets(st.integers(0, 2), max_size=2)))),
                 numa_nodes=draw(st.integers(1, 2)))
 
 
-def wish(*ports: PortSpec, bridges: set[str] | None = None, cores: tuple[int, ...] = (0,),
-         numa_nodes: int = 1) -> Desired:
+def wish(*ports: PortSpec, bridges: set[str] | None = None,
+         pmds: tuple[PmdSpec, ...] = (PmdSpec(0),), numa_nodes: int = 1) -> Desired:
     members = tuple((bridge, tuple(p.name for p in ports if p.bridge == bridge))
                     for bridge in sorted({"br0"} if bridges is None else bridges))
-    return Desired({p.name: p for p in ports}, members, cores, numa_nodes)
+    return Desired({p.name: p for p in ports}, members, pmds, numa_nodes=numa_nodes)
+
+
+def next_actions(wanted: Desired, datapath: FakeDatapath) -> tuple[Action, ...]:
+    """The plan, with the rxqs where a first look at them would place them."""
+    observed, placer = datapath.observe(), Placer(main_node=0)
+    placer.place(wanted, observed)
+    return plan(wanted, observed, placer.placement.lists)
 
 
 guests = st.dictionaries(names, st.none() | st.tuples(
@@ -72,7 +82,7 @@ def settle(datapath: FakeDatapath, wanted: Desired) -> list[Action]:
     """What it takes until nothing is left to do."""
     done: list[Action] = []
     for _ in range(4):
-        actions = plan(wanted, datapath.observe())
+        actions = next_actions(wanted, datapath)
         if not actions:
             return done
         for action in actions:
@@ -105,14 +115,16 @@ def check(datapath: FakeDatapath, wanted: Desired) -> None:
     for name in served:
         spec, state = wanted.ports[name], datapath.ports[name]
         assert state.registration == spec.registration or may_wait(spec, state)
-        assert (state.tx_retries_max, state.memory) == (spec.tx_retries_max, spec.memory)
+        assert (state.tx_retries_max, state.memory, state.tx_hash) == (
+            spec.tx_retries_max, spec.memory, spec.tx_hash)
         if state.numa >= 0 and wanted.numa_nodes > 1:
             assert state.node == state.numa
     assert datapath.bridges == tuple(
         (b, tuple(m for m in members if m in served)) for b, members in wanted.bridges)
     polled = {rxq for _, queues in datapath.polls for rxq in queues}
-    assert polled == ({(n, q) for n in served for q in datapath.ports[n].enabled_rxqs}
-                      if wanted.cores else set())
+    assert polled == ({(n, q) for n in served for q in range(datapath.ports[n].n_rxqs)}
+                      if wanted.pmds else set())
+    assert datapath.observe().pmds == wanted.pmds
 
 
 @settings(max_examples=300)
@@ -139,7 +151,7 @@ def test_no_port_is_touched_for_the_sake_of_another(wanted: Desired, present: Gu
     settle(datapath, wanted)
     for gone in wanted.ports:
         rest = {name: spec for name, spec in wanted.ports.items() if name != gone}
-        actions = plan(replace(wanted, ports=rest), datapath.observe())
+        actions = next_actions(replace(wanted, ports=rest), datapath)
         assert {name_of(action) for action in actions} <= {gone, ""}
 
 
@@ -168,7 +180,7 @@ def registered(spec: PortSpec, **changes: object) -> PortSpec:
 
 def test_port_with_another_path_is_made_anew_and_its_neighbour_left_alone() -> None:
     datapath = with_guest(A, B)
-    actions = plan(wish(registered(A, path="/3"), B), datapath.observe())
+    actions = next_actions(wish(registered(A, path="/3"), B), datapath)
     assert [type(x) for x in actions] == [SetPollLists, SetBridges, RemovePort, AddPort]
     polls = actions[0]
     assert isinstance(polls, SetPollLists)
@@ -187,10 +199,10 @@ WAITING = [
 @pytest.mark.parametrize(("old", "new"), WAITING)
 def test_registration_waits_for_the_guest_to_leave(old: PortSpec, new: PortSpec) -> None:
     datapath = with_guest(old)
-    assert plan(wish(new), datapath.observe()) == ()
+    assert next_actions(wish(new), datapath) == ()
     datapath.leave("a")
     assert [type(x) for x in settle(datapath, wish(new))] == [
-        SetPollLists, SetBridges, RemovePort, AddPort, SetBridges]
+        SetPollLists, SetBridges, RemovePort, AddPort, SetBridges, SetPollLists]
     assert datapath.ports["a"].registration == new.registration
 
 
@@ -239,7 +251,7 @@ def test_path_goes_from_one_port_to_another_in_one_plan() -> None:
 
 def test_mtu_changes_under_a_guest_with_nothing_else() -> None:
     datapath = with_guest(A, B)
-    assert plan(wish(replace(A, memory=JUMBO), B), datapath.observe()) == (
+    assert next_actions(wish(replace(A, memory=JUMBO), B), datapath) == (
         SetMemory("a", JUMBO, -1),)
 
 
@@ -249,7 +261,7 @@ def test_mtu_changes_under_a_guest_with_nothing_else() -> None:
 def test_buffers_follow_the_guest_where_there_are_several_nodes(
         numa_nodes: int, numa: int, expected: tuple[Action, ...]) -> None:
     datapath = with_guest(A, numa=numa)
-    assert plan(wish(A, numa_nodes=numa_nodes), datapath.observe()) == expected
+    assert next_actions(wish(A, numa_nodes=numa_nodes), datapath) == expected
 
 
 def test_buffers_stay_where_the_last_guest_was() -> None:
@@ -259,5 +271,5 @@ def test_buffers_stay_where_the_last_guest_was() -> None:
     datapath.leave("a")
     settle(datapath, wish(A, numa_nodes=2))
     assert datapath.ports["a"].node == 1
-    assert plan(wish(replace(A, memory=JUMBO), numa_nodes=2), datapath.observe()) == (
+    assert next_actions(wish(replace(A, memory=JUMBO), numa_nodes=2), datapath) == (
         SetMemory("a", JUMBO, 1),)

@@ -96,8 +96,11 @@ def test_refused_port_has_the_reason_as_its_error_and_is_tried_again_at_longer_i
     assert times == [500, 1500, 3500, 7500]
     assert pair.tried(AddPort) == 5
     pair.plane.refused.clear()
-    assert pair.later() == [("info", "vHost User device 'c' created in 'client' mode, using client "
-                                     "socket '/tmp/c'")]
+    assert pair.later() == [
+        ("info", "vHost User device 'c' created in 'client' mode, using client socket '/tmp/c'"),
+        ("info", "Performing pmd to rx queue assignment using cycles algorithm."),
+        ("info", "Core  0 on numa node 0 assigned port 'c' rx queue 0 (measured processing cycles "
+                 "0).")]
     assert pair.reconciler.errors == {}
     assert pair.reconciler.retry_at_ms() is None
     assert pair.plane.bridges == (("br0", ("a", "b", "c")),)

@@ -18,7 +18,8 @@ def test_settings_are_said_when_dpdk_has_started_and_when_they_change(lines: lis
         ("info", "Per port memory for DPDK devices disabled."),
         ("info", "No vhost-sock-dir provided - defaulting to /run/ovs"),
         ("info", "IOMMU support for vhost-user-client disabled."),
-        ("info", "POSTCOPY support for vhost-user-client disabled.")]
+        ("info", "POSTCOPY support for vhost-user-client disabled."),
+        ("info", "Default PMD thread max sleep:    0 us.")]
     assert host.step() == []
     host.other_config["per-port-memory"] = "true"
     assert host.step() == [("info", "Per port memory for DPDK devices enabled.")]
@@ -76,10 +77,8 @@ def test_guests_are_said_as_they_come_and_go(pair: OneBridge) -> None:
         ("info", "State of queue 0 ( tx_qid 0 ) of vhost device '/tmp/a' changed to 'enabled'"),
         ("info", "State of queue 1 ( rx_qid 0 ) of vhost device '/tmp/a' changed to 'enabled'"),
         ("info", "vHost Device '/tmp/a' has been added on numa node 0")]
-    assert pair.plane.polls == ((0, (("a", 0),)),)
     assert pair.step(changed=False) == []
     pair.plane.leave("a")
     assert pair.step(changed=False) == [
         ("info", "vHost Device '/tmp/a' has been removed"),
         ("info", "vHost Device '/tmp/a' connection has been destroyed")]
-    assert pair.plane.polls == ((0, ()),)
