@@ -8,21 +8,18 @@ import ovs.unixctl
 import ovs.util
 
 from agent import VERSION, log
+from agent.command import CommandError
 from agent.model import OFPORT_LOCAL, FdbEntry
 
 FDB_HEADER = " Port  VLAN  MAC                Age"
 
 
-class CommandError(Exception):
-    """The text is what ovs-appctl prints before 'server returned an error'."""
-
-
 def register(name: str, usage: str, minimum: int, maximum: int,
              answer: Callable[[Sequence[str]], str]) -> None:
-    """Registers a command that answers at once."""
+    """Registers a command that answers at once, and whatever happens in it."""
     def callback(connection: Any, argv: Sequence[str], _: object) -> None:
         connection.reply(line(answer(argv)))
-    ovs.unixctl.command_register(name, usage, minimum, maximum, callback, None)
+    ovs.unixctl.command_register(name, usage, minimum, maximum, guarded(name, callback), None)
 
 
 def line(text: str) -> str:

@@ -12,10 +12,12 @@ import ovs.unixctl
 import ovs.unixctl.server
 
 from agent import control, log, loglines, machine, reconcile, report
+from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
+from agent.pmd_commands import PmdCommands
 from agent.pmd_datapath import dpdk_version
 from agent.publish import Publisher
 from agent.reconcile import Reconciler
@@ -38,7 +40,8 @@ class Agent:
         self._signals = signals
         self._database = Database(own_database.remote if own_database else settings.remote)
         numa_cores = machine.numa_cores()
-        self._reconciler = Reconciler(settings.rundir, numa_cores)
+        self._reconciler = Reconciler(settings.rundir, numa_cores,
+                                      machine.main_node(numa_cores))
         self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
@@ -52,13 +55,13 @@ class Agent:
         self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
+        self._commands = PmdCommands(self._reconciler, lambda: self._datapath, self._look_again)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         control.register("fdb/show", "[bridge...]", 0, 4096, self._fdb_show)
         control.register("fdb/flush", "[bridge]", 0, 1, self._fdb_flush)
-        control.register("memory/show", "", 0, 0, self._memory_show)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
@@ -98,8 +101,14 @@ class Agent:
         self._control.run()
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
-            self._datapath = self._datapath or self._dpdk.start(self._snapshot.other_config)
+            self._commands.reconfigured()
+            if self._datapath is None:
+                self._datapath = self._dpdk.start(self._snapshot.other_config)
+                if self._datapath is not None:
+                    self._commands.dpdk_started(self._datapath)
         woken = self._datapath is not None and self._datapath.drain_wake()
+        if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
+            self._sample(self._datapath, now_ms)
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
             self._due = True
@@ -118,6 +127,15 @@ class Agent:
             self._write(self._snapshot, now_ms)
             self._stale = False
         self._say_started()
+
+    def _sample(self, datapath: Datapath, now_ms: int) -> None:
+        """Loads of PMDs and rxqs, which may ask for another placement."""
+        self._commands.sample()
+        if self._reconciler.sample(datapath.readings(), now_ms):
+            self._due = True
+
+    def _look_again(self) -> None:
+        self._due = True
 
     def _can_write(self) -> bool:
         return self._database.has_lock and self._database.root() is not None
@@ -154,7 +172,7 @@ class Agent:
             timers.append(self._own_database.restart_at_ms())
         if self._datapath is not None:
             poller.fd_wait(self._datapath.wake_fd, ovs.poller.POLLIN)
-            timers.append(self._expire_at_ms)
+            timers += [self._expire_at_ms, self._reconciler.placer.sample_at_ms]
             if self._can_write():       # else statistics stay due, and waiting for them is none
                 timers.append(self._publisher.stats_at_ms)
         for at_ms in timers:
@@ -231,7 +249,7 @@ class Agent:
         served = [name for name, _ in self._reconciler.observed.bridges]
         for name in names:
             if name not in served:
-                raise control.CommandError(f"no such bridge {name}")
+                raise CommandError(f"no such bridge {name}")
         return list(names) or served
 
     def _fdb_show(self, names: Sequence[str]) -> str:
@@ -239,10 +257,6 @@ class Agent:
         tables = {name: self._datapath.fdb(name) for name in bridges} if self._datapath else {}
         numbers = {name: number for name, (_, number) in self._ofports.items()}
         return control.fdb_show(tables, numbers, several=len(bridges) > 1)
-
-    def _memory_show(self, _: Sequence[str]) -> str:
-        usage = self._datapath.usage() if self._datapath is not None else {}
-        return " ".join(f"{key}:{value}" for key, value in sorted(usage.items())) + "\n"
 
     def _fdb_flush(self, names: Sequence[str]) -> str:
         for name in self._bridges(names):

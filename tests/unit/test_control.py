@@ -7,6 +7,7 @@ import ovs.unixctl
 import pytest
 
 from agent import VERSION, control
+from agent.command import CommandError
 from agent.model import OFPORT_LOCAL, FdbEntry
 
 OFPORTS = {"a": 2, "b": 12345, "br0": OFPORT_LOCAL}
@@ -73,7 +74,7 @@ class Connection:
 
 
 def refuse(_: Sequence[str]) -> str:
-    raise control.CommandError("no such bridge br9")
+    raise CommandError("no such bridge br9")
 
 
 def break_down(_: Sequence[str]) -> str:
