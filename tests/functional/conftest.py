@@ -18,7 +18,7 @@ class Site:
 
     def __init__(self, host: Host, stack: ExitStack) -> None:
         self.host = host
-        self._stack = stack
+        self.stack = stack
         self.guests: dict[str, Guest] = {}
         self.namespaces: dict[str, Namespace] = {}
 
@@ -34,10 +34,10 @@ class Site:
         number = len(self.namespaces) + 1
         if port:
             self.add_port(name, client)
-        self.namespaces[name] = self._stack.enter_context(Namespace(
+        self.namespaces[name] = self.stack.enter_context(Namespace(
             name=f"vt{os.getpid() % 100_000}{name}"[:13], mac=f"02:00:00:00:01:{number:02x}",
             address=f"10.20.0.{number}/24"))
-        guest = self.guests[name] = self._stack.enter_context(Guest(
+        guest = self.guests[name] = self.stack.enter_context(Guest(
             name=name, socket=self.host.directory / name, server=client,
             log=self.host.directory / f"{name}.log", namespace=self.namespaces[name]))
         self.wait_ready(name)
