@@ -50,7 +50,7 @@ MIB = 1 << 20
 ANY_NODE = -1
 # What a number of an error means when a port is added; for the others the system's words do.
 REASONS = {
-    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process",
+    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
     errno.EOPNOTSUPP: f"VDUSE needs DPDK 24.11, this is {dpdk_version()}",
 }
 

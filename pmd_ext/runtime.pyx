@@ -6,6 +6,8 @@ DatapathError. Nothing happens at import; DPDK starts in Runtime().
 import errno
 import heapq
 import os
+import socket
+import tempfile
 
 from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset, strncpy
@@ -18,6 +20,7 @@ from pmd_ext.dpdk.eal cimport (
 from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
+from pmd_ext.fence cimport fence_start
 from pmd_ext.mactable cimport BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table
 from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
@@ -53,6 +56,22 @@ def open_log() -> int:
     return log_pipe()
 
 
+def start_fence():
+    """Starts the library's event thread and the connection that it is called with; the file that
+    connecting takes is gone when this returns."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="vhost-fence.") as directory, \
+                socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(directory, "socket")
+            listener.bind(path)
+            listener.listen(1)
+            check(fence_start(os.fsencode(path), listener.fileno()), "rte_vhost_driver_start")
+    except DatapathError:
+        raise
+    except OSError as e:
+        raise DatapathError(e.errno or 0, "start_fence") from e
+
+
 cdef class Runtime:
     """The running data plane. One per process, for its whole life: DPDK cannot start twice."""
     cdef dataplane *dp
@@ -84,14 +103,15 @@ cdef class Runtime:
         # to make.
         self.usual_pool = self.pools.take(USUAL_ROOM_BYTES, -1, -1, None)
         self.free_slots = list(range(MAX_SLOTS))
+        start_fence()
 
     def add_port(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
                  node, own_pool, tx_retries_max, tx_hash):
-        """Registers a vhost-user socket and returns the slot (0..1023) of the new port.
+        """Registers a vhost-user socket and returns the slot (0..1022) of the new port.
 
         It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
         that it shares with its like, or has for itself with 'own_pool'. 'max_queue_pairs' is for
-        VDUSE devices alone. Raises DatapathError: ENFILE (1024 ports), ENAMETOOLONG (path over
+        VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
         107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
         EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
         """

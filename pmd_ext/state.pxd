@@ -13,7 +13,7 @@ cdef extern from "pthread.h" nogil:
     ctypedef unsigned long pthread_t
 
 cdef enum:
-    MAX_SLOTS = 1024            # librte_vhost: 1024 sockets a process
+    MAX_SLOTS = 1023            # librte_vhost: 1024 sockets a process, one of them the fence
     MAX_VIDS = 1024             # librte_vhost: RTE_MAX_VHOST_DEVICE
     MAX_QUEUE_PAIRS = 128       # librte_vhost: VHOST_MAX_QUEUE_PAIRS
     MAX_VRINGS = 2 * MAX_QUEUE_PAIRS
@@ -50,6 +50,7 @@ cdef struct slot:
     # main writes before the driver starts and after it is unregistered; callbacks read
     char path[PATH_BYTES]
     bint used
+    bint client                 # main alone: the library connects, and connects again
     bint iotlb                  # main alone: the library counts how often it translated addresses
     bint detached               # main: no table names this slot, so nobody needs to be waited for
     # callbacks write (main after unregister), main reads

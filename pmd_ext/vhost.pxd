@@ -8,7 +8,8 @@ from pmd_ext.state cimport pmd, slot
 # names the function that failed. May run new_connection in the calling thread (guest already listening).
 cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_t max_queue_pairs,
                         const char **call) noexcept nogil
-# Main. Unregisters; the slot must be detached. Returns when no callback of the path runs any more.
+# Main. Unregisters; the slot must be detached. Returns when no callback of the path runs any more;
+# waits a second at most for an event thread that another port's front end blocks.
 cdef int vhost_unregister(slot *s) noexcept nogil
 # A PMD, before its first call of the library: callbacks that it makes know it from now on.
 cdef void vhost_thread_of(pmd *me) noexcept nogil

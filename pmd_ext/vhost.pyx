@@ -27,6 +27,7 @@ from pmd_ext.dpdk.vhost cimport (
     rte_vhost_get_negotiated_features, rte_vhost_get_numa_node, rte_vhost_get_vhost_vring,
     rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
+from pmd_ext.fence cimport fence_close, fence_open
 from pmd_ext.state cimport (
     MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
     dataplane_get, pmd, ring, ring_counters, ring_of, rxq_vring, slot, slot_changed,
@@ -321,6 +322,7 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_
     _ops.destroy_device = on_destroy_device
     _ops.destroy_connection = on_destroy_connection
     _ops.guest_notified = on_guest_notified
+    s.client = client
     s.iotlb = iommu
     errno.errno = 0
     call[0] = b"rte_vhost_driver_register"
@@ -336,9 +338,16 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_
 
 
 cdef int vhost_unregister(slot *s) noexcept nogil:
+    cdef bint fenced = s.client and fence_close()
     cdef int rc = rte_vhost_driver_unregister(s.path)
+    if fenced:
+        fence_open()
     # This way out of a connection calls destroy_device, but never destroy_connection.
     if s.connection >= 0:
+        # 24.11's event thread may still hold an event of it, by the number of its descriptor:
+        # that is not used anew before the thread has asked for events anew.
+        if fenced and fence_close():
+            fence_open()
         dataplane_get().vid_slot[s.connection] = -1
     slot_disconnected(s)
     return rc

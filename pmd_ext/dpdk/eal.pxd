@@ -15,6 +15,10 @@ cdef extern from "rte_version.h" nogil:
     const char *rte_version()
 
 cdef extern from "rte_log.h" nogil:
+    enum:
+        RTE_LOG_WARNING
+    uint32_t rte_log_get_global_level()
+    void rte_log_set_global_level(uint32_t level)
     int rte_openlog_stream(FILE *f)
     int rte_log_cur_msg_loglevel()
     void rte_log_dump(FILE *f)

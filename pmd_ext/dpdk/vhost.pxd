@@ -7,6 +7,7 @@ from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool
 cdef extern from "rte_vhost.h" nogil:
     enum:
         RTE_VHOST_USER_CLIENT
+        RTE_VHOST_USER_NO_RECONNECT
         RTE_VHOST_USER_IOMMU_SUPPORT
         RTE_VHOST_USER_POSTCOPY_SUPPORT
         RTE_VHOST_USER_LINEARBUF_SUPPORT
@@ -19,6 +20,14 @@ cdef extern from "rte_vhost.h" nogil:
         int (*new_connection)(int vid) noexcept nogil
         void (*destroy_connection)(int vid) noexcept nogil
         void (*guest_notified)(int vid) noexcept nogil
+        # ...
+
+    enum rte_vhost_msg_result:
+        RTE_VHOST_MSG_RESULT_OK
+        # ...
+
+    struct rte_vhost_user_extern_ops:
+        rte_vhost_msg_result (*pre_msg_handle)(int vid, void *msg) noexcept nogil
         # ...
 
     struct rte_vhost_vring:
@@ -35,6 +44,8 @@ cdef extern from "rte_vhost.h" nogil:
     int rte_vhost_driver_disable_features(const char *path, uint64_t features)
     int rte_vhost_driver_callback_register(const char *path, const rte_vhost_device_ops *ops)
     int rte_vhost_driver_start(const char *path)
+    int rte_vhost_extern_callback_register(int vid, const rte_vhost_user_extern_ops *ops,
+                                           void *ctx)
 
     int rte_vhost_get_ifname(int vid, char *buf, size_t len)
     int rte_vhost_get_numa_node(int vid)

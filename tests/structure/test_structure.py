@@ -20,7 +20,8 @@ PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "schedule", "
         "placing", "plan", "ofport", "ifindex", "report", "publish", "rows", "loglines", "eal_args",
         "machine", "settings", "json_stream", "remotes", "command", "pmd_show", "coverage",
         "dpdk_log")
-DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state")
+DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
+              "fence")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason
