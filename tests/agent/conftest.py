@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.frontend import FrontEnd
+from tools.frontend import FrontEnd
 from tools.host import Host, temporary_host, wait_until
 
 

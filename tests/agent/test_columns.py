@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.frontend import FrontEnd
+from tools.frontend import FrontEnd
 from tools.host import Host, wait_until
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import schema
 from tests.agent.conftest import Contract
-from tests.frontend import ethernet
+from tools.frontend import ethernet
 from tools.guest import is_listening
 from tools.host import wait_until
 

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from tests.agent.conftest import Contract
-from tests.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.guest import is_listening
 from tools.host import Host, wait_until
 

@@ -12,7 +12,7 @@ import pytest
 import schema
 from agent.ifindex import ifindex
 from tests.agent.conftest import Contract
-from tests.frontend import ethernet
+from tools.frontend import ethernet
 from tools.host import wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

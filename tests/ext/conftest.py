@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.frontend import FrontEnd
+from tools.frontend import FrontEnd
 from tools.host import wait_until
 
 EAL = ("test", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-telemetry",

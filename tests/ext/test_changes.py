@@ -10,7 +10,7 @@ import pytest
 
 from tests.ext.conftest import Switch
 from tests.ext.test_ports import refused
-from tests.frontend import FrontEnd
+from tools.frontend import FrontEnd
 from tools.host import wait_until
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.ext.conftest import Switch
-from tests.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
 
 A, B, C = (f"02:00:00:00:00:0{x}" for x in "abc")

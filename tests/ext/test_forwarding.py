@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from tests.ext.conftest import Switch
-from tests.frontend import ethernet
+from tools.frontend import ethernet
 
 A, B, C = (f"02:00:00:00:00:0{x}" for x in "abc")
 ALL = "ff:ff:ff:ff:ff:ff"

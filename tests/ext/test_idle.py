@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ext.conftest import CORE, Switch
-from tests.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

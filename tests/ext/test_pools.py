@@ -7,7 +7,7 @@ import threading
 
 from tests.ext.conftest import Switch
 from tests.ext.test_ports import refused
-from tests.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd, ethernet
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 USUAL = {"mtu": 1500, "room_bytes": 2048, "node": -1, "own_pool": False}

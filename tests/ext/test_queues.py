@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.ext.conftest import CORE, Switch
-from tests.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
 
 A, B, ALL = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "ff:ff:ff:ff:ff:ff"

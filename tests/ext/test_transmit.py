@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from tests.ext.conftest import Switch
-from tests.frontend import ethernet
+from tools.frontend import ethernet
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 

@@ -6,8 +6,8 @@ import random
 from functools import partial
 from pathlib import Path
 
-from tests.frontend import FrontEnd
 from tests.functional.conftest import Site
+from tools.frontend import FrontEnd
 from tools.host import Host, wait_until
 
 CYCLES = 100

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.frontend import FrontEnd
+from tools.frontend import FrontEnd
 from tools.guest import DIE_WITH_PARENT
 from tools.host import Host, wait_until
 

@@ -5,8 +5,8 @@ import os
 import random
 import time
 
-from tests.frontend import FrontEnd
 from tests.functional.conftest import Site
+from tools.frontend import FrontEnd
 from tools.guest import Guest
 from tools.host import Host, wait_until
 

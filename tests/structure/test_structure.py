@@ -106,6 +106,11 @@ def test_installed_code_needs_neither_tools_nor_tests_and_names_modules_in_full(
         assert packages(path).isdisjoint({"tools", "tests", ""}), shown(path)
 
 
+def test_tools_need_no_tests() -> None:
+    for path in sources(".py", rooms=("tools",)):
+        assert "tests" not in packages(path), shown(path)
+
+
 # --- the data plane -------------------------------------------------------------------------------
 
 def functions(path: Path) -> dict[str, str]:
@@ -179,7 +184,7 @@ def test_files_are_short() -> None:
 
 
 def test_tests_wait_for_conditions_and_do_not_sleep() -> None:
-    for path in set(sources(".py", rooms=("tests",))) - {ROOT / "tests/frontend.py"}:
+    for path in sources(".py", rooms=("tests",)):
         named = {ast.unparse(n) for n in ast.walk(ast.parse(path.read_text()))
                  if isinstance(n, ast.Attribute)}
         assert "time.sleep" not in named | imports(path), shown(path)

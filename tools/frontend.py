@@ -1,7 +1,8 @@
 """A guest in miniature: the front-end side of vhost-user, in plain Python.
 
-Owns one UNIX socket, one piece of shared memory and the split rings in it, so that a test attaches
-to a switch port within milliseconds and exchanges exact frames with it. Knows nothing of the agent.
+Owns one UNIX socket, one piece of shared memory and the split rings in it, so that a test or a
+benchmark attaches to a switch port within milliseconds and exchanges exact frames with it. Knows
+nothing of the agent.
 """
 
 import enum
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from tests.virtqueue import NET_HEADER_BYTES, Ring
+from tools.virtqueue import NET_HEADER_BYTES, Ring
 
 NET_F_MTU = 1 << 3
 NET_F_MRG_RXBUF = 1 << 15
