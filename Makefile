@@ -10,7 +10,7 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 SOURCES := $(wildcard pmd_ext/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench-control lint docs clean
+.PHONY: help setup run demo test bench-control bench-idle lint docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ test: setup  ## run all tests (as root: guests and namespaces are real)
 bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 minutes; ARGS=--quick)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_control $(ARGS)
+
+bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 minutes; ARGS=--quick)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
 
 lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic, pure: what /proc says, spreads, ratios over pairs, the table."""
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,12 @@ def thread_time(stat: str) -> tuple[str, int]:
     return head.partition("(")[2], int(fields[11]) + int(fields[12])
 
 
+def run_and_wait_ns(schedstat: str) -> tuple[int, int]:
+    """Nanoseconds on a core, and ready but without one, of a /proc/PID/task/TID/schedstat."""
+    run, wait, _ = schedstat.split()
+    return int(run), int(wait)
+
+
 def kib(status: str, key: str) -> int:
     """Value of a line in kB of /proc/PID/status; 0 when it has none."""
     for line in status.splitlines():
@@ -68,6 +75,13 @@ def shares(before: Threads, after: Threads, main: int, ticks: float) -> tuple[fl
     used = {thread: now - before.get(thread, (name, 0))[1]
             for thread, (name, now) in after.items() if not name.startswith(PMD_NAME)}
     return 100 * used.get(main, 0) / ticks, 100 * sum(used.values()) / ticks
+
+
+# --- distributions --------------------------------------------------------------------------------
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least of the values that so many percent of them do not exceed (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 # --- pairs ----------------------------------------------------------------------------------------
@@ -87,6 +101,20 @@ def compare(results: Results, ours: str, theirs: str, floor: str) -> list[str]:
     mine, others, least = (medians(results.get(side, ())) for side in (ours, theirs, floor))
     ratio = ratios(mine, others) if others else []
     return [str(spread(values) or "-") for values in (mine, others, ratio, least)]
+
+
+def differences(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Theirs less ours, pair by pair."""
+    return [b - a for a, b in zip(ours, theirs, strict=True)]
+
+
+def beside(results: Results, sides: Sequence[str], subtract: bool) -> list[str]:
+    """Cells of a case: spread over the rounds of each side, then what each but the first has more
+    than the first, or how many times as much, round by round."""
+    first, *others = (medians(results[side]) for side in sides)
+    against = differences if subtract else ratios
+    return [str(spread(values) or "-")
+            for values in (first, *others, *(against(first, other) for other in others))]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

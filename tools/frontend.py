@@ -152,6 +152,13 @@ class FrontEnd:
 
         Raises ValueError for a frame above FRAME_MAX_BYTES, before anything is sent.
         """
+        fitting = self.prepare(frames, queue)
+        if fitting:
+            self.show(queue)
+        return fitting
+
+    def prepare(self, frames: Sequence[bytes], queue: int = 0) -> int:
+        """Do all of send() but for the last step, show(), with which the switch may see them."""
         ring = self._rings[2 * queue + 1]
         if any(len(frame) > FRAME_MAX_BYTES for frame in frames):
             raise ValueError(f"a frame is longer than {FRAME_MAX_BYTES} bytes")
@@ -159,9 +166,11 @@ class FrontEnd:
         fitting = min(len(frames), len(ring.free))
         for frame in frames[:fitting]:
             ring.post_frame(ring.free.popleft(), frame)
-        if fitting:
-            ring.publish()
         return fitting
+
+    def show(self, queue: int = 0) -> None:
+        """Make what was prepared visible, and kick the switch if it asked for that."""
+        self._rings[2 * queue + 1].publish()
 
     def sent_back(self, queue: int = 0) -> int:
         """Return how many sent frames the switch has consumed since connect()."""
@@ -170,6 +179,10 @@ class FrontEnd:
         ring.free.extend(ring.peek(n)[0] for n in range(consumed))
         ring.taken += consumed
         return ring.taken
+
+    def waiting(self, queue: int = 0) -> int:
+        """Return how many buffers the switch has filled that recv() has not given back yet."""
+        return self._rings[2 * queue].waiting()
 
     def recv(self, queue: int = 0) -> list[bytes]:
         """Return every frame waiting on the guest's RX ring and give its buffers back; never block.

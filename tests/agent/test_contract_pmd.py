@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
-from tests.frontend import ethernet
+from tools.frontend import ethernet
 from tools.host import Host, wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

@@ -1,4 +1,4 @@
-"""The benchmark of the control plane works, and leaves nothing behind however it ends."""
+"""The benchmarks work, and leave nothing behind however they end."""
 from __future__ import annotations
 
 import json
@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.host import wait_until
 
-BENCH = [sys.executable, "-u", "-m", "tools.bench_control", "--no-peer", "--quick", "--ports=20"]
+CONTROL = [sys.executable, "-u", "-m", "tools.bench_control", "--no-peer", "--quick", "--ports=20"]
+IDLE = [sys.executable, "-u", "-m", "tools.bench_idle", "--quick"]
 
 
 def traces(bench: int) -> set[str]:
@@ -19,19 +22,24 @@ def traces(bench: int) -> set[str]:
     found = {str(path) for path in Path("/tmp").glob(f"{prefix}*")}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            told = (process / "environ").read_bytes()
+            told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if f"OVS_RUNDIR=/tmp/{prefix}\0".encode() in told:
+        if f"/tmp/{prefix}".encode() in told:
             found.add((process / "comm").read_text())
     return found
 
 
-def test_quick_run_measures_every_case(tmp_path: Path) -> None:
-    output = tmp_path / "out.json"
-    with subprocess.Popen([*BENCH, f"--json={output}"], text=True, stdout=subprocess.PIPE,
+def run(command: list[str], output: Path) -> tuple[subprocess.Popen[str], str, str]:
+    """The benchmark, which has ended, and what it said."""
+    with subprocess.Popen([*command, f"--json={output}"], text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as bench:
-        out, err = bench.communicate(timeout=100)
+        return bench, *bench.communicate(timeout=100)
+
+
+def test_control_plane_is_measured_in_every_case(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    bench, out, err = run(CONTROL, output)
     assert bench.returncode == 0, out + err
     assert "add 20 ports at once" in out
     cases = json.loads(output.read_text())["cases"]
@@ -41,9 +49,26 @@ def test_quick_run_measures_every_case(tmp_path: Path) -> None:
     assert traces(bench.pid) == set()
 
 
-def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+def test_pmd_threads_at_rest_are_measured_in_every_case(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    bench, out, err = run(IDLE, output)
+    assert bench.returncode == 0, out + err
+    assert "two silent guests: PMD thread" in out
+    measured = json.loads(output.read_text())
+    cases = {key: case["modes"] for key, case in measured["cases"].items()}
+    for modes in cases.values():
+        assert modes.keys() == {"poll", "sleep", "block"}
+        assert all(modes.values())
+    at_rest = {mode: number for mode, (number,) in cases["rest_pmd"].items()}
+    assert at_rest["poll"] > at_rest["sleep"] > at_rest["block"] == 0
+    assert [len(rounds[0]) for rounds in measured["single_frames_us"].values()] == [100] * 3
+    assert traces(bench.pid) == set()
+
+
+@pytest.mark.parametrize("command", [CONTROL, IDLE], ids=["control", "idle"])
+def test_interrupted_run_leaves_nothing(command: list[str], tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
-        bench = subprocess.Popen([*BENCH, f"--json={tmp_path}/json"], stdout=out,
+        bench = subprocess.Popen([*command, f"--json={tmp_path}/json"], stdout=out,
                                  stderr=subprocess.STDOUT, start_new_session=True)
     control = Path(f"/tmp/vhost-bench.{bench.pid}")
     wait_until(lambda: list(control.glob("*.ctl")) or bench.poll() is not None,

@@ -5,10 +5,14 @@ import pytest
 
 from tools.bench_numbers import (
     Spread,
+    beside,
     compare,
+    differences,
     kib,
     medians,
+    percentile,
     ratios,
+    run_and_wait_ns,
     shares,
     short,
     spread,
@@ -30,6 +34,10 @@ def test_kib() -> None:
     assert kib(STATUS, "HugetlbPages") == 0
 
 
+def test_run_and_wait_ns() -> None:
+    assert run_and_wait_ns("4803423212 11238719 4501\n") == (4803423212, 11238719)
+
+
 def test_shares_count_no_pmds_and_new_threads_from_their_start() -> None:
     before = {1: ("main", 100), 2: ("pmd-c01/id:8", 1000), 3: ("ended", 50)}
     after = {1: ("main", 150), 2: ("pmd-c01/id:8", 3000), 4: ("new", 20)}
@@ -45,6 +53,19 @@ def test_ratios_are_theirs_by_ours_pair_by_pair() -> None:
     assert ratios([0, 4], [4, 2]) == [0.5]
     with pytest.raises(ValueError, match="shorter"):
         ratios([1, 2], [1])
+
+
+def test_differences_are_theirs_less_ours_pair_by_pair() -> None:
+    assert differences([2, 4], [4, 1]) == [2, -3]
+    with pytest.raises(ValueError, match="shorter"):
+        differences([1, 2], [1])
+
+
+@pytest.mark.parametrize(("percent", "value"), [
+    (0, 1), (1, 1), (50, 50), (50.1, 51), (99, 99), (99.5, 100), (100, 100)])
+def test_percentile_is_one_of_the_values(percent: float, value: float) -> None:
+    assert percentile(list(range(100, 0, -1)), percent) == value
+    assert percentile([7], percent) == 7
 
 
 def test_medians_and_spread() -> None:
@@ -65,6 +86,14 @@ def test_compare() -> None:
     assert compare(results, "we", "they", "floor") == [
         "20 (10..30)", "20 (20..60)", "2 (1..2)", "-"]
     assert compare({"we": [[10]]}, "we", "they", "floor") == ["10", "-", "-", "-"]
+
+
+def test_beside_the_first() -> None:
+    results = {"a": [[10], [20], [40]], "b": [[20], [1, 20, 90], [20]], "c": [[10], [10], [10]]}
+    assert beside(results, ["a", "b", "c"], subtract=False) == [
+        "20 (10..40)", "20", "10", "1 (0.5..2)", "0.5 (0.25..1)"]
+    assert beside(results, ["a", "b", "c"], subtract=True)[3:] == ["0 (-20..10)", "-10 (-30..0)"]
+    assert beside({"a": [[0]], "b": [[5]]}, ["a", "b"], subtract=False) == ["0", "5", "-"]
 
 
 def test_table() -> None:
