@@ -353,16 +353,18 @@ def write_json(path: Path, bench: Bench) -> None:
 @click.command()
 @click.option("--rounds", type=click.IntRange(1), help="Times each mode is measured (default: 3).")
 @click.option("--quick", is_flag=True, help="One round, and everything shorter.")
+@click.option("--tries", type=click.IntRange(1),
+              help="Times a measurement is made at most until nobody disturbs it (default: 4).")
 @click.option("--json", "path", type=click.Path(path_type=Path), show_default=True,
               default="build/bench-idle.json", help="Where all numbers are written.")
-def main(rounds: int | None, quick: bool, path: Path) -> None:
+def main(rounds: int | None, quick: bool, tries: int | None, path: Path) -> None:
     """Measures PMD threads at rest: polling, sleeping between rounds, waiting in the kernel."""
     if os.geteuid() != 0:
         raise click.ClickException("polling threads on cores of their own need root")
     plan = Plan(rounds=rounds or (1 if quick else 3), rest_s=1 if quick else 5,
-                frames=100 if quick else 500, load_s=1 if quick else 3, tries=1 if quick else 4,
-                first_cpu=min(os.sched_getaffinity(0)), last_cpu=last_cpu(),
-                load=os.getloadavg()[0])
+                frames=100 if quick else 500, load_s=1 if quick else 3,
+                tries=tries or (1 if quick else 4), first_cpu=min(os.sched_getaffinity(0)),
+                last_cpu=last_cpu(), load=os.getloadavg()[0])
     try:
         interrupt_when_told_to_end()
         os.sched_setaffinity(0, {plan.first_cpu})       # and of all that is started here
