@@ -117,7 +117,8 @@ def oldest(run: list[Sample], core: int) -> PmdCounters:
 
 def continues(before: PmdCounters, after: PmdCounters) -> bool:
     """Whether both can be of one thread."""
-    return before.cycles <= after.cycles and before.busy_cycles <= after.busy_cycles
+    return (before.thread == after.thread and before.cycles <= after.cycles
+            and before.busy_cycles <= after.busy_cycles)
 
 
 def gained(counts: Iterator[int | None]) -> int:

@@ -47,6 +47,12 @@ def pmd_config_lines(before: HostConfig | None, now: HostConfig) -> Iterator[Lin
     """What is in force for all PMD threads, when it changed."""
     if before is None or before.default_sleep_us != now.default_sleep_us:
         yield "info", f"Default PMD thread max sleep: {now.default_sleep_us:4} us."
+    if before is not None and before.placing.algorithm != now.placing.algorithm:
+        yield "info", f"Rxq to PMD assignment mode changed to: '{now.placing.algorithm}'."
+    blocked = before is not None and any(spec.block for spec in before.pmds)
+    if blocked != any(spec.block for spec in now.pmds):
+        yield "info", ("PMD threads poll without a pause." if blocked else
+                       "PMD threads wait in the kernel while their queues are silent.")
     if (before.auto_balance if before is not None else None) != now.auto_balance:
         yield "info", auto_balance(now.auto_balance)
 

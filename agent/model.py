@@ -230,6 +230,7 @@ class PmdCounters:
     tx_packets: int = 0
     tx_batches: int = 0
     tx_contentions: int = 0         # times another PMD held the txq's lock
+    thread: int = 0                 # its id: one that is started later on the core has another
 
 
 @dataclass(frozen=True, slots=True)

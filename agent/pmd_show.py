@@ -94,12 +94,15 @@ class Cleared:
         return {core: self._minus(core, counters) for core, counters in readings.pmds.items()}
 
     def _minus(self, core: int, counters: PmdCounters) -> PmdCounters:
+        cleared = self._at.get(core)
+        if cleared is None:
+            return counters
         grown = [now - before for now, before in zip(
-            astuple(counters), astuple(self._at.get(core, PmdCounters())), strict=True)]
-        if min(grown) >= 0:
-            return PmdCounters(*grown)
-        del self._at[core]      # another thread than the one that was cleared
-        return counters
+            astuple(counters), astuple(cleared), strict=True)]
+        if cleared.thread != counters.thread or min(grown) < 0:
+            del self._at[core]  # another thread than the one that was cleared
+            return counters
+        return PmdCounters(*grown)
 
     def main_ms(self, now_ms: int) -> int:
         """How long the main thread counted."""

@@ -28,6 +28,7 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
+from agent.options import core_ranges
 from agent.placing import Placer
 from agent.plan import plan
 from agent.validate import Memo, desired
@@ -77,6 +78,7 @@ class Reconciler:
         self._down: set[str] = set()                        # ports, by netdev-dpdk/set-admin-state
         self._no_pmd: dict[int, str] = {}                   # core -> why it has none
         self._no_pmd_said: dict[int, str] = {}
+        self._news: list[loglines.Line] = []                # about placement, to be said last
         self._pmds_tried: tuple[PmdSpec, ...] = ()          # the wish that they are not part of
         self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
         self._problems_said: set[str] = set()
@@ -95,10 +97,13 @@ class Reconciler:
             for name in self.desired.ports:
                 problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
         if self.desired.pmds:       # else it is said that there is none
+            unpolled: dict[str, list[int]] = {}
             for name, queue in self.placer.placement.unpolled:
+                unpolled.setdefault(name, []).append(queue)
+            for name, queues in unpolled.items():
                 problems.setdefault(name, []).append(
-                    f"rx queue {queue} is not polled: every PMD thread is kept for the queues that "
-                    "pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
+                    f"rx queue {core_ranges(sorted(queues))} is not polled: every PMD thread is "
+                    "kept for the queues that pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
         return {name: tuple(texts) for name, texts in problems.items()}
 
     @property
@@ -152,6 +157,8 @@ class Reconciler:
                         and not any(isinstance(action, AddPort) for action in actions)):
                     break           # only what is new has still to be put to work
             self._say_pmds()
+            say(self._news, log.dpif)
+            self._news.clear()
 
     def sample(self, readings: Readings, now_ms: int) -> bool:
         """Takes what PMDs and rxqs did since the last call; whether step() should be called."""
@@ -196,7 +203,7 @@ class Reconciler:
         if self._no_pmd:
             wanted = replace(wanted, pmds=tuple(
                 spec for spec in wanted.pmds if spec.core not in self._no_pmd))
-        say(self.placer.place(wanted, self.observed), log.dpif)
+        self._news += self.placer.place(wanted, self.observed)
         actions = plan(wanted, self.observed, self.placer.placement.lists, self._down)
         if not self._short:
             return actions

@@ -36,16 +36,18 @@ class Placement:
     crossing: bool = False      # an rxq that no pin put there is polled from another NUMA node
 
     @property
-    def cores(self) -> dict[Rxq, int]:
-        """{rxq: the core whose PMD polls it}"""
-        return {rxq: core for core, rxqs in self.lists for rxq in rxqs}
+    def cores(self) -> dict[Rxq, int | None]:
+        """{rxq: the core whose PMD polls it, None where none does}"""
+        cores: dict[Rxq, int | None] = dict.fromkeys(self.unpolled)
+        cores |= {rxq: core for core, rxqs in self.lists for rxq in rxqs}
+        return cores
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """What the log can say of every rxq."""
         return tuple(line() for _, line in self.notes)
 
-    def news(self, before: Mapping[Rxq, int]) -> tuple[Line, ...]:
+    def news(self, before: Mapping[Rxq, int | None]) -> tuple[Line, ...]:
         """What the log should say after a placement that had rxqs on these cores: of the others
         there is nothing new."""
         now = self.cores

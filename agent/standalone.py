@@ -75,12 +75,14 @@ class OwnDatabase:
 
     def _spawn(self) -> None:
         directory = self._directory
-        # The server must not outlive us, whatever ends us, nor get our terminal's Ctrl-C.
+        # The server must not outlive us, whatever ends us, nor get our terminal's Ctrl-C, nor keep
+        # a pipe open that our caller reads until --detach has closed it.
         self._server = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", program("ovsdb-server"), f"{directory}/conf.db",
              "-vconsole:off", "-vsyslog:off", f"--log-file={directory}/ovsdb-server.log",
              f"--remote=punix:{directory}/db.sock", f"--unixctl={directory}/ovsdb-server.ctl"],
-            stdin=subprocess.DEVNULL, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -37,10 +37,11 @@ QUEUE_COUNTER_NAMES = (
     "iotlb_hits", "iotlb_misses", "inflight_submitted", "inflight_completed",
     *(("mbuf_alloc_failed",) if SHIM_STATS_24_03 else ()),
 )
-# As the fields of pmd_counters, but for the first, which is the TSC's cycles since the start.
+# As the fields of pmd_counters, but for the first, which is the TSC's cycles since the start, and the
+# last, the thread's id.
 PMD_COUNTER_NAMES = (
     "cycles", "busy_cycles", "sleep_cycles", "iterations", "busy_iterations", "sleep_iterations",
-    "rx_packets", "tx_packets", "tx_batches", "tx_contentions",
+    "rx_packets", "tx_packets", "tx_batches", "tx_contentions", "thread",
 )
 
 cdef enum:
@@ -159,7 +160,7 @@ cdef tuple pmd_readings(dataplane *dp):
         for k in range(PMD_COUNTERS):
             values[k] = (<uint64_t *>&c)[k]
         numbers = values
-        pmds.append((p.core, *numbers))
+        pmds.append((p.core, *numbers, p.work.tid))
     return tuple(pmds)
 
 

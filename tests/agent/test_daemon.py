@@ -142,6 +142,13 @@ def test_standalone_outlives_its_database_and_takes_it_along() -> None:
         wait_until(lambda: not server(), "ovsdb-server ends with the agent")
 
 
+def test_detached_standalone_agent_keeps_no_pipe_of_its_callers_open() -> None:
+    with temporary_host("vhost-standalone") as host:
+        done = host.run(*host.agent_command(), "run", "--standalone", str(host.directory),
+                        "--pidfile", "--log-file", "--detach", timeout_s=30)     # its output ends
+        assert done.returncode == 0, done
+
+
 def test_two_standalone_agents_do_not_share_a_directory() -> None:
     with temporary_host("vhost-standalone") as host:
         host.start_agent("--standalone", str(host.directory))

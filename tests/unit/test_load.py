@@ -271,3 +271,13 @@ def test_cycles_are_what_a_counter_gained_since_it_last_went_back(counts: list[i
     for count in accumulate(counts):
         rising.sample(Readings(1, {}, {A: count}), ())
     assert rising.cycles(A) == sum(counts[1:][-INTERVALS:])
+
+
+def test_thread_that_is_started_later_on_a_core_begins_anew() -> None:
+    host = Host()
+    host.interval(a=100)
+    assert host.loads.usage(CORE, A, 60) == 10
+    for core in host.pmds:      # it lived for longer than the one before it
+        host.pmds[core] = PmdCounters(9000, 900, thread=7)
+    host.sample()
+    assert host.loads.usage(CORE, A, 60) is None

@@ -13,6 +13,7 @@ from agent.model import (
     AutoBalance,
     Counters,
     Memory,
+    Placing,
     PmdSpec,
     PortSpec,
     PortState,
@@ -86,6 +87,17 @@ def test_default_sleep_is_said_at_the_start_and_when_it_changes() -> None:
     assert list(loglines.pmd_config_lines(None, now)) == [said]
     assert list(loglines.pmd_config_lines(now, now)) == []
     assert list(loglines.pmd_config_lines(replace(now, default_sleep_us=50), now)) == [said]
+
+
+def test_modes_of_pmd_threads_are_said_when_they_change() -> None:
+    plain = HostConfig(RUNDIR, pmds=(PmdSpec(1),))
+    waiting = replace(plain, pmds=(PmdSpec(1, block=True),), placing=Placing("group"))
+    assert list(loglines.pmd_config_lines(plain, waiting)) == [
+        ("info", "Rxq to PMD assignment mode changed to: 'group'."),
+        ("info", "PMD threads wait in the kernel while their queues are silent.")]
+    assert list(loglines.pmd_config_lines(waiting, plain)) == [
+        ("info", "Rxq to PMD assignment mode changed to: 'cycles'."),
+        ("info", "PMD threads poll without a pause.")]
 
 
 def test_auto_load_balance_is_said_when_it_changes() -> None:

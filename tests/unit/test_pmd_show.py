@@ -375,3 +375,10 @@ def test_a_new_pmd_counts_from_its_start() -> None:
     cleared.keep([3])
     assert cleared.since(readings(c2=counted(106), c3=counted(106))) == {
         2: counted(106), 3: GROWN_BY_SIX}
+
+
+def test_thread_that_is_started_later_on_a_core_was_not_cleared() -> None:
+    cleared = Cleared(0)
+    cleared.clear(Readings(1, {1: PmdCounters(cycles=5, rx_packets=3, thread=1)}), 0, None)
+    later = PmdCounters(cycles=50, rx_packets=30, thread=2)
+    assert cleared.since(Readings(1, {1: later})) == {1: later}

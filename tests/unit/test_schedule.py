@@ -316,3 +316,18 @@ def test_unevenness_is_the_variance_of_whole_percents(
     (5, 5, 0)])
 def test_improvement(now: int, then: int, percent: int) -> None:
     assert improvement(now, then) == percent
+
+
+def test_news_are_of_queues_that_are_elsewhere_than_before() -> None:
+    every = {p: place(queues(5, 6, pins={0: p, 1: p}), TWO, Placing()) for p in (1, 2)}
+    assert every[1].news({}) == every[1].lines
+    assert every[1].news(every[1].cores) == ()
+    assert len(every[2].news(every[1].cores)) == 2
+    alone = place([*queues(0, pins={0: 1}), RxqLoad("q", 0, 2)], TWO[:1], Placing())
+    assert alone.unpolled == (("q", 0),)
+    assert len([level for level, _ in alone.news({}) if level == "warn"]) == 1
+    assert alone.news(alone.cores) == (), "that it is not polled was said"
+    free = place([RxqLoad("p", 0, 1), RxqLoad("q", 0, 2)], TWO[:1], Placing())
+    assert [text for _, text in free.news(alone.cores)] == [
+        "Performing pmd to rx queue assignment using cycles algorithm.",
+        "Core  1 on numa node 0 assigned port 'q' rx queue 0 (measured processing cycles 0)."]
