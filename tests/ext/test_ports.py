@@ -158,7 +158,7 @@ def test_no_thread_on_a_core_that_cannot_be_had(switch: Switch) -> None:
     threads = len(os.listdir("/proc/self/task"))
     assert refused(switch.runtime.start_pmd, 1000, 0, False).errno == errno.EINVAL
     assert switch.runtime.threads() == ()
-    assert len(os.listdir("/proc/self/task")) == threads
+    assert len(os.listdir("/proc/self/task")) <= threads     # one that was joined may linger there
     switch.poll(CORES)                              # it is no PMD that others count with
     assert switch.cores() == list(CORES)
     switch.poll()
