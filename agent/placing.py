@@ -19,7 +19,8 @@ class Placer:
 
     def __init__(self, main_node: int) -> None:
         self._main_node = main_node     # where the memory of ports is that no guest came to yet
-        self._placed_by: Any = None
+        self._made_of: Any = None
+        self._placed_by: Any = None     # what of it matters
         self._asked = False
         self._sample_at_ms = 0
         self._balancer = AutoBalancer()
@@ -38,6 +39,12 @@ class Placer:
     def place(self, desired: Desired, observed: Observed) -> Sequence[Line]:
         """Updates 'placement' for the ports that are in both; what the log should say of it."""
         states = served(desired, observed)
+        # What did not change mostly is the same object: to compare a thousand takes no time.
+        made_of = (desired.pmds, desired.placing, states,
+                   [desired.ports[state.name] for state in states])
+        if made_of == self._made_of and not self._asked:
+            return ()
+        self._made_of = made_of
         placed_by = ([(pmd.core, pmd.node) for pmd in desired.pmds], desired.placing,
                      [(state.name, state.number, state.n_rxqs, self._node(state),
                        desired.ports[state.name].affinity) for state in states])
@@ -61,12 +68,13 @@ class Placer:
         return uneven, lines
 
     def _rxqs(self, desired: Desired, states: list[PortState]) -> list[RxqLoad]:
-        rxqs = []
+        rxqs, cycles = [], self.loads.cycles
         for state in states:
-            pins = dict(desired.ports[state.name].affinity)
+            affinity = desired.ports[state.name].affinity
+            pins = dict(affinity) if affinity else {}
             name, number, node = state.name, state.number, self._node(state)
-            rxqs += [RxqLoad(name, q, number, node, pins.get(q), self.loads.cycles((name, q)))
-                     for q in range(state.n_rxqs)]
+            for q in range(state.n_rxqs):
+                rxqs.append(RxqLoad(name, q, number, node, pins.get(q), cycles((name, q))))
         return rxqs
 
     def _node(self, state: PortState) -> int:

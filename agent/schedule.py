@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle
+from operator import attrgetter
 
 from agent.loglines import Line
 from agent.model import (
@@ -118,7 +119,8 @@ def pin(rxqs: Collection[RxqLoad], lists: Mapping[int, PollList], placing: Placi
             lists[rxq.pin].add(rxq)
             notes.append((rxq.rxq, partial(pinned, rxq, lists[rxq.pin], placing)))
     if placing.algorithm != ASSIGN_ROUNDROBIN:
-        unpinned.sort(key=lambda rxq: -rxq.cycles)      # rxqs alike stay in order of number
+        # busiest first; rxqs alike stay in order of number
+        unpinned.sort(key=attrgetter("cycles"), reverse=True)
     return unpinned, notes
 
 
@@ -154,8 +156,7 @@ def choice(lists: list[PollList], placing: Placing) -> Choice:
     return lambda rxq: next(turns)
 
 
-def by_number(rxq: RxqLoad) -> tuple[int, str, int]:
-    return (rxq.number, rxq.port, rxq.queue)
+by_number = attrgetter("number", "port", "queue")
 
 
 # --- texts ----------------------------------------------------------------------------------------
