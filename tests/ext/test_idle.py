@@ -85,7 +85,8 @@ def test_sleep_grows_to_its_most_and_packets_flow(switch: Switch) -> None:
     pause(0.1)
     now = counts(switch)
     rounds = now["sleep_iterations"] - was["sleep_iterations"]
-    assert rounds == now["iterations"] - was["iterations"]
+    # in each round, but for one that is read between the two counts
+    assert abs(rounds - (now["iterations"] - was["iterations"])) <= 1
     assert 0 < rounds < 0.1 / 200e-6 * 1.5
     flows(a, b)
     switch.runtime.rest_pmd(CORE, 0, False)
