@@ -55,7 +55,8 @@ class Agent:
         self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
-        self._commands = PmdCommands(self._reconciler, lambda: self._datapath, self._look_again)
+        self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
+                                     self._publisher.counters, self._look_again)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:
@@ -130,8 +131,9 @@ class Agent:
 
     def _sample(self, datapath: Datapath, now_ms: int) -> None:
         """Loads of PMDs and rxqs, which may ask for another placement."""
-        self._commands.sample()
-        if self._reconciler.sample(datapath.readings(), now_ms):
+        readings = datapath.readings()
+        self._commands.sample(readings)
+        if self._reconciler.sample(readings, now_ms):
             self._due = True
 
     def _look_again(self) -> None:

@@ -114,11 +114,11 @@ def cpu_mask(text: str, online: Collection[int]) -> tuple[tuple[int, ...], str |
     if not digits or not set(digits) <= HEX_DIGITS:
         problems.append(f"{shown(text)} is not a hexadecimal mask: what is no digit counts as 0")
     if missing := [core for core in wanted if core not in online]:
-        problems.append(f"no such core: {core_ranges(missing)}, left out")
+        problems.append(f"no such core: {number_ranges(missing)}, left out")
     return cores, "; ".join(problems) or None
 
 
-def core_ranges(cores: Sequence[int]) -> str:
+def number_ranges(cores: Sequence[int]) -> str:
     """Ascending numbers in few words: '2-5, 8', the first ranges of many."""
     ranges: list[list[int]] = []
     for core in cores:

@@ -8,7 +8,7 @@ from agent import control, dpdk_log, pmd_show
 from agent.command import CommandError
 from agent.coverage import Coverage, memory_line
 from agent.datapath import Datapath
-from agent.model import Readings, Rxq
+from agent.model import Counters, Readings, Rxq
 from agent.reconcile import Reconciler
 
 NOT_DPDK = "Not a DPDK Interface"
@@ -18,14 +18,15 @@ STATES = {"up": True, "down": False}
 class PmdCommands:
     """Answers from what the reconciler knows. For the main thread only.
 
-    'datapath' gives the data plane once there is one; 'changed' is called when something is to be
-    done that the reconciler was told.
+    'datapath' gives the data plane once there is one; 'counters' a port's counters as of its last
+    statistics; 'changed' is called when something is to be done that the reconciler was told.
     """
 
     def __init__(self, reconciler: Reconciler, datapath: Callable[[], Datapath | None],
-                 changed: Callable[[], None]) -> None:
+                 counters: Callable[[str], Counters], changed: Callable[[], None]) -> None:
         self._reconciler = reconciler
         self._datapath = datapath
+        self._counters = counters
         self._changed = changed
         self._cleared = pmd_show.Cleared(now_ms())
         self._coverage = Coverage(now_ms())
@@ -58,19 +59,17 @@ class PmdCommands:
         """The database asked for something else."""
         self._reconfigured += 1
 
-    def sample(self) -> None:
+    def sample(self, readings: Readings) -> None:
         """Keeps what was counted up to date; at least every 5 s."""
-        datapath = self._datapath()
-        totals = {"bridge_reconfigure": self._reconfigured}
-        if datapath is not None:
-            pmds = datapath.readings().pmds.values()
-            totals |= {"vhost_tx_contention": sum(c.tx_contentions for c in pmds),
-                       "netdev_received": sum(c.rx_packets for c in pmds),
-                       "netdev_sent": sum(c.tx_packets for c in pmds),
-                       "datapath_drop_rx_invalid_packet": sum(
-                           datapath.counters(port).port["rx_malformed_drops"]
-                           for port in self._reconciler.observed.ports)}
-        self._coverage.sample(now_ms(), totals)
+        pmds = readings.pmds.values()
+        self._coverage.sample(now_ms(), {
+            "bridge_reconfigure": self._reconfigured,
+            "vhost_tx_contention": sum(c.tx_contentions for c in pmds),
+            "netdev_received": sum(c.rx_packets for c in pmds),
+            "netdev_sent": sum(c.tx_packets for c in pmds),
+            "datapath_drop_rx_invalid_packet": sum(
+                self._counters(port).port.get("rx_malformed_drops", 0)
+                for port in self._reconciler.observed.ports)})
 
     # --- PMD threads ------------------------------------------------------------------------------
 
@@ -147,11 +146,11 @@ class PmdCommands:
     # --- what was counted -------------------------------------------------------------------------
 
     def _coverage_show(self, _: Sequence[str]) -> str:
-        self.sample()
+        self.sample(self._readings())
         return self._coverage.show()
 
     def _read_counter(self, words: Sequence[str]) -> str:
-        self.sample()
+        self.sample(self._readings())
         return str(self._coverage.read_counter(words[0]))
 
     def _memory_show(self, _: Sequence[str]) -> str:

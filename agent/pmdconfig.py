@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agent.model import ASSIGN_GROUP, ASSIGN_ROUNDROBIN, AutoBalance, Placing, PmdSpec
-from agent.options import Texts, core_ranges, cpu_mask, natural, pairs, shown, some
+from agent.options import Texts, cpu_mask, natural, number_ranges, pairs, shown, some
 
 MINUTE_MS = 60_000
 BLOCK, HASH = "block", "hash"   # words of pmd-idle-mode and tx-steering
@@ -26,7 +26,7 @@ def pmds(texts: Texts, numa_cores: Mapping[int, Sequence[int]], default_sleep_us
         if not cores:
             texts.complain("pmd-cpu-mask", "names no core of this host: no rx queue is polled")
     if without := sorted(sleep_us.keys() - set(cores)):
-        texts.complain("pmd-sleep-max", f"no PMD thread on core {core_ranges(without)}: "
+        texts.complain("pmd-sleep-max", f"no PMD thread on core {number_ranges(without)}: "
                        "its value is not used")
     block = texts.choice("pmd-idle-mode") == BLOCK
     return tuple(PmdSpec(core, nodes[core], sleep_us.get(core, default_sleep_us), block)
@@ -121,7 +121,7 @@ def affinity(texts: Texts, running: Sequence[PmdSpec]) -> tuple[tuple[int, int],
                        f"{some(again)}, the last one is used")
     without = sorted(set(found.values()) - {pmd.core for pmd in running})
     if without and running:
-        named = core_ranges(without)
+        named = number_ranges(without)
         texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use pmd-cpu-mask to "
                        f"enable a PMD on core {named}; another core is used")
     return tuple(sorted(found.items()))

@@ -28,7 +28,7 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
-from agent.options import core_ranges
+from agent.options import number_ranges
 from agent.placing import Placer
 from agent.plan import plan
 from agent.validate import Memo, desired
@@ -101,9 +101,11 @@ class Reconciler:
             for name, queue in self.placer.placement.unpolled:
                 unpolled.setdefault(name, []).append(queue)
             for name, queues in unpolled.items():
+                what = (f"rx queue {queues[0]} is" if len(queues) == 1
+                        else f"rx queues {number_ranges(sorted(queues))} are")
                 problems.setdefault(name, []).append(
-                    f"rx queue {core_ranges(sorted(queues))} is not polled: every PMD thread is "
-                    "kept for the queues that pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
+                    f"{what} not polled: every PMD thread is kept for the queues that "
+                    "pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
         return {name: tuple(texts) for name, texts in problems.items()}
 
     @property

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import struct
-from itertools import pairwise
 
 import pytest
 
@@ -11,7 +10,7 @@ from tests.ext.conftest import CORE, Switch
 from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
 
-A, B, ALL = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "ff:ff:ff:ff:ff:ff"
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 CORES = tuple(sorted(os.sched_getaffinity(0)))[-2:]
 
 
@@ -248,7 +247,6 @@ def test_cycles_are_the_busy_queues(switch: Switch) -> None:
     assert 50 <= now["tx_batches"] - was["tx_batches"] <= 1600
     switch.poll(CORES)                  # a queue that moves keeps its sum
     assert cycles()[slot, 1] >= after[slot, 1]
-    assert all(x <= y for x, y in pairwise([after[slot, 1], cycles()[slot, 1]]))
     switch.poll()
 
 

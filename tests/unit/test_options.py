@@ -9,11 +9,11 @@ import schema
 from agent.options import (
     SHOWN_MOST,
     Texts,
-    core_ranges,
     cpu_mask,
     integer,
     misspelt,
     natural,
+    number_ranges,
     pairs,
     shown,
     some,
@@ -249,13 +249,13 @@ def test_mask_of_any_cores_names_those_and_no_others(wanted: set[int], online: s
     got, problem = cpu_mask(f"{sum(1 << core for core in wanted):x}", sorted(online))
     assert got == tuple(sorted(wanted & online))
     missing = sorted(wanted - online)
-    assert problem == (f"no such core: {core_ranges(missing)}, left out" if missing else None)
+    assert problem == (f"no such core: {number_ranges(missing)}, left out" if missing else None)
 
 
 @given(st.sets(st.integers(0, 40), min_size=1))
 def test_ranges_name_the_cores_and_no_others(cores: set[int]) -> None:
     named: set[int] = set()
-    *parts, last = core_ranges(sorted(cores)).split(", ")
+    *parts, last = number_ranges(sorted(cores)).split(", ")
     for part in parts if last == "..." else [*parts, last]:
         first, _, end = part.partition("-")
         named |= set(range(int(first), int(end or first) + 1))

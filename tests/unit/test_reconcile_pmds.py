@@ -69,6 +69,9 @@ def test_queue_that_nobody_polls_is_its_ports_problem(host: OneBridge) -> None:
     assert host.plane.polls == ((0, (("a", 0),)),)
     assert list(host.reconciler.problems) == ["b"]
     assert host.reconciler.problems["b"][0].startswith("rx queue 0 is not polled: ")
+    host.plane.guest("b", rxqs=(0, 1, 2))
+    host.step()
+    assert host.reconciler.problems["b"][0].startswith("rx queues 0-2 are not polled: ")
     host.other_config["pmd-cpu-mask"] = "3"
     host.step()
     assert host.reconciler.problems == {}
