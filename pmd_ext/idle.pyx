@@ -108,6 +108,9 @@ cdef bint watch(pmd *me, poll_list *polls) noexcept nogil:
         return False
     for i in range(polls.n_active):
         q = polls.active[i]
+        # Of a guest that has gone since the list was made the descriptor may be another file's.
+        if load_acquire_i32(&me.dp.slots[q.slot].vid) < 0:
+            continue
         kick = load_relaxed_i32(&ring_of(me.dp, q.slot, rxq_vring(q.queue)).kick)
         if kick <= 0 or not shim_watch(me.epoll_fd, kick - 1, True):
             return False

@@ -182,7 +182,7 @@ cdef void *pmd_main(void *arg) noexcept nogil:
     cdef found f
     cdef uint16_t now_s = 0
     cdef uint32_t rounds = 0, sleep_us = 0
-    cdef uint64_t last_packet = 0
+    cdef uint64_t last_packet = 0, released = 0, unused = dp.tsc_hz // TXQ_HOLDS_PER_S
     cdef bint woken = False, slow, check
     come_up(me)
     me.work.now = rte_rdtsc()
@@ -192,7 +192,9 @@ cdef void *pmd_main(void *arg) noexcept nogil:
         rounds += 1
         if slow:
             now_s = <uint16_t>((me.work.now - dp.tsc_start) / dp.tsc_hz)
-            release_txqs(me, me.work.now - dp.tsc_hz // TXQ_HOLDS_PER_S)
+            if me.work.now - released > unused:
+                release_txqs(me, me.work.now - unused)
+                released = me.work.now
         polls = <poll_list *>load_acquire_ptr(<void **>&me.polls)
         # rounds take long when they end with a sleep
         if ((slow or sleep_us or polls.n_active == 0)

@@ -43,7 +43,7 @@ cdef struct slot:
     uint32_t down               # administratively: nothing is received or sent
     # PMDs write, new_device sets anew, under the lock
     rte_spinlock_t txq_lock
-    uint32_t txq_holders        # number of the guest that holds are of; unlike 'connects' never reset
+    uint32_t txq_guest          # number of the guest that they are of; unlike 'connects' never reset
     uint16_t txq_users[MAX_QUEUE_PAIRS]     # PMDs that hold each txq while there are too few
     # PMDs write, main reads; of two that write at once one stays
     uint32_t tx_oversize_bytes  # length of the last frame that was longer than max_frame_bytes
@@ -156,7 +156,7 @@ cdef struct pmd_counters:
 # The txq that a PMD holds while a port has fewer of them than there are threads.
 cdef struct txq_hold:
     uint64_t used                   # TSC of the last burst
-    uint32_t holders                # slot.txq_holders then
+    uint32_t guest                  # slot.txq_guest then
     uint32_t txq                    # 1 + number; 0: none is held
 
 # What a PMD writes with every burst: pages of its own.
@@ -206,7 +206,7 @@ cdef struct dataplane:
     uint64_t tsc_start
     # main writes (release), PMDs read (acquire), old one freed after quiescence
     forwarding *fwd
-    # main writes, PMDs read relaxed
+    # main writes (release), PMDs read (acquire) before their tx_id, which is below it
     uint32_t n_pmds
     # callbacks and main add after each change of what may be polled, PMDs read (acquire)
     uint32_t queue_changes

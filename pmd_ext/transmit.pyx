@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_i32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
+    load_acquire_i32, load_acquire_u32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
 )
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
@@ -103,7 +103,7 @@ cdef uint16_t hold_txq(slot *s, txq_hold *hold, uint16_t n) noexcept nogil:
         if s.txq_users[q] < s.txq_users[least]:
             least = q
     s.txq_users[least] += 1
-    hold.holders = s.txq_holders
+    hold.guest = s.txq_guest
     hold.txq = least + 1
     rte_spinlock_unlock(&s.txq_lock)
     return least
@@ -121,7 +121,7 @@ cdef void release_txqs(pmd *me, uint64_t used_before) noexcept nogil:
             continue
         s = &me.dp.slots[i]
         rte_spinlock_lock(&s.txq_lock)
-        if hold.holders == s.txq_holders:
+        if hold.guest == s.txq_guest:
             s.txq_users[hold.txq - 1] -= 1
         rte_spinlock_unlock(&s.txq_lock)
         hold.txq = 0
@@ -132,13 +132,13 @@ cdef inline uint16_t own_txq(pmd *me, slot *s, uint16_t slot_id, uint16_t n) noe
     """The txq of this thread (OVS: dpif-netdev's static and XPS modes): one that no other sends
     to, or when there are too few for all threads, main among them, the least used."""
     cdef txq_hold *hold
-    if n > load_relaxed_u32(&me.dp.n_pmds):
+    if n > load_acquire_u32(&me.dp.n_pmds):
         return load_relaxed_u32(&me.tx_id)
     if n == 1:
         return 0
     hold = &me.work.held[slot_id]
     hold.used = me.work.now
-    if hold.txq != 0 and hold.holders == s.txq_holders:
+    if hold.txq != 0 and hold.guest == s.txq_guest:
         return hold.txq - 1
     if hold.txq == 0:
         me.work.n_held += 1

@@ -180,10 +180,11 @@ cdef void reset_counters(slot *s) noexcept nogil:
 
 
 cdef void look_at_vrings(slot *s, int vid) noexcept nogil:
-    """The vrings that the guest has by now: new ones come with new_device, or while it runs."""
+    """The vrings that the guest has by now. New ones come with new_device, or while it runs; other
+    sizes with a driver that starts anew on the same connection."""
     cdef rte_vhost_vring vring
     cdef uint16_t i, n = min(rte_vhost_get_vring_num(vid), <uint16_t>MAX_VRINGS)
-    for i in range(s.n_vrings, n):
+    for i in range(n):
         s.vring_sizes[i] = vring.size if rte_vhost_get_vhost_vring(vid, i, &vring) == 0 else 0
     s.n_vrings = n
     reset_counters(s)
@@ -224,7 +225,7 @@ cdef int on_new_device(int vid) noexcept nogil:
     # What PMDs hold of an earlier connection counts no more.
     rte_spinlock_lock(&s.txq_lock)
     memset(s.txq_users, 0, sizeof(s.txq_users))
-    s.txq_holders += 1
+    s.txq_guest += 1
     rte_spinlock_unlock(&s.txq_lock)
     s.connects += 1
     store_release_i32(&s.vid, vid)

@@ -232,6 +232,18 @@ class FrontEnd:
             self._share_ring(index)
         self.enable(queue, True)
 
+    def restart(self, queue_size: int) -> None:
+        """Stop the rings and start anew on this connection, as a driver that is loaded again does;
+        the switch has taken notice on return."""
+        for index in range(len(self._rings)):
+            self._ask(_Request.GET_VRING_BASE, struct.pack("<II", index, 0))
+        self._close_rings()
+        self._queue_size = queue_size
+        self._share_rings()
+        for queue in self._enable:
+            self._enable_pair(queue, True)
+        self._settle()
+
     def set_kick(self, queue: int, fd: int | None) -> None:
         """Give the switch another kick descriptor of a pair's TX ring; None: it has to poll."""
         self._share_kick(2 * queue + 1, fd)
@@ -258,12 +270,15 @@ class FrontEnd:
 
     def _detach(self) -> None:
         self._socket.close()
+        self._close_rings()
+        self.features = 0
+
+    def _close_rings(self) -> None:
         for ring in self._rings:
             os.close(ring.kick)
             os.close(ring.call)
         # The memory goes with its last view; mmap.close() would refuse while there is one.
         self._rings.clear()
-        self.features = 0
 
     def _listening(self) -> socket.socket:
         if not self._listener:

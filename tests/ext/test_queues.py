@@ -112,6 +112,19 @@ def test_guest_comes_back_with_another_number_of_queues(switch: Switch) -> None:
         wait_until(lambda: not switch.connected("a"), "the guest is gone")
 
 
+def test_driver_starts_anew_on_its_connection_with_rings_of_another_size(switch: Switch) -> None:
+    switch.add("a", "b")
+    a, b = switch.attach("a"), switch.attach("b")
+    learn(a, b)
+    for size in (512, 64):
+        a.restart(size)
+        assert switch.state("a")["vring_sizes"] == (size, size)
+        a.send([ethernet(B, A)] * 5)
+        assert len(b.recv_wait(5)) == 5
+        learn(a, b)
+    assert switch.state("a")["connections"] == 1
+
+
 # --- who sends where ------------------------------------------------------------------------------
 
 def test_flows_spread_over_txqs_and_keep_their_order(switch: Switch) -> None:
