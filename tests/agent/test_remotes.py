@@ -109,10 +109,13 @@ def test_certificate_of_another_authority(bare: Host, stranger: str) -> None:
     assert "Traceback" not in bare.output()
 
 
-def echo(server: socket.socket, context: ssl.SSLContext, size: int) -> None:
-    """Sends back what one client says, when it has said all of it, a little at a time."""
+def echo(server: socket.socket, context: ssl.SSLContext, size: int, begin: threading.Event
+         ) -> None:
+    """Sends back what one client says, when it has said all of it, a little at a time; listens to
+    nothing before it is to begin."""
     with context.wrap_socket(server.accept()[0], server_side=True) as client:
         data = bytearray()
+        begin.wait()
         while len(data) < size:
             data += client.recv(4096)
         client.sendall(data)
@@ -130,7 +133,8 @@ def test_large_messages_cross_tls_both_ways(bare: Host, monkeypatch: pytest.Monk
     messages = [ovs.jsonrpc.Message.create_notify("x", [n, "é" * (1 << 20)]) for n in range(3)]
     size = sum(len(ovs.json.to_string(message.to_json())) for message in messages)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=echo, args=(server, context, size))
+        begin = threading.Event()
+        thread = threading.Thread(target=echo, args=(server, context, size, begin))
         thread.start()
         name = f"ssl:127.0.0.1:{server.getsockname()[1]}"
         error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(name), 10_000)
@@ -139,6 +143,7 @@ def test_large_messages_cross_tls_both_ways(bare: Host, monkeypatch: pytest.Monk
         for message in messages:
             assert connection.send(message) == 0
         assert connection.get_backlog() > 0
+        begin.set()
         for message in messages:
             error, got = connection.recv_block()
             assert error == 0
