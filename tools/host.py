@@ -163,6 +163,9 @@ class Host:
             self.ovsdb.terminate()
             self.ovsdb.wait()
             self.ovsdb = None
+        # An interrupt between the start of a command and knowing its process leaves it behind.
+        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", str(self.directory)],
+                       check=False)
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.host import wait_until
+from tools.host import temporary_host, wait_until
 
 CONTROL = [sys.executable, "-u", "-m", "tools.bench_control", "--no-peer", "--quick", "--ports=20"]
 IDLE = [sys.executable, "-u", "-m", "tools.bench_idle", "--quick"]
@@ -63,6 +63,14 @@ def test_pmd_threads_at_rest_are_measured_in_every_case(tmp_path: Path) -> None:
     assert at_rest["poll"] > at_rest["sleep"] > at_rest["block"] == 0
     assert [len(rounds[0]) for rounds in measured["single_frames_us"].values()] == [100] * 3
     assert traces(bench.pid) == set()
+
+
+def test_closed_host_leaves_no_command_that_waits() -> None:
+    with temporary_host("vhost-left") as host:
+        left = subprocess.Popen(["ovs-vsctl", f"--db={host.remote}", "--retry", "show"])
+        wait_until(lambda: Path(f"/proc/{left.pid}/comm").read_text() == "ovs-vsctl\n",
+                   "it waits")
+    assert left.wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("command", [CONTROL, IDLE], ids=["control", "idle"])
