@@ -11,6 +11,7 @@ from agent.pmdconfig import auto_balance, placing, pmds, sleeps
 
 TABLE, COLUMN = "Open_vSwitch", "other_config"
 SOCK_DIR_MAX_CHARS = 255
+VLAN_TAGS_MOST = 2              # what vlan-limit=0 means
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class HostConfig:
     auto_balance: AutoBalance | None = None
     numa_nodes: int = 1
     stats_interval_ms: int = 5000
+    vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
     dpdk_initialized: bool = False
     problems: tuple[str, ...] = ()      # what could not be used, in plain words
     # {port type: problems that concern its ports}
@@ -86,7 +88,8 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
         pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us),
         default_sleep_us=default_sleep_us, placing=placing(texts),
         auto_balance=auto_balance(texts), numa_nodes=len(numa_cores),
-        stats_interval_ms=texts.integer("stats-update-interval"), dpdk_initialized=dpdk_initialized)
+        stats_interval_ms=texts.integer("stats-update-interval"),
+        vlan_limit=texts.integer("vlan-limit") or VLAN_TAGS_MOST, dpdk_initialized=dpdk_initialized)
     texts.boolean("dpdk-probe-at-init")
     init = texts.text("dpdk-init")
     if init.lower() not in ("true", "try"):

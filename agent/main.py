@@ -248,7 +248,7 @@ class Agent:
         self._exit_replies.append(connection)       # answered when all is closed
 
     def _bridges(self, names: Sequence[str]) -> list[str]:
-        served = [name for name, _ in self._reconciler.observed.bridges]
+        served = [bridge.name for bridge in self._reconciler.observed.bridges]
         for name in names:
             if name not in served:
                 raise CommandError(f"no such bridge {name}")

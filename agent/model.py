@@ -20,8 +20,23 @@ OFPORT_NONE = -1
 # --- what OVSDB says ------------------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
+class PortRow:
+    """What one Port row says about its interfaces."""
+
+    name: str = ""
+    interfaces: int = 1
+    vlan_mode: str = ""
+    tag: int | None = None
+    trunks: tuple[int, ...] = ()            # ascending, as all sets of VLANs
+    cvlans: tuple[int, ...] = ()
+    protected: bool = False
+    other_config: Mapping[str, str] = field(default_factory=dict)
+    unserved: tuple[str, ...] = ()          # set columns that do nothing here
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceRow:
-    """One Interface row, with what its Port row says about it."""
+    """One Interface row, with its Port row."""
 
     uuid: UUID
     name: str
@@ -31,11 +46,8 @@ class InterfaceRow:
     ofport: int | None = None
     ofport_request: int | None = None
     mtu_request: int | None = None
-    port_name: str = ""
-    port_interfaces: int = 1
-    port_config: Mapping[str, str] = field(default_factory=dict)    # Port.other_config
-    limiting_columns: tuple[str, ...] = ()  # set Port columns that limit what a port reaches
-    unserved: tuple[str, ...] = ()          # set columns, of both rows, that do nothing here
+    unserved: tuple[str, ...] = ()          # set columns that do nothing here
+    port: PortRow = PortRow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class BridgeRow:
     name: str
     datapath_type: str = ""
     fail_mode: str = ""
+    flood_vlans: tuple[int, ...] = ()
     other_config: Mapping[str, str] = field(default_factory=dict)
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
@@ -116,6 +129,36 @@ class PmdSpec:
     block: bool = False             # whether it waits in the kernel while its queues are silent
 
 
+VLAN_TRUNK, VLAN_ACCESS, VLAN_TUNNEL = "trunk", "access", "dot1q-tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How a port takes part in its bridge; words are those of the database."""
+
+    vlan_mode: str = VLAN_TRUNK
+    vlan: int = 0                       # of an access, native or tunnel port
+    trunks: tuple[int, ...] = ()        # VLANs that a trunk or native port carries; empty: all
+    cvlans: tuple[int, ...] = ()        # VLANs that a tunnel port takes; empty: all
+    tpid: int = 0x88a8                  # EtherType of the tag that a tunnel port adds
+    priority_tags: str = "never"
+    protected: bool = False             # sends nothing to other protected ports
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec:
+    """A bridge and who it forwards between."""
+
+    name: str
+    members: tuple[tuple[str, Membership], ...] = ()        # (port, how)
+    flood_vlans: tuple[int, ...] = ()   # VLANs where nothing is learned
+    forward_bpdu: bool = False
+    vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
+
+
+Bridges = tuple[BridgeSpec, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PortSpec:
     """A port to serve. A client port without 'registration' exists, but has no socket yet."""
@@ -129,6 +172,7 @@ class PortSpec:
     problems: tuple[str, ...] = ()      # settings that could not be used, in plain words
     affinity: tuple[tuple[int, int], ...] = ()      # (queue, core) of pinned rxqs, ascending
     tx_hash: bool = False               # the txq is chosen by flow, not by PMD
+    membership: Membership = Membership()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +180,7 @@ class Desired:
     """What the data plane should look like, and what to tell about the rest."""
 
     ports: Mapping[str, PortSpec] = field(default_factory=dict)
-    bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()      # (name, ports it forwards between)
+    bridges: Bridges = ()
     pmds: tuple[PmdSpec, ...] = ()      # cores ascending
     placing: Placing = Placing()
     auto_balance: AutoBalance | None = None     # None: only what changes places queues anew
@@ -186,7 +230,7 @@ class Observed:
     """The data plane at one moment."""
 
     ports: Mapping[str, PortState] = field(default_factory=dict)
-    bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    bridges: Bridges = ()
     polls: PollLists = ()
     pmds: tuple[PmdSpec, ...] = ()      # that run, cores ascending
 
@@ -269,7 +313,7 @@ class SetMemory:
 
 @dataclass(frozen=True, slots=True)
 class SetBridges:
-    bridges: tuple[tuple[str, tuple[str, ...]], ...]
+    bridges: Bridges
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ that exist already; those it adds are put to work by the plan after the next loo
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from agent.model import (
     Action,
     AddPort,
+    Bridges,
     Desired,
     Observed,
     PmdSpec,
@@ -52,9 +54,10 @@ def without(polls: PollLists, gone: Collection[str]) -> PollLists:
     return tuple((core, tuple(rxq for rxq in rxqs if rxq[0] not in gone)) for core, rxqs in polls)
 
 
-def among(bridges: tuple[tuple[str, tuple[str, ...]], ...], names: Collection[str]
-          ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple((bridge, tuple(m for m in members if m in names)) for bridge, members in bridges)
+def among(bridges: Bridges, names: Collection[str]) -> Bridges:
+    """The bridges with those of their ports alone that are in 'names'."""
+    return tuple(replace(bridge, members=tuple(m for m in bridge.members if m[0] in names))
+                 for bridge in bridges)
 
 
 def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collection[str] = ()

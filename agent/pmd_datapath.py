@@ -8,11 +8,14 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from agent.datapath import ApplyError
 from agent.model import (
     Action,
     AddPort,
+    Bridges,
+    BridgeSpec,
     Counters,
     FdbEntry,
     Observed,
@@ -85,7 +88,7 @@ class PmdDatapath:
         self._slots: dict[str, int] = {}            # port name -> slot
         self._names: dict[int, str] = {}            # slot -> port name
         self._states: dict[str, PortState] = {}     # as applied, with what guests did
-        self._bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self._bridges: Bridges = ()
         self._pmds: dict[int, PmdSpec] = {}         # by core
         self._polls: dict[int, tuple[Rxq, ...]] = {}
         self._lcores: dict[int, int] = {}
@@ -149,9 +152,7 @@ class PmdDatapath:
                 runtime.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
                 self._states[name] = replace(self._states[name], memory=memory, node=node)
             case SetBridges(bridges):
-                slots = self._slots
-                runtime.set_bridges([(bridge, [slots[m] for m in members])
-                                     for bridge, members in bridges])
+                runtime.set_bridges([self._bridge(bridge) for bridge in bridges])
                 self._bridges = bridges
             case StartPmd(spec):
                 self._lcores[spec.core] = runtime.start_pmd(spec.core, spec.sleep_max_us,
@@ -168,6 +169,13 @@ class PmdDatapath:
                     core: [(self._slots[port], queue) for port, queue in rxqs]
                     for core, rxqs in polls})
                 self._polls = dict(polls)
+
+    def _bridge(self, spec: BridgeSpec) -> dict[str, Any]:
+        slots = self._slots
+        return {"name": spec.name, "flood_vlans": spec.flood_vlans,
+                "forward_bpdu": spec.forward_bpdu, "vlan_limit": spec.vlan_limit,
+                "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
+                             m.priority_tags, m.protected) for port, m in spec.members]}
 
     def _add(self, spec: PortSpec) -> None:
         registration, memory = spec.registration, spec.memory

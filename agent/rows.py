@@ -6,10 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import schema
-from agent.model import BridgeRow, InterfaceRow, Snapshot
-
-# Without these a port would reach more than its owner wants.
-LIMITING_COLUMNS = ("tag", "trunks", "vlan_mode", "cvlans")
+from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
 
 
 class Rows:
@@ -63,7 +60,8 @@ class Rows:
             self._ports_of[uuid] = uuids
             self._bridges[uuid] = BridgeRow(
                 uuid=row.uuid, name=first(row, "name"), datapath_type=first(row, "datapath_type"),
-                fail_mode=first(row, "fail_mode") or "", other_config=pairs(row, "other_config"),
+                fail_mode=first(row, "fail_mode") or "", flood_vlans=numbers(row, "flood_vlans"),
+                other_config=pairs(row, "other_config"),
                 unserved=tuple(set_columns(row, schema.without_effect("Bridge"))),
                 interfaces=tuple(sorted(interfaces, key=lambda i: i.name)))
         return self._bridges[uuid]
@@ -105,6 +103,11 @@ def values(row: Any, column: str) -> list[Any]:
     return [atom.value for atom in atoms(row, column)]
 
 
+def numbers(row: Any, column: str) -> tuple[int, ...]:
+    """A set of integers, ascending."""
+    return tuple(sorted(values(row, column)))
+
+
 def first(row: Any, column: str) -> Any:
     """The value of a column that holds one; None where it holds none."""
     return next((atom.value for atom in atoms(row, column)), None)
@@ -126,18 +129,18 @@ def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[Interfac
     The ofport is the one that a row had when it was first seen: from then on it is ours to give.
     """
     known = {row.uuid: row for row in before}
-    limiting = [name for name in LIMITING_COLUMNS if atoms(port, name)]
-    limiting += set_columns(port, ["protected"])
-    unserved = tuple(set_columns(port, schema.without_effect("Port")))
     interfaces = port._idl.tables["Interface"].rows
     rows = [interfaces[uuid] for uuid in values(port, "interfaces") if uuid in interfaces]
+    on = PortRow(
+        name=first(port, "name"), interfaces=len(rows), vlan_mode=first(port, "vlan_mode") or "",
+        tag=first(port, "tag"), trunks=numbers(port, "trunks"), cvlans=numbers(port, "cvlans"),
+        protected=bool(first(port, "protected")), other_config=pairs(port, "other_config"),
+        unserved=tuple(set_columns(port, schema.without_effect("Port"))))
     return tuple(
         InterfaceRow(
             uuid=row.uuid, name=first(row, "name"), type=first(row, "type"),
             options=pairs(row, "options"), other_config=pairs(row, "other_config"),
             ofport=known[row.uuid].ofport if row.uuid in known else first(row, "ofport"),
             ofport_request=first(row, "ofport_request"), mtu_request=first(row, "mtu_request"),
-            port_name=first(port, "name"), port_interfaces=len(rows),
-            port_config=pairs(port, "other_config"), limiting_columns=tuple(limiting),
-            unserved=(*set_columns(row, schema.without_effect("Interface")), *unserved))
+            unserved=tuple(set_columns(row, schema.without_effect("Interface"))), port=on)
         for row in rows)

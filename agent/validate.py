@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
 from agent.hostconfig import HostConfig, mtu_range
+from agent.membership import membership
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
     VHOST_TYPES,
     BridgeRow,
+    BridgeSpec,
     Desired,
     InterfaceRow,
+    Membership,
     Memory,
     PortSpec,
     Registration,
@@ -80,6 +83,7 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
     if (text := texts.text("hwaddr")) and ethernet_address(text) is None:
         texts.complain("hwaddr", f"{shown(text)} is not a unicast Ethernet address; using an "
                        "automatic one")
+    texts.boolean("forward-bpdu")
     for problem in (*(p for _, p in texts.problems),
                     *(p for _, p in misspelt(bridge.other_config, "Bridge", "other_config")),
                     *without_effect(bridge.other_config, "Bridge", "other_config"),
@@ -110,14 +114,9 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
             + ": DPDK is not started (ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true)")
-    if row.port_interfaces != 1:
+    if row.port.interfaces != 1:
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
-                        + f": port {row.port_name} is a bond, which is not served")
-    if row.limiting_columns:
-        raise PortError(
-            NO_OFPORT.format(row.name, "Invalid argument")
-            + f": {', '.join(row.limiting_columns)} of port {row.port_name} cannot be served yet, "
-            "and without it the port would reach more than it should")
+                        + f": port {row.port.name} is a bond, which is not served")
 
 
 def socket_path(row: InterfaceRow, texts: Texts, directory: str) -> str | None:
@@ -193,6 +192,8 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
     queue_texts = Texts(row.other_config, "Interface", "other_config")
     pinned = affinity(queue_texts, config.pmds)
     tx_hash = queue_texts.choice("tx-steering") == HASH
+    port_texts = Texts(row.port.other_config, "Port", "other_config")
+    how, vlan_problems = membership(row.port, port_texts)
     if client:
         said = [problem for _, problem in texts.problems]
         said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
@@ -209,16 +210,16 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
     said += [problem for _, problem in queue_texts.problems]
     said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
     said += without_effect(row.other_config, "Interface", "other_config")
-    said += without_effect(row.port_config, "Port", "other_config")
-    said += [f"{column}: has no effect: {reason(column)}" for column in row.unserved]
+    said += vlan_problems
+    said += [problem for _, problem in port_texts.problems]
+    said += [p for _, p in misspelt(row.port.other_config, "Port", "other_config")]
+    said += without_effect(row.port.other_config, "Port", "other_config")
+    said += [f"{column}: has no effect: {schema.without_effect(table)[column]}"
+             for table, columns in (("Interface", row.unserved), ("Port", row.port.unserved))
+             for column in columns]
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, client, None if path is None else registration, retries,
-                    memory, tuple(said), pinned, tx_hash)
-
-
-def reason(column: str) -> str:
-    """Why a column of Interface or Port does nothing here."""
-    return {**schema.without_effect("Port"), **schema.without_effect("Interface")}[column]
+                    memory, tuple(said), pinned, tx_hash, how)
 
 
 def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]
@@ -247,6 +248,14 @@ def is_local(bridge: BridgeRow, row: InterfaceRow) -> bool:
 def usable_name(bridge: str) -> bool:
     """Whether a bridge can have that name (OVS: add_del_bridges)."""
     return "/" not in bridge and "\\" not in bridge
+
+
+def bridge_spec(bridge: BridgeRow, members: Sequence[tuple[str, Membership]], config: HostConfig
+                ) -> BridgeSpec:
+    texts = Texts(bridge.other_config, "Bridge", "other_config")
+    return BridgeSpec(
+        bridge.name, () if bridge.fail_mode == "secure" else tuple(members), bridge.flood_vlans,
+        bool(texts.boolean("forward-bpdu")), config.vlan_limit)
 
 
 def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],
@@ -278,15 +287,14 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     duplicates = one_port_per_path(tuple(specs.values()), owners)
     for port in duplicates:
         del specs[port]
-    members: dict[str, list[str]] = {b.name: [] for b in bridges if b.datapath_type == "netdev"}
-    secure = {b.name for b in bridges if b.fail_mode == "secure"}
+    members: dict[str, list[tuple[str, Membership]]] = {}
     for spec in specs.values():
-        if spec.bridge not in secure:
-            members[spec.bridge].append(spec.name)
+        members.setdefault(spec.bridge, []).append((spec.name, spec.membership))
     pmds = config.pmds if any(p.registration for p in specs.values()) else ()
     return Desired(
         ports=specs,
-        bridges=tuple((on, tuple(ports)) for on, ports in members.items()),
+        bridges=tuple(bridge_spec(b, members.get(b.name, ()), config) for b in bridges
+                      if b.datapath_type == "netdev"),
         pmds=pmds,
         placing=config.placing,
         auto_balance=config.auto_balance,

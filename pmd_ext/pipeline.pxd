@@ -1,10 +1,11 @@
-# The switching pipeline: what happens to the frames of one received burst.
+# The switching pipeline.
 from libc.stdint cimport uint16_t
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
-from pmd_ext.state cimport forwarding, pmd, rxq
+from pmd_ext.state cimport forwarding, lesson, pmd
 
 
-# PMDs. Forwards up to BURST frames received on 'q' and frees them.
-cdef void forward(pmd *me, rxq *q, const forwarding *fwd, rte_mbuf **pkts, uint16_t n,
-                  uint16_t now_s) noexcept nogil
+# PMDs. Switches and frees up to BURST packets that came in by the port of 'slot_id'; 'learned' is
+# the caller's memory of that port.
+cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *learned,
+                  rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil

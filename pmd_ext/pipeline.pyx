@@ -1,37 +1,53 @@
-"""The switching pipeline: classify, learn, look up, group by output, transmit.
-
-Frames are VLAN-aware as on OVS trunk ports: the VLAN id is part of the MAC table's key.
-"""
+"""The switching pipeline: classify, put into a VLAN, learn, look up, group by output, transmit."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport load_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
-from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch, mac_table
-from pmd_ext.state cimport BURST, bridge_view, forwarding, pmd, port_counters, rxq
+from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch
+from pmd_ext.state cimport (
+    BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
+)
 from pmd_ext.transmit cimport transmit
+from pmd_ext.vlan cimport (
+    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_VLAN, frame, vlan_carries, vlan_in, vlan_receive,
+    vlan_strip, vlan_write,
+)
 
 
 cdef extern from "shim.h" nogil:
     uint8_t *shim_mbuf_data(rte_mbuf *m)
+    uint16_t shim_load_be16(const uint8_t *p)
     uint64_t shim_load_u64(const uint8_t *p)
+    enum:
+        RTE_ETHER_TYPE_VLAN
+        RTE_ETHER_TYPE_QINQ
 
 cdef enum:
     ETHER_BYTES = 14
     VLAN_BYTES = 4
+    VID = 0x0fff
+    PCP = 0xe000
     MULTICAST = 1               # first bit on the wire; addresses are little-endian loads here
-    # what a frame's output can be besides a slot
-    FLOOD = 0xfffd
-    SAME_PORT = 0xfffe          # dropped: it would go back where it came from
-    RESERVED = 0xffff           # dropped: bridges keep these addresses to themselves
 
 cdef enum:
     ADDRESS = 0xffffffffffff
 
-# One frame after classification.
-cdef struct parsed:
-    uint64_t source             # mac_key(), 0: not to be learned
-    uint64_t destination        # mac_key(), 0: no lookup, 'out' says it all
-    uint16_t out
+# Frames of one port on their way through its bridge.
+cdef struct burst:
+    pmd *me
+    const forwarding *fwd
+    const member *source
+    port_counters *counts       # of the port they came from
+    uint16_t now_s
+    uint16_t n
+    frame frames[BURST]
+    rte_mbuf *pkts[BURST]
+
+# Some of them, with the same output.
+cdef struct group:
+    uint16_t n
+    frame *frames[BURST]
+    rte_mbuf *pkts[BURST]
 
 
 cdef inline bint is_reserved(uint64_t address) noexcept nogil:
@@ -50,120 +66,188 @@ cdef inline bint is_reserved(uint64_t address) noexcept nogil:
             or tail == 0xcdcdcd)
 
 
-cdef inline bint classify(rte_mbuf *m, parsed *p) noexcept nogil:
+cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nogil:
     """Reads the frame's header; False when it is too short to have one."""
     cdef uint8_t *data = shim_mbuf_data(m)
-    cdef uint64_t destination, source, vlan = 0
+    cdef uint64_t destination, source
+    cdef uint16_t type, tci
     if m.data_len < ETHER_BYTES:
         return False
     destination = shim_load_u64(data) & <uint64_t>ADDRESS
     source = shim_load_u64(data + 6) & <uint64_t>ADDRESS
-    if data[12] == 0x81 and data[13] == 0x00:
+    type = shim_load_be16(data + 12)
+    f.vlan = f.pcp = f.tpid = f.inner = 0
+    f.rx_pcp = f.wire_tpid = f.wire_tci = 0
+    if type == RTE_ETHER_TYPE_VLAN or type == RTE_ETHER_TYPE_QINQ:
         if m.data_len < ETHER_BYTES + VLAN_BYTES:
             return False
-        vlan = <uint64_t>(data[14] & 0x0f) << 8 | data[15]
-    p.source = 0 if source & MULTICAST else mac_key(source, vlan)
-    p.destination = 0
-    if is_reserved(destination):
-        p.source = 0
-        p.out = RESERVED
+        tci = shim_load_be16(data + 14)
+        f.vlan = tci & VID
+        f.pcp = f.rx_pcp = tci & PCP
+        f.tpid, f.wire_tpid, f.wire_tci = type, type, tci
+        if f.vlan | f.pcp == 0:
+            vlan_strip(f, m)    # it says nothing, and no port sends it on
+    f.source = 0 if source & MULTICAST else mac_key(source, f.vlan)
+    f.destination = 0
+    if is_reserved(destination) and not forward_bpdu:
+        f.source = 0
+        f.out = OUT_RESERVED
     elif destination & MULTICAST:
-        p.out = FLOOD
+        f.out = OUT_FLOOD
     else:
-        p.destination = mac_key(destination, vlan)
+        f.destination = mac_key(destination, f.vlan)
     return True
 
 
-cdef inline void learn(mac_table *macs, rxq *q, parsed *frames, uint16_t n,
-                       uint16_t now_s) noexcept nogil:
-    cdef uint64_t learned = <uint64_t>load_relaxed_u32(&macs.changes) << 16 | now_s
+cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
+    cdef bridge_view *bridge = b.source.bridge
+    cdef uint64_t when = <uint64_t>load_relaxed_u32(&bridge.macs.changes) << 16 | b.now_s
+    cdef frame *f
     cdef uint16_t i
-    for i in range(n):
-        if frames[i].source == 0:
+    for i in range(b.n):
+        f = &b.frames[i]
+        if f.source == 0 or (f.source == learned.source and when == learned.when):
             continue
-        if frames[i].source == q.last_source and learned == q.last_learned:
+        if bridge.flood_vlans != NULL and vlan_in(bridge.flood_vlans, f.vlan):
             continue
-        mac_learn(macs, frames[i].source, q.slot, now_s)
-        q.last_source = frames[i].source
-        q.last_learned = learned
+        mac_learn(bridge.macs, f.source, b.source.slot, b.now_s)
+        learned.source = f.source
+        learned.when = when
 
 
-cdef inline void look_up(const forwarding *fwd, bridge_view *bridge, uint16_t in_slot,
-                         parsed *frames, uint16_t n, uint16_t now_s) noexcept nogil:
-    cdef uint64_t previous = 0
-    cdef uint16_t previous_out = SAME_PORT
-    cdef uint16_t i
+cdef inline uint16_t output_of(burst *b, const frame *f) noexcept nogil:
+    cdef bridge_view *bridge = b.source.bridge
     cdef int found
-    for i in range(n):
-        if frames[i].destination == 0:
+    if bridge.flood_vlans != NULL and vlan_in(bridge.flood_vlans, f.vlan):
+        return OUT_FLOOD
+    found = mac_lookup(bridge.macs, f.destination, b.now_s)
+    if found < 0 or b.fwd.member_of[found] == NULL or b.fwd.member_of[found].bridge != bridge:
+        return OUT_FLOOD
+    return OUT_SAME_PORT if found == b.source.slot else found
+
+
+cdef inline void look_up(burst *b) noexcept nogil:
+    cdef uint64_t previous = 0
+    cdef uint16_t previous_out = OUT_SAME_PORT
+    cdef frame *f
+    cdef uint16_t i
+    for i in range(b.n):
+        f = &b.frames[i]
+        if f.destination == 0:
             continue
-        if frames[i].destination != previous:
-            previous = frames[i].destination
-            found = mac_lookup(bridge.macs, previous, now_s)
-            if found < 0 or fwd.bridge_of[found] != bridge:
-                previous_out = FLOOD
-            elif found == in_slot:
-                previous_out = SAME_PORT
-            else:
-                previous_out = found
-        frames[i].out = previous_out
+        if f.destination != previous:
+            previous = f.destination
+            previous_out = output_of(b, f)
+        f.out = previous_out
 
 
-cdef inline void output(pmd *me, bridge_view *bridge, uint16_t in_slot, uint16_t out,
-                        rte_mbuf **pkts, uint16_t n) noexcept nogil:
-    cdef port_counters *c = &me.counters[in_slot]
+cdef inline bint both_protected(const burst *b, const member *out) noexcept nogil:
+    return b.source.protected and out.protected
+
+
+cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
+    cdef uint16_t i
+    for i in range(g.n):
+        vlan_write(out, g.frames[i], g.pkts[i])
+    transmit(b.me, out.slot, g.pkts, g.n)
+
+
+cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:
+    cdef group some
+    cdef const member *out
+    cdef uint32_t i, reached = 0
+    cdef uint16_t k
+    for i in range(b.source.bridge.n_members):
+        out = &b.source.bridge.members[i]
+        if out == b.source or both_protected(b, out):
+            continue
+        some.n = 0
+        for k in range(g.n):
+            if vlan_carries(out, g.frames[k]):
+                some.frames[some.n] = g.frames[k]
+                some.pkts[some.n] = g.pkts[k]
+                some.n += 1
+                reached |= <uint32_t>1 << k
+        if some.n:
+            send_tagged(b, out, &some)
+    for k in range(g.n):
+        b.counts.rx_no_output_drops += not reached >> k & 1
+
+
+cdef inline void flood(burst *b, group *g) noexcept nogil:
+    cdef bridge_view *bridge = b.source.bridge
     cdef uint32_t i
-    if out == FLOOD:
-        if bridge.n_members == 1:
-            c.rx_no_output_drops += n
-        for i in range(bridge.n_members):
-            if bridge.members[i] != in_slot:
-                transmit(me, bridge.members[i], pkts, n)
-    elif out == SAME_PORT:
-        c.rx_same_port_drops += n
-    elif out == RESERVED:
-        c.rx_reserved_drops += n
+    if not bridge.plain:
+        flood_by_vlan(b, g)
+        return
+    if bridge.n_members == 1:
+        b.counts.rx_no_output_drops += g.n
+    for i in range(bridge.n_members):
+        if &bridge.members[i] != b.source:
+            transmit(b.me, bridge.members[i].slot, g.pkts, g.n)
+
+
+cdef inline void unicast(burst *b, const member *out, group *g) noexcept nogil:
+    if b.source.bridge.plain:
+        transmit(b.me, out.slot, g.pkts, g.n)
+    elif both_protected(b, out):
+        b.counts.rx_protected_drops += g.n
     else:
-        transmit(me, out, pkts, n)
+        send_tagged(b, out, g)
 
 
-cdef void output_grouped(pmd *me, bridge_view *bridge, uint16_t in_slot, parsed *frames,
-                         rte_mbuf **pkts, uint16_t n) noexcept nogil:
+cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
+    if out == OUT_FLOOD:
+        flood(b, g)
+    elif out == OUT_SAME_PORT:
+        b.counts.rx_same_port_drops += g.n
+    elif out == OUT_RESERVED:
+        b.counts.rx_reserved_drops += g.n
+    elif out == OUT_VLAN:
+        b.counts.rx_vlan_drops += g.n
+    else:
+        unicast(b, b.fwd.member_of[out], g)
+
+
+cdef void output_grouped(burst *b) noexcept nogil:
     """One transmit burst per output port, the frames of a port in the order they came."""
-    cdef rte_mbuf *group[BURST]
-    cdef uint32_t waiting = <uint32_t>((<uint64_t>1 << n) - 1)
-    cdef uint16_t i, first = 0, out, size
+    cdef group g
+    cdef uint32_t waiting = <uint32_t>((<uint64_t>1 << b.n) - 1)
+    cdef uint16_t i, first = 0, out
     while waiting:
         while not waiting >> first & 1:
             first += 1
-        out = frames[first].out
-        size = 0
-        for i in range(first, n):
-            if waiting >> i & 1 and frames[i].out == out:
-                group[size] = pkts[i]
-                size += 1
+        out = b.frames[first].out
+        g.n = 0
+        for i in range(first, b.n):
+            if waiting >> i & 1 and b.frames[i].out == out:
+                g.frames[g.n] = &b.frames[i]
+                g.pkts[g.n] = b.pkts[i]
+                g.n += 1
                 waiting &= ~(<uint32_t>1 << i)
-        output(me, bridge, in_slot, out, group, size)
+        output(b, out, &g)
 
 
-cdef void forward(pmd *me, rxq *q, const forwarding *fwd, rte_mbuf **pkts, uint16_t n,
-                  uint16_t now_s) noexcept nogil:
-    cdef bridge_view *bridge = fwd.bridge_of[q.slot]
-    cdef port_counters *c = &me.counters[q.slot]
-    cdef parsed frames[BURST]
-    cdef rte_mbuf *valid[BURST]
-    cdef uint16_t i, kept = 0
+cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *learned,
+                  rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil:
+    cdef burst b
+    cdef const member *source = fwd.member_of[slot_id]
+    cdef uint16_t i
+    b.me, b.fwd, b.source, b.counts, b.now_s = me, fwd, source, &me.counters[slot_id], now_s
+    b.n = 0
     for i in range(n):
-        if classify(pkts[i], &frames[kept]):
-            if bridge != NULL and frames[kept].destination != 0:
-                mac_prefetch(bridge.macs, frames[kept].destination)
-            valid[kept] = pkts[i]
-            kept += 1
-    c.rx_malformed_drops += n - kept
-    if bridge != NULL:
-        learn(bridge.macs, q, frames, kept, now_s)
-        look_up(fwd, bridge, q.slot, frames, kept, now_s)
-        output_grouped(me, bridge, q.slot, frames, valid, kept)
+        if classify(pkts[i], source != NULL and source.bridge.forward_bpdu, &b.frames[b.n]):
+            if source != NULL and source.bridge.plain and b.frames[b.n].destination != 0:
+                mac_prefetch(source.bridge.macs, b.frames[b.n].destination)
+            b.pkts[b.n] = pkts[i]
+            b.n += 1
+    b.counts.rx_malformed_drops += n - b.n
+    if source != NULL:
+        if not source.bridge.plain:
+            vlan_receive(source, b.frames, b.pkts, b.n)
+        learn(&b, learned)
+        look_up(&b)
+        output_grouped(&b)
     else:
-        c.rx_no_bridge_drops += kept
+        b.counts.rx_no_bridge_drops += b.n
     rte_pktmbuf_free_bulk(pkts, n)

@@ -69,7 +69,7 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
         find_oversize(me, q, r, vid, n)
     if n:
         count(&r.counts, pkts, n)
-        forward(me, q, fwd, pkts, n, now_s)
+        forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
     return n
 
 

@@ -9,29 +9,28 @@ import os
 import socket
 import tempfile
 
-from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset, strncpy
 
 from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
 from pmd_ext.dpdk.eal cimport (
-    rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_rdtsc, rte_socket_count,
-    rte_socket_id_by_idx, rte_version,
+    rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_socket_count, rte_socket_id_by_idx,
+    rte_version,
 )
+from pmd_ext.bridges cimport Bridges
 from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.fence cimport fence_start
-from pmd_ext.mactable cimport BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table
 from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.readings cimport changed_ports, pmd_readings, port_readings, rxq_cycles
 from pmd_ext.readings import PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
 from pmd_ext.state cimport (
     MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init,
-    forwarding, port_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
+    port_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
     synchronize,
 )
-from pmd_ext.tables cimport Table, forwarding_free, forwarding_new, forwarding_set
 from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
@@ -82,8 +81,7 @@ cdef class Runtime:
     cdef Pools pools
     cdef dict pool_of           # slot -> Pool
     cdef Pool usual_pool
-    cdef dict tables            # bridge name -> Table
-    cdef dict bridges           # bridge name -> tuple of slots, as published
+    cdef Bridges bridges
     cdef Pmds pmds
 
     def __init__(self, argv):
@@ -97,7 +95,7 @@ cdef class Runtime:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
-        self.names, self.tables, self.bridges, self.pmds = {}, {}, {}, Pmds()
+        self.names, self.bridges, self.pmds = {}, Bridges(), Pmds()
         self.paths, self.pool_of, self.pools = {}, {}, Pools()
         # Kept for good: without it nothing works, which is better known now, and it takes 5 ms
         # to make.
@@ -204,34 +202,16 @@ cdef class Runtime:
         del self.names[index], self.paths[<bytes>s.path]
         heapq.heappush(self.free_slots, index)
         self.pools.give_back(self.pool_of.pop(index))
-        for table in self.tables.values():
-            mac_flush((<Table>table).macs, index)
 
     def set_bridges(self, bridges):
-        """Publishes who is on which bridge: a sequence of (name, slots), the whole of it.
+        """Publishes the bridges, all of them, each a dict: 'name'; 'members', a sequence of (slot,
+        VLAN mode, VLAN, trunks, cvlans, TPID of a tunnel's tag, priority tags, protected); and
+        'flood_vlans', 'forward_bpdu', 'vlan_limit' (1 or 2). Words are those of the database.
 
-        A bridge that stays keeps its MAC table; one that is gone loses it. Waits until no PMD
-        uses the old one.
+        A bridge that stays keeps its MAC table, but for what was learned behind ports that left or
+        whose VLANs changed; one that is gone loses it. Waits until no PMD uses the old one.
         """
-        cdef forwarding *old = self.dp.fwd
-        cdef forwarding *fwd
-        tables = {name: self.tables.get(name) or Table() for name, _ in bridges}
-        fwd = forwarding_new(len(bridges))
-        try:
-            for i, (name, members) in enumerate(bridges):
-                forwarding_set(fwd, i, tables[name], list(members))
-        except MemoryError:
-            forwarding_free(fwd)
-            raise
-        for _, members in bridges:
-            for index in members:
-                self.dp.slots[<int>index].detached = False
-        with nogil:
-            store_release_ptr(<void **>&self.dp.fwd, fwd)
-            synchronize()
-            forwarding_free(old)
-        self.tables = tables
-        self.bridges = {name: tuple(members) for name, members in bridges}
+        self.bridges.set(list(bridges))
         self.find_detached()
 
     def start_pmd(self, int core, uint32_t sleep_max_us, bint block):
@@ -264,7 +244,7 @@ cdef class Runtime:
 
     cdef find_detached(self):
         """After a publication and its quiescence: slots that no table names any more."""
-        named = {i for members in self.bridges.values() for i in members}
+        named = {i for members in self.bridges.ports.values() for i in members}
         named.update(i for polls in self.pmds.lists.values() for i, _ in polls)
         for index in self.names:
             self.dp.slots[<int>index].detached = index not in named
@@ -307,36 +287,15 @@ cdef class Runtime:
 
     def fdb(self, bridge):
         """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
-        cdef mac_table *t = (<Table>self.tables[bridge]).macs
-        cdef mac_bucket *b
-        cdef uint16_t now_s = self.now_s()
-        cdef uint64_t key
-        cdef uint32_t n, value
-        cdef int i
-        entries = []
-        for n in range(t.mask + 1):
-            b = &t.buckets[n]
-            for i in range(BUCKET_ENTRIES):
-                key, value = b.keys[i], b.values[i]
-                if key == 0:
-                    continue
-                address = int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"),
-                                         "big")
-                entries.append((value >> 16, key >> 48 & 0xfff, address,
-                                max(0, <int>(<int16_t>(now_s - <uint16_t>value)))))
-        return entries
+        return self.bridges.fdb(bridge)
 
     def flush_fdb(self, bridge):
         """Forgets every learned address of the bridge."""
-        mac_flush((<Table>self.tables[bridge]).macs, -1)
+        self.bridges.flush(bridge)
 
     def expire_fdb(self):
         """Removes aged entries of all tables; call about once a second."""
-        for table in self.tables.values():
-            mac_expire((<Table>table).macs, self.now_s())
-
-    cdef uint16_t now_s(self):
-        return <uint16_t>((rte_rdtsc() - self.dp.tsc_start) / self.dp.tsc_hz)
+        self.bridges.expire()
 
     def memory(self):
         """Bytes: (reserved by DPDK so far, in use of these, in packet pools)."""

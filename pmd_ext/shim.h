@@ -69,6 +69,19 @@ shim_load_u64(const uint8_t *p)
     return v;
 }
 
+static inline uint16_t
+shim_load_be16(const uint8_t *p)
+{
+    return p[0] << 8 | p[1];
+}
+
+static inline void
+shim_store_be16(uint8_t *p, uint16_t v)
+{
+    p[0] = v >> 8;
+    p[1] = v;
+}
+
 static inline uint32_t
 shim_hash_u64(uint64_t key)
 {

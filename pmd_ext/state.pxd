@@ -24,7 +24,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 11          # fields of port_counters
+    PORT_COUNTERS = 13          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -97,25 +97,68 @@ cdef struct port_counters:
     uint64_t rx_oversize_drops      # as in ring_counters, of all the port's rxqs
     uint64_t rx_reserved_drops      # to an address that bridges never forward
     uint64_t rx_no_bridge_drops     # the port is on no bridge
+    uint64_t rx_vlan_drops          # of a VLAN that the port does not carry
     uint64_t rx_same_port_drops     # the destination is behind the port it came from
-    uint64_t rx_no_output_drops     # to be flooded, and the bridge has no other port
+    uint64_t rx_protected_drops     # the destination is behind another protected port
+    uint64_t rx_no_output_drops     # to be flooded, and no other port takes it
     uint64_t tx_retries
     uint64_t tx_failure_drops       # the guest's ring stayed full
     uint64_t tx_mtu_drops
     uint64_t tx_disconnected_drops  # no guest
     uint64_t tx_disabled_drops      # none of its queues is enabled
 
+cdef enum:
+    VLAN_WORDS = 64             # of 64 VLANs each
+
+# vlan_mode of a port, as its effective value is
+cdef enum:
+    VLAN_TRUNK
+    VLAN_ACCESS
+    VLAN_NATIVE_TAGGED
+    VLAN_NATIVE_UNTAGGED
+    VLAN_TUNNEL                 # dot1q-tunnel
+
+# priority-tags of a port
+cdef enum:
+    PRIORITY_NEVER
+    PRIORITY_IF_NONZERO
+    PRIORITY_ALWAYS
+
+cdef struct vlan_set:
+    uint64_t bits[VLAN_WORDS]
+
+# A port as its bridge sees it; immutable once published.
+cdef struct member:
+    bridge_view *bridge
+    uint16_t slot
+    uint16_t mode               # VLAN_TRUNK ...
+    uint16_t vlan               # of an access, native or tunnel port; 0 for a trunk
+    uint16_t tpid               # of the tag that a tunnel port adds
+    uint16_t priority_tags      # PRIORITY_NEVER ...
+    bint protected
+    vlan_set *trunks            # VLANs of a trunk or native port; NULL: all
+    vlan_set *cvlans            # VLANs that a tunnel port takes; NULL: all
+
 # One bridge as the PMDs see it; immutable once published, but for the table's contents.
 cdef struct bridge_view:
     mac_table *macs
+    vlan_set *flood_vlans       # where nothing is learned; NULL: none
+    bint forward_bpdu           # reserved addresses are forwarded like others
+    bint plain                  # every port is a trunk of all VLANs, and none is protected
+    uint32_t tags               # how many VLAN tags of a frame are looked at: 1 or 2
     uint32_t n_members
-    uint16_t *members               # slots, ascending
+    member *members             # slots ascending
 
 # Which slot is on which bridge; immutable once published.
 cdef struct forwarding:
-    bridge_view *bridge_of[MAX_SLOTS]   # NULL: not on any bridge
+    member *member_of[MAX_SLOTS]        # NULL: not on any bridge
     uint32_t n_bridges
     bridge_view *bridges
+
+# What was learned last from one source of bursts: skips the table while nothing changed.
+cdef struct lesson:
+    uint64_t source             # mac_key()
+    uint64_t when               # the table's change counter and the coarse time then
 
 cdef struct rxq:
     uint16_t slot
@@ -124,9 +167,8 @@ cdef struct rxq:
     uint32_t connects
     bint packed                     # its rings are
     uint16_t available              # how far the library has read the ring, as far as is known
-    # the PMD's own memory of its last learned source: skips the table while nothing changed
-    uint64_t last_source
-    uint64_t last_learned           # the table's change counter and the coarse time then
+    # the PMD's own memory
+    lesson learned
 
 # The rxqs of one PMD; immutable once published, but for the PMD's own memory.
 cdef struct poll_list:

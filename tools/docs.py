@@ -10,7 +10,7 @@ import schema
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
 SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client"}
-ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Interface": "PORT"}
+ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT"}
 OPTIONS_HEAD = """# Options
 
 Every option the agent reads. A value that cannot be used is never replaced in silence: it is said

@@ -165,10 +165,19 @@ def test_file_in_the_way_is_not_touched(served: Host, pair: Pair) -> None:
     assert (served.directory / "s0").read_text() == "precious"
 
 
-def test_tagged_port_is_refused_rather_than_left_open(served: Host, pair: Pair) -> None:
-    served.run("ovs-vsctl", "--timeout=30", "add-port", "br0", "t0", "tag=10", "--", "set",
-               "Interface", "t0", "type=dpdkvhostuser")
-    assert "tag of port t0 cannot be served yet" in served.interface("t0", "error")
+def test_vlans_of_ports_change_while_they_work(served: Host, pair: Pair) -> None:
+    a, b = pair.guests
+    served.vsctl("set", "Port", "good0", "tag=10", "--", "set", "Port", "good1", "tag=20")
+    a.send([ethernet(B, A)])
+    wait_until(lambda: served.statistic("good0", "rx_no_output_drops") == 1, "it is dropped")
+    assert b.recv() == []
+    served.vsctl("set", "Port", "good1", "tag=10")
+    pair.exchange()
+    served.vsctl("set", "Port", "good1", "tag=[]", "trunks=10")
+    a.send([ethernet(B, A)])
+    assert b.recv_wait(1) == [ethernet(B, A)[:12] + bytes.fromhex("8100000a") + ethernet(B, A)[12:]]
+    served.vsctl("clear", "Port", "good0", "tag", "--", "clear", "Port", "good1", "trunks")
+    pair.exchange()
 
 
 def test_without_dpdk_ports_say_so_and_come_when_it_starts(host: Host) -> None:

@@ -67,17 +67,19 @@ def test_1_3_key_without_effect_is_said(contract: Contract, key: str) -> None:
 def test_1_3_column_without_effect_is_said(contract: Contract, column: str) -> None:
     words = {"mirrors": ["--", "--id=@x", "create", "Mirror", "name=m"],
              "controller": ["--", "--id=@x", "create", "Controller", 'target="ptcp:0:127.0.0.1"']}
-    value = "@x" if column in words else "5" if column == "flood_vlans" else "true"
+    value = "@x" if column in words else "true"
     contract.host.vsctl("set", "Bridge", "br0", f"{column}={value}", *words.get(column, []))
     assert f"bridge br0: {column}: has no effect:" in contract.log()
 
 
-def test_1_4_protected_port_is_refused_rather_than_left_open(contract: Contract) -> None:
+def test_1_4_columns_that_contradict_each_other_are_said(contract: Contract) -> None:
     contract.client("c0")
-    contract.host.vsctl("set", "Port", "c0", "protected=true")
-    assert "protected of port c0 cannot be served yet" in str(contract.get("c0", "error"))
-    contract.host.vsctl("set", "Port", "c0", "protected=false")
-    assert contract.get("c0", "error") is None
+    contract.host.vsctl("set", "Port", "c0", "tag=10", "trunks=1,2", "cvlans=3")
+    said = str(contract.get("c0", "status"))
+    assert "trunks: has no effect on a port with tag=10" in said
+    assert "cvlans: has no effect on a port with tag=10" in said
+    contract.host.vsctl("set", "Port", "c0", "trunks=[]", "cvlans=[]")
+    assert "problems" not in str(contract.get("c0", "status"))
 
 
 @pytest.mark.parametrize("key", sorted(schema.without_effect("Port", "other_config")))

@@ -21,6 +21,9 @@ CORE = max(os.sched_getaffinity(0))
 PORT = {"client": False, "iommu": False, "postcopy": False, "max_queue_pairs": 1, "mtu": 1500,
         "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8,
         "tx_hash": False}
+MEMBER = {"vlan_mode": "trunk", "vlan": 0, "trunks": (), "cvlans": (), "tpid": 0x88a8,
+          "priority_tags": "never", "protected": False}
+BRIDGE = {"flood_vlans": (), "forward_bpdu": False, "vlan_limit": 1}
 STATE = ("slot", "connections", "attached", "connects", "connected", "features", "numa",
          "guest_mtu", "vring_sizes", "enabled_rxqs", "enabled_txqs")
 
@@ -51,7 +54,16 @@ class Switch:
         self.bridge(*self.slots)
 
     def bridge(self, *names: str) -> None:
-        self.runtime.set_bridges([("br0", [self.slots[n] for n in names])])
+        """All on br0, each a trunk."""
+        self.bridges({"br0": {name: {} for name in names}})
+
+    def bridges(self, bridges: dict[str, dict[str, dict[str, Any]]], **settings: Any) -> None:
+        """{bridge: {port: its Membership, where it is not the usual one}}"""
+        self.runtime.set_bridges([
+            {**BRIDGE, "name": name, **settings,
+             "members": [(self.slots[port], *{**MEMBER, **how}.values())
+                         for port, how in members.items()]}
+            for name, members in bridges.items()])
 
     def attach(self, name: str, **kw: Any) -> FrontEnd:
         """A front end on a port, its queues polled when this returns."""

@@ -142,8 +142,7 @@ def test_frames_over_the_mtu_are_not_sent_and_counted(switch: Switch) -> None:
 def test_bridges_are_apart(switch: Switch) -> None:
     switch.add("a", "b", "c")
     a, b, c = (switch.attach(n) for n in "abc")
-    slots = switch.slots
-    switch.runtime.set_bridges([("br0", [slots["a"], slots["b"]]), ("br1", [slots["c"]])])
+    switch.bridges({"br0": {"a": {}, "b": {}}, "br1": {"c": {}}})
     a.send([ethernet(ALL, A)])
     c.send([ethernet(ALL, C)])
     assert b.recv_wait(1) == [ethernet(ALL, A)]
@@ -155,7 +154,7 @@ def test_bridges_are_apart(switch: Switch) -> None:
 def test_port_on_no_bridge_forwards_nothing(switch: Switch) -> None:
     switch.add("a", "b")
     a, b = switch.attach("a"), switch.attach("b")
-    switch.runtime.set_bridges([("br0", [switch.slots["b"]])])
+    switch.bridge("b")
     a.send([ethernet(ALL, A)])
     switch.wait_counter("a", "rx_packets", 1)
     assert b.recv() == []

@@ -42,7 +42,7 @@ def test_port_in_use_is_not_removed(switch: Switch) -> None:
     guest = switch.attach("a")
     slot = switch.slots["a"]
     assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
-    switch.runtime.set_bridges([("br0", [])])
+    switch.bridge()
     assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
     assert refused(switch.runtime.stop_pmd, CORE).errno == errno.EBUSY
     switch.remove("a")

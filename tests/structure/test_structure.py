@@ -16,12 +16,12 @@ ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
                  "db_schema"}
-PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "schedule", "load", "balance",
-        "placing", "plan", "ofport", "ifindex", "report", "publish", "rows", "loglines", "eal_args",
-        "machine", "settings", "json_stream", "remotes", "command", "pmd_show", "coverage",
-        "dpdk_log")
+PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "membership", "schedule", "load",
+        "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows", "loglines",
+        "eal_args", "machine", "settings", "json_stream", "remotes", "command", "pmd_show",
+        "coverage", "dpdk_log")
 DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
-              "fence")
+              "fence", "vlan")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

@@ -12,6 +12,7 @@ from agent.datapath import ApplyError
 from agent.model import (
     Action,
     AddPort,
+    Bridges,
     Counters,
     FdbEntry,
     Observed,
@@ -39,12 +40,16 @@ class FakeDatapath:
 
     def __init__(self) -> None:
         self.ports: dict[str, PortState] = {}
-        self.bridges: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        self.bridges: Bridges = ()
         self.polls: PollLists = ()
         self.pmds: dict[int, PmdSpec] = {}
         self.read = Readings()
         self.tried: list[Action] = []                   # all actions, the refused ones too
         self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
+
+    def members(self, bridge: str) -> tuple[str, ...]:
+        """Ports of a bridge."""
+        return next(tuple(n for n, _ in b.members) for b in self.bridges if b.name == bridge)
 
     # --- the facade -------------------------------------------------------------------------------
 
@@ -68,7 +73,7 @@ class FakeDatapath:
                     spec.name, spec.registration, spec.tx_retries_max, spec.memory,
                     number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash)
             case RemovePort(name):
-                assert name not in {n for _, members in self.bridges for n in members}
+                assert name not in {n for b in self.bridges for n, _ in b.members}
                 assert name not in {port for _, polled in self.polls for port, _ in polled}
                 del self.ports[name]
             case SetTxRetriesMax(name, retries):
@@ -76,7 +81,7 @@ class FakeDatapath:
             case SetMemory(name, memory, node):
                 self.ports[name] = replace(self.ports[name], memory=memory, node=node)
             case SetBridges(bridges):
-                assert {n for _, members in bridges for n in members} <= self.ports.keys()
+                assert {n for b in bridges for n, _ in b.members} <= self.ports.keys()
                 self.bridges = bridges
             case SetTxHash(name, by_flow):
                 self.ports[name] = replace(self.ports[name], tx_hash=by_flow)

@@ -15,6 +15,7 @@ from agent.model import (
     BridgeRow,
     InterfaceRow,
     PmdSpec,
+    PortRow,
     PortSpec,
     Snapshot,
 )
@@ -35,7 +36,7 @@ def variants(name: str) -> list[InterfaceRow]:
     return [base, replace(base), replace(base, type=SERVER_TYPE, options={}),
             replace(base, options={"vhost-server-path": "/same"}),
             replace(base, type="internal", options={}), replace(base, type="dpdk"),
-            replace(base, mtu_request=9000), replace(base, limiting_columns=("tag",)),
+            replace(base, mtu_request=9000), replace(base, port=PortRow(tag=1)),
             replace(base, other_config={"pmd-rxq-affinity": "0:1"}),
             replace(base, options={"vhost-server-path": f"/{name}", "tx-retries-max": "99"})]
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from agent.model import (
     Action,
     AddPort,
+    BridgeSpec,
     Desired,
+    Membership,
     Memory,
     PmdSpec,
     PortSpec,
@@ -48,7 +50,8 @@ def specs(draw: st.DrawFn, name: str) -> PortSpec:
                 registration, iommu=draw(st.booleans()), postcopy=draw(st.booleans()),
                 max_queue_pairs=draw(st.integers(1, 2)))
     return PortSpec(name, draw(bridge_names), client, registration, draw(st.integers(0, 2)),
-                    draw(memories), tx_hash=draw(st.booleans()))
+                    draw(memories), tx_hash=draw(st.booleans()),
+                    membership=draw(st.sampled_from([Membership(), Membership(protected=True)])))
 
 
 @st.composite
@@ -62,8 +65,9 @@ def wishes(draw: st.DrawFn) -> Desired:
 
 def wish(*ports: PortSpec, bridges: set[str] | None = None,
          pmds: tuple[PmdSpec, ...] = (PmdSpec(0),), numa_nodes: int = 1) -> Desired:
-    members = tuple((bridge, tuple(p.name for p in ports if p.bridge == bridge))
-                    for bridge in sorted({"br0"} if bridges is None else bridges))
+    members = tuple(
+        BridgeSpec(bridge, tuple((p.name, p.membership) for p in ports if p.bridge == bridge))
+        for bridge in sorted({"br0"} if bridges is None else bridges))
     return Desired({p.name: p for p in ports}, members, pmds, numa_nodes=numa_nodes)
 
 
@@ -120,7 +124,7 @@ def check(datapath: FakeDatapath, wanted: Desired) -> None:
         if state.numa >= 0 and wanted.numa_nodes > 1:
             assert state.node == state.numa
     assert datapath.bridges == tuple(
-        (b, tuple(m for m in members if m in served)) for b, members in wanted.bridges)
+        replace(b, members=tuple(m for m in b.members if m[0] in served)) for b in wanted.bridges)
     polled = {rxq for _, queues in datapath.polls for rxq in queues}
     assert polled == ({(n, q) for n in served for q in range(datapath.ports[n].n_rxqs)}
                       if wanted.pmds else set())

@@ -57,7 +57,7 @@ def test_another_reason_does_not_start_afresh() -> None:
 
 def test_ports_are_served_as_the_database_has_them(pair: OneBridge) -> None:
     assert pair.plane.ports.keys() == {"a", "b"}
-    assert pair.plane.bridges == (("br0", ("a", "b")),)
+    assert pair.plane.members("br0") == ("a", "b")
     assert pair.reconciler.observed == pair.plane.observe()
     assert (pair.reconciler.errors, pair.reconciler.problems) == ({}, {})
     assert pair.reconciler.retry_at_ms() is None
@@ -88,7 +88,7 @@ def test_refused_port_has_the_reason_as_its_error_and_is_tried_again_at_longer_i
     pair.client("c")
     assert pair.step() == [("err", "no room")]
     assert pair.reconciler.errors == {"c": "no room"}
-    assert pair.plane.bridges == (("br0", ("a", "b")),)
+    assert pair.plane.members("br0") == ("a", "b")
     begun, times = pair.now_ms, []
     for _ in range(4):
         assert pair.later() == []
@@ -103,7 +103,7 @@ def test_refused_port_has_the_reason_as_its_error_and_is_tried_again_at_longer_i
                  "0).")]
     assert pair.reconciler.errors == {}
     assert pair.reconciler.retry_at_ms() is None
-    assert pair.plane.bridges == (("br0", ("a", "b", "c")),)
+    assert pair.plane.members("br0") == ("a", "b", "c")
 
 
 def test_refused_port_waits_its_time_unless_something_changed(pair: OneBridge) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,6 +19,7 @@ from agent.model import (
     Memory,
     Placing,
     PmdSpec,
+    PortRow,
     PortSpec,
     Registration,
     Snapshot,
@@ -31,11 +33,13 @@ STANDARD = Memory(1500, 2048)
 TYPES = (CLIENT_TYPE, SERVER_TYPE)
 
 
-def row(name: str, type_: str = CLIENT_TYPE, **kw: object) -> InterfaceRow:
+def row(name: str, type_: str = CLIENT_TYPE, on: dict[str, Any] | None = None, **kw: object
+        ) -> InterfaceRow:
+    """'on' is what its Port row says."""
     if type_ == CLIENT_TYPE:
         kw.setdefault("options", {"vhost-server-path": f"/tmp/{name}"})
     uuid = UUID(bytes=name.encode()[:16].rjust(16, b"\0"))
-    return InterfaceRow(uuid, name, type_, port_name=name, **kw)   # type: ignore[arg-type]
+    return InterfaceRow(uuid, name, type_, port=PortRow(name, **(on or {})), **kw)   # type: ignore[arg-type]
 
 
 def wish(*rows: InterfaceRow, config: HostConfig = CONFIG, owners: dict[str, str] | None = None,
@@ -43,6 +47,11 @@ def wish(*rows: InterfaceRow, config: HostConfig = CONFIG, owners: dict[str, str
     fields = {"datapath_type": "netdev", **bridge}
     row = BridgeRow(U, name, interfaces=rows, **fields)     # type: ignore[arg-type]
     return desired(Snapshot(1, {}, (row,)), config, lambda: owners or {}, memo)
+
+
+def on_bridges(wanted: Desired) -> dict[str, tuple[str, ...]]:
+    """{bridge: its ports}"""
+    return {b.name: tuple(port for port, _ in b.members) for b in wanted.bridges}
 
 
 def port(config: HostConfig = CONFIG, type_: str = CLIENT_TYPE, mtu: int | None = None,
@@ -106,7 +115,7 @@ def test_options_that_are_none_are_said_each_in_its_way() -> None:
 @pytest.mark.parametrize("type_", TYPES)
 def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
     spec = wish(row("p", type_, other_config={"emc-enable": "true", "neutron": "x"},
-                    unserved=("ingress_policing_rate", "qos"))).ports["p"]
+                    unserved=("ingress_policing_rate",), on={"unserved": ("qos",)})).ports["p"]
     assert spec.problems == (
         "emc-enable: has no effect: there is no flow cache",
         "ingress_policing_rate: has no effect: policing is not served yet: received packets are "
@@ -117,7 +126,9 @@ def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
 @pytest.mark.parametrize("table", ["Interface", "Port"])
 def test_every_column_without_effect_can_be_said(table: str) -> None:
     for column, why in schema.without_effect(table).items():
-        assert wish(row("p", unserved=(column,))).ports["p"].problems == (
+        said: dict[str, Any] = {"unserved": (column,)}
+        bad = row("p", **said) if table == "Interface" else row("p", on=said)
+        assert wish(bad).ports["p"].problems == (
             f"{column}: has no effect: {why}",)
 
 
@@ -145,15 +156,14 @@ NO_OFPORT = "could not add network device {} to ofproto (Invalid argument): "
      + "type 'dpdk' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
     (row("p", ""), NO_DEVICE.format("p", "Address family not supported by protocol")
      + "type 'system' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
-    (row("p", port_interfaces=2), NO_OFPORT.format("p") + "port p is a bond, which is not served"),
-    (row("p", limiting_columns=("tag", "vlan_mode")), NO_OFPORT.format("p") + "tag, vlan_mode of "
-     "port p cannot be served yet, and without it the port would reach more than it should"),
+    (row("p", on={"interfaces": 2}),
+     NO_OFPORT.format("p") + "port p is a bond, which is not served"),
 ])
 def test_row_that_cannot_be_served_hurts_only_itself(bad: InterfaceRow, error: str) -> None:
     result = wish(bad, row("good"))
     assert result.errors == {bad.name: error}
     assert result.ports.keys() == {"good"}
-    assert result.bridges == (("br0", ("good",)),)
+    assert on_bridges(result) == {"br0": ("good",)}
 
 
 @pytest.mark.parametrize("type_", [*TYPES, "internal", "dpdk"])
@@ -222,7 +232,7 @@ def test_of_two_ports_on_a_path_the_served_one_stays() -> None:
     assert wish(*rows).errors == {n: IN_USE.format(n, "a", "/tmp/same") for n in ("b", "c")}
     taken = wish(*rows, owners={"/tmp/same": "b"})
     assert taken.errors == {n: IN_USE.format(n, "b", "/tmp/same") for n in ("a", "c")}
-    assert (taken.ports.keys(), taken.bridges) == ({"b"}, (("br0", ("b",)),))
+    assert (taken.ports.keys(), on_bridges(taken)) == ({"b"}, {"br0": ("b",)})
 
 
 def test_path_whose_owner_wants_it_no_more_goes_to_the_first_by_name() -> None:
@@ -317,13 +327,13 @@ def test_room_of_the_packet_buffers(mtu: int, shared: tuple[int, ...], room: int
 # --- bridges and the whole ------------------------------------------------------------------------
 
 def test_secure_bridge_without_controller_forwards_nothing() -> None:
-    assert wish(row("p"), fail_mode="secure").bridges == (("br0", ()),)
-    assert wish(row("p"), fail_mode="standalone").bridges == (("br0", ("p",)),)
+    assert on_bridges(wish(row("p"), fail_mode="secure")) == {"br0": ()}
+    assert on_bridges(wish(row("p"), fail_mode="standalone")) == {"br0": ("p",)}
 
 
 def test_local_port_is_not_a_port_of_ours() -> None:
     result = wish(row("br0", "internal"))
-    assert (result.ports, result.errors, result.bridges) == ({}, {}, (("br0", ()),))
+    assert (result.ports, result.errors, on_bridges(result)) == ({}, {}, {"br0": ()})
 
 
 def test_port_with_the_name_of_its_bridge_is_served() -> None:

@@ -1,0 +1,21 @@
+# All bridges: their ports and MAC tables, and their publication to the PMDs. Main.
+from libc.stdint cimport uint16_t
+
+from pmd_ext.mactable cimport mac_table
+
+
+# Owner of one bridge's MAC table.
+cdef class Table:
+    cdef mac_table *macs
+
+cdef class Bridges:
+    cdef dict tables            # bridge name -> Table
+    cdef readonly dict ports    # bridge name -> {slot: its entry in 'members'}, as published
+    cdef dict settings          # bridge name -> the rest, as published
+
+    # See Runtime's methods. MemoryError.
+    cdef int set(self, list bridges) except -1
+    cdef forget(self, dict ports, dict settings)
+    cdef list fdb(self, str bridge)
+    cdef int flush(self, str bridge) except -1
+    cdef int expire(self) except -1
