@@ -1,6 +1,4 @@
 # All bridges: their ports and MAC tables, and their publication to the PMDs. Main.
-from libc.stdint cimport uint16_t
-
 from pmd_ext.mactable cimport mac_table
 
 

@@ -142,16 +142,17 @@ cdef class Bridges:
 
     cdef forget(self, dict ports, dict settings):
         """What was learned behind ports that left, or whose VLANs are others now."""
+        cdef Table table
         for name, before in self.ports.items():
             if name not in ports:
                 continue
-            table = <Table>self.tables[name]
+            table = self.tables[name]
             if settings[name]["flood_vlans"] != self.settings[name]["flood_vlans"]:
-                mac_flush((<Table>table).macs, -1)
+                mac_flush(table.macs, -1)
                 continue
             for slot, entry in before.items():
                 if ports[name].get(slot) != entry:
-                    mac_flush((<Table>table).macs, slot)
+                    mac_flush(table.macs, slot)
 
     cdef list fdb(self, str bridge):
         cdef mac_table *t = (<Table>self.tables[bridge]).macs

@@ -25,6 +25,10 @@ cdef struct mac_table:
 cdef inline uint64_t mac_key(uint64_t address, uint64_t vlan) noexcept nogil:
     return address | vlan << 48 | <uint64_t>1 << 63
 
+# The key of the same address in another VLAN.
+cdef inline uint64_t mac_key_in(uint64_t key, uint64_t vlan) noexcept nogil:
+    return mac_key(key & <uint64_t>0xffffffffffff, vlan)
+
 cdef mac_table *mac_table_new(uint32_t max_entries, uint32_t aging_s) noexcept nogil
 cdef void mac_table_free(mac_table *t) noexcept nogil
 # PMDs. Warms the cache line that mac_lookup() will read first.

@@ -9,7 +9,7 @@ from pmd_ext.state cimport (
 )
 from pmd_ext.transmit cimport transmit
 from pmd_ext.vlan cimport (
-    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_VLAN, frame, vlan_carries, vlan_in, vlan_receive,
+    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_VLAN, PCP, VID, frame, vlan_carries, vlan_in, vlan_receive,
     vlan_strip, vlan_write,
 )
 
@@ -25,8 +25,6 @@ cdef extern from "shim.h" nogil:
 cdef enum:
     ETHER_BYTES = 14
     VLAN_BYTES = 4
-    VID = 0x0fff
-    PCP = 0xe000
     MULTICAST = 1               # first bit on the wire; addresses are little-endian loads here
 
 cdef enum:

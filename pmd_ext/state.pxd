@@ -144,7 +144,7 @@ cdef struct bridge_view:
     mac_table *macs
     vlan_set *flood_vlans       # where nothing is learned; NULL: none
     bint forward_bpdu           # reserved addresses are forwarded like others
-    bint plain                  # every port is a trunk of all VLANs, and none is protected
+    bint plain                  # every port is a trunk of all VLANs with no other setting
     uint32_t tags               # how many VLAN tags of a frame are looked at: 1 or 2
     uint32_t n_members
     member *members             # slots ascending

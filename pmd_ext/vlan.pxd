@@ -12,6 +12,11 @@ cdef enum:
     OUT_SAME_PORT = 0xfffe      # dropped: it would go back where it came from
     OUT_RESERVED = 0xffff       # dropped: bridges keep these addresses to themselves
 
+# Parts of a tag.
+cdef enum:
+    VID = 0x0fff
+    PCP = 0xe000
+
 cdef enum:
     INNER = 0x1000              # in frame.inner: there is such a tag
 

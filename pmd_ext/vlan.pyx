@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memmove
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
-from pmd_ext.mactable cimport mac_key
+from pmd_ext.mactable cimport mac_key_in
 from pmd_ext.state cimport (
     PRIORITY_ALWAYS, PRIORITY_NEVER, VLAN_ACCESS, VLAN_NATIVE_UNTAGGED, VLAN_TRUNK, VLAN_TUNNEL,
     member,
@@ -25,9 +25,6 @@ cdef extern from "shim.h" nogil:
 cdef enum:
     ADDRESSES = 12              # bytes in front of the first tag
     TAG = 4
-    VID = 0x0fff
-    PCP = 0xe000
-    ADDRESS = 0xffffffffffff
 
 
 cdef inline bint admits(const member *source, uint16_t vlan) noexcept nogil:
@@ -62,6 +59,8 @@ cdef inline void into_vlan(const member *source, frame *f) noexcept nogil:
         f.vlan = source.vlan
         if f.tpid == 0:
             f.tpid = RTE_ETHER_TYPE_VLAN
+        if source.mode == VLAN_ACCESS:
+            f.inner = 0         # such a port knows of no tags
 
 
 cdef void vlan_receive(const member *source, frame *frames, rte_mbuf **pkts,
@@ -78,9 +77,9 @@ cdef void vlan_receive(const member *source, frame *frames, rte_mbuf **pkts,
             f.inner = tag_below(f, pkts[i])
         into_vlan(source, f)
         if f.source:
-            f.source = mac_key(f.source & <uint64_t>ADDRESS, f.vlan)
+            f.source = mac_key_in(f.source, f.vlan)
         if f.destination:
-            f.destination = mac_key(f.destination & <uint64_t>ADDRESS, f.vlan)
+            f.destination = mac_key_in(f.destination, f.vlan)
 
 
 cdef bint vlan_carries(const member *out, const frame *f) noexcept nogil:

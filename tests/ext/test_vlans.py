@@ -216,21 +216,26 @@ def test_tag_on_the_wire(switch: Switch, a: dict[str, Any], b: dict[str, Any], s
     assert other.recv_wait(1) == [got]
 
 
-@pytest.mark.parametrize(("limit", "vid", "passes"), [(1, 7, False), (1, 5, False), (2, 5, True),
-                                                      (2, 7, False)])
+@pytest.mark.parametrize(("limit", "passing"), [(1, ()), (2, (5,))])
 def test_vlan_limit_says_whether_the_inner_tag_of_a_trunk_counts(
-        switch: Switch, limit: int, vid: int, passes: bool) -> None:
+        switch: Switch, limit: int, passing: tuple[int, ...]) -> None:
     one, other = pair(switch, {}, {**TUNNEL, "cvlans": (5,)}, vlan_limit=limit)
-    one.send([frame((QINQ, 10, 0), (Q, vid, 0)), frame((QINQ, 10, 0), (Q, 5, 0))])
-    assert (other.recv_wait(1)[0] == frame((Q, 5, 0))) if limit == 2 else True
-    switch.wait_counter("a", "rx_packets", 2)
-    assert switch.counters("a")["rx_no_output_drops"] == (2 if limit == 1 else not passes)
+    one.send([frame((QINQ, 10, 0), (Q, vid, 0)) for vid in (7, 5)])
+    assert other.recv_wait(len(passing)) == [frame((Q, vid, 0)) for vid in passing]
+    switch.wait_counter("a", "rx_no_output_drops", 2 - len(passing))
+    assert other.recv() == []
 
 
-def test_inner_tag_keeps_a_frame_from_access_ports(switch: Switch) -> None:
+def test_inner_tag_of_a_trunk_keeps_a_frame_from_access_ports(switch: Switch) -> None:
     one, other = pair(switch, {}, ACCESS, vlan_limit=2)
     one.send([frame((Q, 10, 0), (Q, 5, 0)), frame((Q, 10, 0))])
     assert other.recv_wait(1) == [frame()]
+
+
+def test_inner_tag_from_an_access_port_is_not_looked_at(switch: Switch) -> None:
+    one, other = pair(switch, ACCESS, ACCESS, vlan_limit=2)
+    one.send([frame((Q, 0, 3), (Q, 5, 0))])
+    assert other.recv_wait(1) == [frame((Q, 5, 0))]
 
 
 def test_same_address_in_two_vlans_is_behind_two_ports(switch: Switch) -> None:
@@ -248,8 +253,7 @@ def test_same_address_in_two_vlans_is_behind_two_ports(switch: Switch) -> None:
     assert x.recv_wait(1) == [frame(dst=A, src=C)]
 
 
-def test_known_address_is_reached_where_its_port_lost_the_vlan_of_floods(switch: Switch) -> None:
-    """As in Open vSwitch, and the membership that changed has to be learned anew."""
+def test_port_whose_membership_changed_is_learned_anew(switch: Switch) -> None:
     one, other = pair(switch, {}, {})
     other.send([frame((Q, 10, 0), src=B)])
     assert one.recv_wait(1)
@@ -305,6 +309,7 @@ def test_truncated_tags_are_dropped(switch: Switch, length: int) -> None:
 
 
 def test_every_packet_buffer_comes_back(switch: Switch, guests: Mapping[str, FrontEnd]) -> None:
+    """The fixture looks for them at the end."""
     for _ in range(20):
         guests["p100"].send([frame((Q, vid, 1)) for vid in (10, 11, 12)] * 10)
         for guest in guests.values():
