@@ -1,6 +1,7 @@
 """The daemon's side: options of OVS's scripts, signals, ovs-appctl, standalone."""
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -39,8 +40,10 @@ def test_as_ovs_vswitchd_it_is_found_where_scripts_look(host: Host) -> None:
         assert again.returncode == 1
         assert f"already running as pid {pid}" in again.stderr
         host.check("ovs-appctl", "exit")
+        wait_until(lambda: gone(pid), "the agent ends by itself")
     finally:
-        wait_until(lambda: gone(pid) or os.kill(pid, signal.SIGKILL), "the agent ends")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     left = {p.name for p in host.directory.iterdir()}
     assert left <= {"conf.db", ".conf.db.~lock~", "db.sock", "ovsdb-server.ctl",
                     "ovsdb-server.log", "ovs-vswitchd.log"}
