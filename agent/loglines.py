@@ -95,8 +95,8 @@ def pmd_threads(node: int, count: int) -> Line:
 
 
 def added(spec: PortSpec) -> Iterator[Line]:
-    assert spec.registration is not None
-    path = spec.registration.path
+    assert spec.device is not None
+    path = spec.device.path
     if spec.client:
         if spec.tx_retries_max != schema.option("Interface", "options", "tx-retries-max").default:
             yield retries(spec.name, spec.tx_retries_max)
@@ -117,17 +117,17 @@ def tx_steering(port: str, by_hash: bool) -> Line:
 
 def removing(state: PortState) -> Iterator[Line]:
     """Before a port is removed: its guest will not find back to a socket of ours by itself."""
-    if state.attached and not state.registration.client:
+    if state.attached and not state.device.client:
         yield "err", f"Removing port '{state.name}' while vhost device still attached."
         yield "err", ("To restore connectivity after re-adding of port, VM on socket "
-                      f"'{state.registration.path}' must be restarted.")
+                      f"'{state.device.path}' must be restarted.")
 
 
 def guest_lines(before: PortState, now: PortState) -> Iterator[Line]:
     """What a port's guest did between two looks."""
-    if before.registration != now.registration:
+    if before.device != now.device:
         before = without_guest(now)     # the port was made anew: its old guest left no line
-    path = now.registration.path
+    path = now.device.path
     left = before.connected and (not now.connected or now.connects != before.connects)
     if left:
         yield "info", f"vHost Device '{path}' has been removed"
@@ -146,7 +146,7 @@ def guest_lines(before: PortState, now: PortState) -> Iterator[Line]:
 
 def without_guest(state: PortState) -> PortState:
     """The same port before any guest came."""
-    return PortState(state.name, state.registration, state.tx_retries_max, state.memory)
+    return PortState(state.name, state.device, state.tx_retries_max, state.memory)
 
 
 def vrings(before: PortState, now: PortState) -> Iterator[tuple[int, str, int, bool]]:

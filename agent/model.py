@@ -99,6 +99,8 @@ class Registration:
     max_queue_pairs: int = 1
 
 
+Device = Registration           # what a port is in the data plane
+
 ASSIGN_CYCLES, ASSIGN_ROUNDROBIN, ASSIGN_GROUP = "cycles", "roundrobin", "group"
 
 
@@ -161,18 +163,22 @@ Bridges = tuple[BridgeSpec, ...]
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
-    """A port to serve. A client port without 'registration' exists, but has no socket yet."""
+    """A port to serve. One without 'device' exists, but has no socket yet."""
 
     name: str
     bridge: str
-    client: bool
-    registration: Registration | None
+    type: str
+    device: Device | None
     tx_retries_max: int
     memory: Memory
     problems: tuple[str, ...] = ()      # settings that could not be used, in plain words
     affinity: tuple[tuple[int, int], ...] = ()      # (queue, core) of pinned rxqs, ascending
     tx_hash: bool = False               # the txq is chosen by flow, not by PMD
     membership: Membership = Membership()
+
+    @property
+    def client(self) -> bool:
+        return self.type == CLIENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ class PortState:
     """A port of the data plane and its guest. One that did not change is the same object."""
 
     name: str
-    registration: Registration
+    device: Device
     tx_retries_max: int
     memory: Memory
     node: int = -1                      # NUMA node of the packet buffers; -1: the main thread's

@@ -38,9 +38,9 @@ def stays(spec: PortSpec, state: PortState) -> bool:
     that needs a new registration waits until no front end is connected: one that only restarts its
     driver might not find back.
     """
-    if spec.registration is None:
+    if spec.device is None:
         return False
-    wanted, has = spec.registration, state.registration
+    wanted, has = spec.device, state.device
     if wanted == has:
         return True
     if wanted.client != has.client or (wanted.client and wanted.path != has.path):
@@ -73,7 +73,7 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     # a thousand ports are looked at whenever one changes.
     staying = {name: state for name, state in observed.ports.items()
                if (spec := specs.get(name)) is not None
-               and (spec.registration is state.registration or stays(spec, state))}
+               and (spec.device is state.device or stays(spec, state))}
     gone = observed.ports.keys() - staying.keys()
     names = staying.keys()
 
@@ -86,7 +86,7 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
             actions.append(SetBridges(bridges))
     actions += [RemovePort(name) for name in sorted(gone)]
     actions += [AddPort(specs[name]) for name in sorted(specs.keys() - names)
-                if specs[name].registration is not None]
+                if specs[name].device is not None]
     for name, state in staying.items():
         spec = specs[name]
         if state.tx_retries_max != spec.tx_retries_max:

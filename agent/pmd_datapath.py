@@ -36,7 +36,7 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
-from agent.validate import NO_DEVICE, NO_OFPORT
+from agent.refusal import NO_DEVICE, NO_OFPORT
 from pmd_ext.runtime import (
     PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
@@ -123,7 +123,7 @@ class PmdDatapath:
             case AddPort(spec):
                 head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                         else NO_DEVICE.format(spec.name, "Unknown error -1"))
-                path = spec.registration.path if spec.registration is not None else ""
+                path = spec.device.path if spec.device is not None else ""
                 return f"{head}: socket {path}: {REASONS.get(e.errno or 0, e.strerror or '')}"
             case StartPmd(spec) if e.errno == errno.EINVAL:
                 return f"this process may not use core {spec.core} (cpuset, container)"
@@ -131,25 +131,25 @@ class PmdDatapath:
                 return str(e.strerror)
 
     def _apply(self, action: Action) -> None:
-        runtime = self._runtime
+        runtime, ports = self._runtime, self._runtime.ports
         match action:
             case AddPort(spec):
                 self._add(spec)
             case RemovePort(name):
                 slot = self._slots[name]
-                runtime.remove_port(slot)
+                ports.remove(slot)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetTxRetriesMax(name, retries):
-                runtime.set_tx_retries_max(self._slots[name], retries)
+                ports.set_tx_retries_max(self._slots[name], retries)
                 self._states[name] = replace(self._states[name], tx_retries_max=retries)
             case SetTxHash(name, by_flow):
-                runtime.set_tx_hash(self._slots[name], by_flow)
+                ports.set_tx_hash(self._slots[name], by_flow)
                 self._states[name] = replace(self._states[name], tx_hash=by_flow)
             case SetAdminState(name, up):
-                runtime.set_admin_state(self._slots[name], up)
+                ports.set_admin_state(self._slots[name], up)
                 self._states[name] = replace(self._states[name], up=up)
             case SetMemory(name, memory, node):
-                runtime.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
+                ports.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
                 self._states[name] = replace(self._states[name], memory=memory, node=node)
             case SetBridges(bridges):
                 runtime.set_bridges([self._bridge(bridge) for bridge in bridges])
@@ -178,11 +178,11 @@ class PmdDatapath:
                              m.priority_tags, m.protected) for port, m in spec.members]}
 
     def _add(self, spec: PortSpec) -> None:
-        registration, memory = spec.registration, spec.memory
+        registration, memory = spec.device, spec.memory
         assert registration is not None
         if not registration.client:
             make_way(registration.path)
-        slot = self._runtime.add_port(
+        slot = self._runtime.ports.add_vhost(
             spec.name, registration.path, client=registration.client, iommu=registration.iommu,
             postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
             mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
@@ -193,7 +193,7 @@ class PmdDatapath:
                                             ANY_NODE, number=slot + 1, tx_hash=spec.tx_hash)
 
     def counters(self, port: str) -> Counters:
-        values, rx, tx = self._runtime.counters(self._slots[port])
+        values, rx, tx = self._runtime.ports.counters(self._slots[port])
         return Counters(
             dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
@@ -227,13 +227,13 @@ class PmdDatapath:
         names = self._names
         return [FdbEntry(names[slot], vlan, ":".join(f"{b:02x}" for b in mac.to_bytes(6, "big")),
                          age_s)
-                for slot, vlan, mac, age_s in self._runtime.fdb(bridge) if slot in names]
+                for slot, vlan, mac, age_s in self._runtime.bridges.fdb(bridge) if slot in names]
 
     def flush_fdb(self, bridge: str) -> None:
-        self._runtime.flush_fdb(bridge)
+        self._runtime.bridges.flush_fdb(bridge)
 
     def expire_fdb(self) -> None:
-        self._runtime.expire_fdb()
+        self._runtime.bridges.expire_fdb()
 
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),

@@ -139,7 +139,7 @@ class Reconciler:
         self._down &= self.desired.ports.keys()
         for name in list(self._refused):
             spec = self.desired.ports.get(name)
-            if spec is None or spec.registration is None:
+            if spec is None or spec.device is None:
                 del self._refused[name]
         if retry_all:
             for failures in (self._refused, self._short):
@@ -178,7 +178,7 @@ class Reconciler:
 
     def _owners(self) -> Mapping[str, str]:
         """{path in use: the port that has it}"""
-        return {state.registration.path: name for name, state in self.observed.ports.items()}
+        return {state.device.path: name for name, state in self.observed.ports.items()}
 
     def _look_at_config(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
         made_of = (snapshot.other_config, dpdk_initialized)

@@ -1,7 +1,7 @@
 """What each row should say: pure."""
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agent import validate
@@ -111,7 +111,7 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
     if state is not None and connected:
         pairs = len(state.vring_sizes) // 2
         values |= {
-            "socket": state.registration.path,
+            "socket": state.device.path,
             "features": f"0x{state.features:016x}",
             "num_of_vrings": str(len(state.vring_sizes)),
             "n_rxq": str(pairs),
@@ -123,11 +123,11 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
         if state.numa >= 0:
             values["numa"] = str(state.numa)
     if state is not None:
-        if state.registration.iommu:
+        if state.device.iommu:
             values["vhost-iommu-support"] = "true"
-        if state.registration.postcopy:
+        if state.device.postcopy:
             values["vhost-postcopy-support"] = "true"
-        if waiting := pending(spec.registration, state.registration):
+        if waiting := pending(spec.device, state.device):
             values["pending"] = waiting
     if spec.problems or problems:
         values["problems"] = "; ".join((*spec.problems, *problems))
@@ -206,6 +206,12 @@ def vhost_interface(spec: PortSpec, state: PortState | None, problems: Collectio
     }
 
 
+# What a port of each type says.
+INTERFACES: Mapping[str, Callable[[PortSpec, PortState | None, Collection[str]], Columns]] = {
+    **dict.fromkeys(VHOST_TYPES, vhost_interface),
+}
+
+
 def interface(on: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
               state: PortState | None, error: str | None, problems: Collection[str] = ()
               ) -> Columns:
@@ -215,4 +221,4 @@ def interface(on: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
     if spec is None:
         assert validate.is_local(on, row)
         return local_interface()
-    return vhost_interface(spec, state, problems)
+    return INTERFACES[spec.type](spec, state, problems)

@@ -6,40 +6,35 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
+from agent import vhost_device
 from agent.hostconfig import HostConfig, mtu_range
 from agent.membership import membership
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
-    VHOST_TYPES,
     BridgeRow,
     BridgeSpec,
     Desired,
+    Device,
     InterfaceRow,
     Membership,
     Memory,
     PortSpec,
-    Registration,
     Snapshot,
 )
 from agent.options import (
     Texts,
     in_range,
-    key_name,
     misspelt,
     shown,
     span,
-    unknown,
     without_effect,
 )
 from agent.pmdconfig import HASH, affinity
+from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 
-PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
-VDUSE_DIR = "/dev/vduse/"
 ROOM_STEP_BYTES = 1024          # OVS: dpdk_buf_size() rounds packet buffers to these
 FRAME_EXTRA_BYTES = 26          # OVS: Ethernet header, two VLAN tags, FCS
-NO_DEVICE = "could not open network device {} ({})"
-NO_OFPORT = "could not add network device {} to ofproto ({})"
 NO_BRIDGE = "ignoring bridge with invalid name '{}': no '/', no '\\'"
 # Names that ovs-vswitchd keeps for itself: its own devices and those of its tunnels
 # (OVS: ofproto_dpif's init_ports, netdev_vport's datapath ports).
@@ -50,13 +45,15 @@ RESERVED_PREFIXES = ("vxlan_sys", "genev_sys", "gre_sys", "bareudp_sys", "gtpu_s
 DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
 ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 
+# How each type of port makes its device of its row: PortError, or what could not be used.
+DEVICES: Mapping[str, Callable[[InterfaceRow, HostConfig], tuple[Device | None, list[str]]]] = {
+    SERVER_TYPE: vhost_device.server,
+    CLIENT_TYPE: vhost_device.client,
+}
+
 # {interface: (what it was made of: row, bridge's name and datapath_type, settings; and its spec or
 # error)}: a row that is the same object is not looked at again.
 Memo = dict[str, tuple[InterfaceRow, tuple[str, str], HostConfig, "PortSpec | str"]]
-
-
-class PortError(Exception):
-    """The row cannot be served; the text is for Interface.error."""
 
 
 def datapath_id(text: str) -> str | None:
@@ -105,11 +102,11 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
             NO_OFPORT.format(row.name, "Invalid argument")
             + f": bridge {bridge.name} has datapath_type {found}, only netdev is served here "
             f"(ovs-vsctl set Bridge {bridge.name} datapath_type=netdev)")
-    if row.type not in VHOST_TYPES:
+    if row.type not in DEVICES:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
             + f": type {shown(row.type or 'system')} is not served, only "
-            + " and ".join(VHOST_TYPES))
+            + " and ".join(DEVICES))
     if not dpdk_initialized:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
@@ -117,26 +114,6 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
     if row.port.interfaces != 1:
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
                         + f": port {row.port.name} is a bond, which is not served")
-
-
-def socket_path(row: InterfaceRow, texts: Texts, directory: str) -> str | None:
-    """Path of the port's socket; None for a client port that has none yet."""
-    if row.type == CLIENT_TYPE:
-        path = texts.text("vhost-server-path")
-        if not path:
-            return None
-    elif "/" in row.name or "\\" in row.name:
-        raise PortError(NO_DEVICE.format(row.name, "Invalid argument")
-                        + f": the name of a {SERVER_TYPE} port names its socket: no '/', no '\\'")
-    else:
-        path = f"{directory}/{row.name}"
-    size = len(path.encode())
-    if size > PATH_MAX_BYTES:
-        raise PortError(
-            NO_DEVICE.format(row.name, "File name too long")
-            + f": socket path {shown(path)} has {size} bytes, a UNIX socket can have "
-            f"{PATH_MAX_BYTES}")
-    return path
 
 
 def room_bytes(mtu: int, shared_mtus: Sequence[int]) -> int:
@@ -163,50 +140,19 @@ def port_memory(row: InterfaceRow, config: HostConfig) -> tuple[Memory, tuple[st
     return Memory(mtu, room_bytes(mtu, config.shared_mtus), config.own_memory), problems
 
 
-def client_registration(path: str, texts: Texts, config: HostConfig) -> Registration:
-    """How a client port is registered, once its path is not empty."""
-    iommu, postcopy = (texts.boolean("vhost-iommu-support"),
-                       texts.boolean("vhost-postcopy-support"))
-    pairs = texts.integer("vhost-max-queue-pairs")
-    if not path.startswith(VDUSE_DIR):
-        if path and texts.text("vhost-max-queue-pairs"):
-            texts.complain("vhost-max-queue-pairs", "only a VDUSE device (a path under "
-                           f"{VDUSE_DIR}) has it; here the guest decides")
-        pairs = 1
-    return Registration(path, True, config.iommu if iommu is None else iommu,
-                        config.postcopy if postcopy is None else postcopy, pairs)
-
-
 def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortSpec:
     """The port that a row asks for; raises PortError when it cannot be served."""
     refuse_row(bridge, row, config.dpdk_initialized)
-    known = [o.key for o in schema.options_of("Interface", "options", row.type)]
-    texts = Texts({key: text for key, text in row.options.items() if key in known},
-                  "Interface", "options")
-    path = socket_path(row, texts, config.socket_dir)
-    client = row.type == CLIENT_TYPE
-    registration = (client_registration(path or "", texts, config) if client
-                    else Registration(path or "", False))
-    retries = texts.integer("tx-retries-max")
+    device, device_problems = DEVICES[row.type](row, config)
+    vhost_texts = Texts(row.options if row.type == CLIENT_TYPE else {}, "Interface", "options")
+    retries = vhost_texts.integer("tx-retries-max")
     memory, problems = port_memory(row, config)
     queue_texts = Texts(row.other_config, "Interface", "other_config")
     pinned = affinity(queue_texts, config.pmds)
     tx_hash = queue_texts.choice("tx-steering") == HASH
     port_texts = Texts(row.port.other_config, "Port", "other_config")
     how, vlan_problems = membership(row.port, port_texts)
-    if client:
-        said = [problem for _, problem in texts.problems]
-        said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
-        said += without_effect(row.options, "Interface", "options")
-        if path is None:
-            said.append("vhost-server-path is not set: the port has no socket yet")
-        elif not path.startswith("/"):
-            said.append(f"vhost-server-path: {shown(path)} is looked for in the directory that the "
-                        "agent runs in: better begin it with /")
-    else:
-        said = [f"{key_name(key)}: ports of type {row.type} have no options"
-                for key in sorted(row.options)]
-    said += problems
+    said = [*(problem for _, problem in vhost_texts.problems), *device_problems, *problems]
     said += [problem for _, problem in queue_texts.problems]
     said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
     said += without_effect(row.other_config, "Interface", "other_config")
@@ -218,20 +164,20 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
              for table, columns in (("Interface", row.unserved), ("Port", row.port.unserved))
              for column in columns]
     said += config.port_problems.get(row.type, ())
-    return PortSpec(row.name, bridge.name, client, None if path is None else registration, retries,
-                    memory, tuple(said), pinned, tx_hash, how)
+    return PortSpec(row.name, bridge.name, row.type, device, retries, memory, tuple(said), pinned,
+                    tx_hash, how)
 
 
 def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]
                       ) -> dict[str, str]:
     """{port: error}: of ports on one path the one that has it already stays, else the first by
     name. 'owners' tells which ports have the paths in use."""
-    paths = [spec.registration.path for spec in specs if spec.registration is not None]
+    paths = [spec.device.path for spec in specs if spec.device is not None]
     errors: dict[str, str] = {}
     if len(set(paths)) == len(paths):
         return errors
     for path in {path for path, times in Counter(paths).items() if times > 1}:
-        ports = [s for s in specs if s.registration is not None and s.registration.path == path]
+        ports = [s for s in specs if s.device is not None and s.device.path == path]
         owner = owners().get(path)
         winner, *losers = sorted(ports, key=lambda s: (s.name != owner, s.name))
         errors |= {
@@ -290,7 +236,7 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     members: dict[str, list[tuple[str, Membership]]] = {}
     for spec in specs.values():
         members.setdefault(spec.bridge, []).append((spec.name, spec.membership))
-    pmds = config.pmds if any(p.registration for p in specs.values()) else ()
+    pmds = config.pmds if any(p.device for p in specs.values()) else ()
     return Desired(
         ports=specs,
         bridges=tuple(bridge_spec(b, members.get(b.name, ()), config) for b in bridges

@@ -8,12 +8,9 @@ cdef class Table:
 
 cdef class Bridges:
     cdef dict tables            # bridge name -> Table
-    cdef readonly dict ports    # bridge name -> {slot: its entry in 'members'}, as published
+    cdef dict members             # bridge name -> {slot: its entry in 'members'}, as published
     cdef dict settings          # bridge name -> the rest, as published
 
-    # See Runtime's methods. MemoryError.
+    # See Runtime.set_bridges(). MemoryError.
     cdef int set(self, list bridges) except -1
     cdef forget(self, dict ports, dict settings)
-    cdef list fdb(self, str bridge)
-    cdef int flush(self, str bridge) except -1
-    cdef int expire(self) except -1

@@ -116,7 +116,7 @@ cdef uint16_t now_s() noexcept nogil:
 
 cdef class Bridges:
     def __cinit__(self) -> None:
-        self.tables, self.ports, self.settings = {}, {}, {}
+        self.tables, self.members, self.settings = {}, {}, {}
 
     cdef int set(self, list bridges) except -1:
         cdef dataplane *dp = dataplane_get()
@@ -137,13 +137,13 @@ cdef class Bridges:
         settings = {bridge["name"]: {key: value for key, value in bridge.items()
                                      if key != "members"} for bridge in bridges}
         self.forget(ports, settings)
-        self.ports, self.settings = ports, settings
+        self.members, self.settings = ports, settings
         return 0
 
     cdef forget(self, dict ports, dict settings):
         """What was learned behind ports that left, or whose VLANs are others now."""
         cdef Table table
-        for name, before in self.ports.items():
+        for name, before in self.members.items():
             if name not in ports:
                 continue
             table = self.tables[name]
@@ -154,7 +154,8 @@ cdef class Bridges:
                 if ports[name].get(slot) != entry:
                     mac_flush(table.macs, slot)
 
-    cdef list fdb(self, str bridge):
+    def fdb(self, str bridge):
+        """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
         cdef mac_table *t = (<Table>self.tables[bridge]).macs
         cdef mac_bucket *b
         cdef uint16_t now = now_s()
@@ -174,11 +175,11 @@ cdef class Bridges:
                                 max(0, <int>(<int16_t>(now - <uint16_t>value)))))
         return entries
 
-    cdef int flush(self, str bridge) except -1:
+    def flush_fdb(self, str bridge):
+        """Forgets every learned address of the bridge."""
         mac_flush((<Table>self.tables[bridge]).macs, -1)
-        return 0
 
-    cdef int expire(self) except -1:
+    def expire_fdb(self):
+        """Removes aged entries of all tables; call about once a second."""
         for table in self.tables.values():
             mac_expire((<Table>table).macs, now_s())
-        return 0

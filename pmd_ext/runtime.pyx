@@ -1,18 +1,16 @@
-"""The one Python-visible module of the data plane: the class Runtime.
+"""The one Python-visible module of the data plane: the class Runtime, its ports and its bridges.
 
 All methods are for the agent's main thread. What crosses is ints, strings, tuples and
 DatapathError. Nothing happens at import; DPDK starts in Runtime().
 """
 import errno
-import heapq
 import os
 import socket
 import tempfile
 
 from libc.stdint cimport uint32_t
-from libc.string cimport memset, strncpy
+from libc.string cimport memset
 
-from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
 from pmd_ext.dpdk.eal cimport (
     rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_socket_count, rte_socket_id_by_idx,
     rte_version,
@@ -24,21 +22,12 @@ from pmd_ext.errors import DatapathError
 from pmd_ext.fence cimport fence_start
 from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
-from pmd_ext.readings cimport changed_ports, pmd_readings, port_readings, rxq_cycles
+from pmd_ext.ports cimport Ports
+from pmd_ext.readings cimport changed_ports, pmd_readings, rxq_cycles
 from pmd_ext.readings import PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
-from pmd_ext.state cimport (
-    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, dataplane_init,
-    port_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
-    synchronize,
-)
+from pmd_ext.state cimport MAX_PMDS, dataplane, dataplane_get, dataplane_init
 from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
-from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
-
-cdef extern from "shim.h" nogil:
-    enum:
-        RTE_ETHER_HDR_LEN
-        RTE_ETHER_CRC_LEN
 
 __all__ = ["PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES", "QUEUE_COUNTER_NAMES", "DatapathError",
            "Runtime", "dpdk_version", "open_log"]
@@ -75,13 +64,10 @@ cdef class Runtime:
     """The running data plane. One per process, for its whole life: DPDK cannot start twice."""
     cdef dataplane *dp
     cdef readonly int wake_fd
-    cdef dict names             # slot -> port name, for errors
-    cdef dict paths             # path of a socket, as bytes -> slot
-    cdef list free_slots        # a heap
+    cdef readonly Ports ports
+    cdef readonly Bridges bridges
     cdef Pools pools
-    cdef dict pool_of           # slot -> Pool
     cdef Pool usual_pool
-    cdef Bridges bridges
     cdef Pmds pmds
 
     def __init__(self, argv):
@@ -95,113 +81,12 @@ cdef class Runtime:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
-        self.names, self.bridges, self.pmds = {}, Bridges(), Pmds()
-        self.paths, self.pool_of, self.pools = {}, {}, Pools()
+        self.pools = Pools()
+        self.ports, self.bridges, self.pmds = Ports(self.pools), Bridges(), Pmds()
         # Kept for good: without it nothing works, which is better known now, and it takes 5 ms
         # to make.
         self.usual_pool = self.pools.take(USUAL_ROOM_BYTES, -1, -1, None)
-        self.free_slots = list(range(MAX_SLOTS))
         start_fence()
-
-    def add_port(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
-                 node, own_pool, tx_retries_max, tx_hash):
-        """Registers a vhost-user socket and returns the slot (0..1022) of the new port.
-
-        It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
-        that it shares with its like, or has for itself with 'own_pool'. 'max_queue_pairs' is for
-        VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
-        107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
-        EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
-        """
-        cdef slot *s
-        cdef const char *call = NULL
-        cdef bint is_client = client, has_iommu = iommu, has_postcopy = postcopy
-        cdef uint32_t pairs = max_queue_pairs
-        cdef Pool pool
-        cdef int rc, index
-        raw = os.fsencode(path)
-        if len(raw) >= PATH_BYTES:
-            raise DatapathError(errno.ENAMETOOLONG, "rte_vhost_driver_register", name)
-        if raw in self.paths:
-            raise DatapathError(errno.EEXIST, "rte_vhost_driver_register", name)
-        if not self.free_slots:
-            raise DatapathError(errno.ENFILE, "rte_vhost_driver_register", name)
-        index = self.free_slots[0]
-        pool = self.pools.take(room_bytes, node, index if own_pool else -1, name)
-        s = &self.dp.slots[index]
-        strncpy(s.path, raw, PATH_BYTES)
-        slot_disconnected(s)
-        s.connects = s.connections = 0
-        s.detached = True
-        s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN
-        s.tx_retries_max = tx_retries_max
-        s.tx_hash = tx_hash
-        s.down = False
-        s.tx_oversize_bytes = 0
-        s.pool = pool.packets
-        self.clear_counters(index)
-        # A port that was added is reported, whatever its slot was before.
-        self.dp.reported[index] = self.dp.generations[index] - 1
-        s.used = True
-        with nogil:
-            rc = vhost_register(s, is_client, has_iommu, has_postcopy, pairs, &call)
-        if rc != 0:
-            s.used = False
-            self.pools.give_back(pool)
-            check(rc, call.decode(), name)
-        heapq.heappop(self.free_slots)
-        self.names[index] = name
-        self.paths[raw] = index
-        self.pool_of[index] = pool
-        return index
-
-    def set_mtu(self, int index, int mtu, int room_bytes, int node, bint own_pool):
-        """Changes what the port receives into and the longest frame that is sent to it, while it
-        works on; waits until no PMD uses the old pool. Raises DatapathError (no memory for
-        packets); all is as it was then.
-        """
-        cdef slot *s = &self.dp.slots[index]
-        cdef Pool old = self.pool_of[index]
-        cdef Pool pool = self.pools.take(room_bytes, node, index if own_pool else -1,
-                                         self.names[index])
-        store_relaxed_u32(&s.max_frame_bytes, mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
-        if pool is not old:
-            with nogil:
-                store_release_ptr(<void **>&s.pool, pool.packets)
-                synchronize()
-            self.pool_of[index] = pool
-        self.pools.give_back(old)
-
-    def set_tx_retries_max(self, int index, uint32_t retries):
-        """Takes effect with the next transmit burst that meets a full ring."""
-        store_relaxed_u32(&self.dp.slots[index].tx_retries_max, retries)
-
-    def set_tx_hash(self, int index, bint by_flow):
-        """Whether a frame's flow or its PMD decides which txq it takes; from the next burst on."""
-        store_relaxed_u32(&self.dp.slots[index].tx_hash, by_flow)
-
-    def set_admin_state(self, int index, bint up):
-        """A port that is down receives nothing and drops what is sent to it."""
-        store_relaxed_u32(&self.dp.slots[index].down, not up)
-        slot_changed(&self.dp.slots[index])
-
-    def remove_port(self, int index):
-        """Unregisters the port's socket; its guest is disconnected.
-
-        Raises DatapathError EBUSY while a bridge or a PMD still has it.
-        """
-        cdef slot *s = &self.dp.slots[index]
-        cdef int rc
-        name = self.names[index]
-        if not s.detached:
-            raise DatapathError(errno.EBUSY, "remove_port", name)
-        with nogil:
-            rc = vhost_unregister(s)
-        check(rc, "rte_vhost_driver_unregister", name)
-        s.used = False
-        del self.names[index], self.paths[<bytes>s.path]
-        heapq.heappush(self.free_slots, index)
-        self.pools.give_back(self.pool_of.pop(index))
 
     def set_bridges(self, bridges):
         """Publishes the bridges, all of them, each a dict: 'name'; 'members', a sequence of (slot,
@@ -244,20 +129,10 @@ cdef class Runtime:
 
     cdef find_detached(self):
         """After a publication and its quiescence: slots that no table names any more."""
-        named = {i for members in self.bridges.ports.values() for i in members}
+        named = {i for members in self.bridges.members.values() for i in members}
         named.update(i for polls in self.pmds.lists.values() for i, _ in polls)
-        for index in self.names:
+        for index in self.ports.names:
             self.dp.slots[<int>index].detached = index not in named
-
-    cdef clear_counters(self, int index):
-        cdef int i
-        for i in range(MAX_PMDS):
-            if self.dp.pmds[i].counters != NULL:
-                memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
-        for i in range(MAX_QUEUE_PAIRS):
-            # most never were used, and their pages do not exist
-            if ring_of(self.dp, index, rxq_vring(i)).cycles:
-                ring_of(self.dp, index, rxq_vring(i)).cycles = 0
 
     def drain_wake(self):
         """Empties the wake descriptor and says whether it was signalled; call before changes(),
@@ -277,25 +152,6 @@ cdef class Runtime:
         guest's MTU is 0 unless VIRTIO_NET_F_MTU was negotiated.
         """
         return changed_ports(self.dp)
-
-    def counters(self, int index):
-        """Values of one port: (in the order of PORT_COUNTER_NAMES since it was added, those of
-        each rxq, those of each txq). A queue's are in the order of QUEUE_COUNTER_NAMES, since its
-        front end connected; there are none of either without a guest.
-        """
-        return port_readings(self.dp, index)
-
-    def fdb(self, bridge):
-        """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
-        return self.bridges.fdb(bridge)
-
-    def flush_fdb(self, bridge):
-        """Forgets every learned address of the bridge."""
-        self.bridges.flush(bridge)
-
-    def expire_fdb(self):
-        """Removes aged entries of all tables; call about once a second."""
-        self.bridges.expire()
 
     def memory(self):
         """Bytes: (reserved by DPDK so far, in use of these, in packet pools)."""
@@ -348,7 +204,7 @@ cdef class Runtime:
         the process ends (its clean-up is not safe while its threads run)."""
         self.set_poll_lists(dict.fromkeys(self.pmds.lists, ()))
         self.set_bridges(())
-        for index in list(self.names):
-            self.remove_port(index)
+        for index in list(self.ports.names):
+            self.ports.remove(index)
         for core in list(self.pmds.lists):
             self.stop_pmd(core)

@@ -28,7 +28,13 @@ cdef enum:
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
+# What a port is.
+cdef enum:
+    SLOT_VHOST
+
 cdef struct slot:
+    # main writes before any table names the slot, everybody reads
+    uint32_t kind               # SLOT_VHOST ...
     # main writes (release), PMDs read (acquire) for each burst; the old one is freed after quiescence
     rte_mempool *pool           # that the port receives into
     # callbacks write (main after unregister), vid last with release; PMDs and main read

@@ -43,7 +43,7 @@ class Switch:
 
     def add_port(self, name: str, path: str | None = None, **options: Any) -> int:
         """One port, on no bridge."""
-        self.slots[name] = slot = self.runtime.add_port(
+        self.slots[name] = slot = self.runtime.ports.add_vhost(
             name, path or self.path(name), **{**PORT, **options})
         return int(slot)
 
@@ -96,7 +96,7 @@ class Switch:
         slot = self.slots[name]
         self.runtime.set_poll_lists({core: [] for core in self.cores()})
         self.bridge(*(n for n in self.slots if n != name))
-        self.runtime.remove_port(slot)
+        self.runtime.ports.remove(slot)
         del self.slots[name]
         self.states.pop(slot, None)
         self.poll()
@@ -117,7 +117,7 @@ class Switch:
         """{"rx": counters of each rxq, "tx": of each txq}"""
         from pmd_ext.runtime import QUEUE_COUNTER_NAMES
 
-        _, rx, tx = self.runtime.counters(self.slots[name])
+        _, rx, tx = self.runtime.ports.counters(self.slots[name])
         return {direction: [dict(zip(QUEUE_COUNTER_NAMES, values, strict=True)) for values in rows]
                 for direction, rows in (("rx", rx), ("tx", tx))}
 
@@ -125,7 +125,7 @@ class Switch:
         """The port's own, and sums over its queues with rx_ or tx_ in front."""
         from pmd_ext.runtime import PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
 
-        port, rx, tx = self.runtime.counters(self.slots[name])
+        port, rx, tx = self.runtime.ports.counters(self.slots[name])
         values = dict(zip(PORT_COUNTER_NAMES, port, strict=True))
         for direction, rows in (("rx", rx), ("tx", tx)):
             for i, counter in enumerate(QUEUE_COUNTER_NAMES):

@@ -61,11 +61,12 @@ runtime = Runtime(EAL)
 before, left = files(), 0
 for i in range(150):
     path = f"{sys.argv[2]}/{i}"
-    slot, guest = guest_on(path, lambda: runtime.add_port("p", path, **{**PORT, "client": True}))
+    slot, guest = guest_on(path, lambda: runtime.ports.add_vhost(
+        "p", path, **{**PORT, "client": True}))
     going = threading.Timer(i % 30 * 1e-4, guest.close)
     going.start()
     slow_down(1)
-    runtime.remove_port(slot)
+    runtime.ports.remove(slot)
     slow_down(0)
     going.join()
     left += files() > before

@@ -14,7 +14,7 @@ ALL = "ff:ff:ff:ff:ff:ff"
 
 def learned(switch: Switch) -> dict[tuple[int, int], int]:
     """{(address, VLAN): slot}"""
-    return {(mac, vlan): slot for slot, vlan, mac, _ in switch.runtime.fdb("br0")}
+    return {(mac, vlan): slot for slot, vlan, mac, _ in switch.runtime.bridges.fdb("br0")}
 
 
 def number(mac: str) -> int:
@@ -148,7 +148,7 @@ def test_bridges_are_apart(switch: Switch) -> None:
     assert b.recv_wait(1) == [ethernet(ALL, A)]
     switch.wait_counter("c", "rx_packets", 1)
     assert a.recv() == c.recv() == []
-    assert [mac for _, _, mac, _ in switch.runtime.fdb("br1")] == [number(C)]
+    assert [mac for _, _, mac, _ in switch.runtime.bridges.fdb("br1")] == [number(C)]
 
 
 def test_port_on_no_bridge_forwards_nothing(switch: Switch) -> None:
@@ -171,7 +171,7 @@ def test_more_addresses_than_the_table_holds_flood_but_never_stray(switch: Switc
             a.recv()
             c.recv()
     switch.wait_counter("b", "rx_packets", len(macs))
-    table = switch.runtime.fdb("br0")
+    table = switch.runtime.bridges.fdb("br0")
     assert 4096 < len(table) <= 8192
     a.recv()
     c.recv()
@@ -184,7 +184,7 @@ def test_flush_forgets_everything(switch: Switch) -> None:
     a, b = switch.attach("a"), switch.attach("b")
     a.send([ethernet(ALL, A)])
     b.recv_wait(1)
-    switch.runtime.flush_fdb("br0")
+    switch.runtime.bridges.flush_fdb("br0")
     assert learned(switch) == {}
     a.send([ethernet(ALL, A)])                      # learned anew within the same second
     b.recv_wait(1)

@@ -50,9 +50,9 @@ def test_port_can_have_a_pool_for_itself(switch: Switch) -> None:
     b, c = switch.attach("b"), switch.attach("c")
     b.send([ethernet(A, B)])
     assert c.recv_wait(1)
-    switch.runtime.set_mtu(switch.slots["b"], **USUAL)
+    switch.runtime.ports.set_mtu(switch.slots["b"], **USUAL)
     assert pool_bytes(switch) == 2 * one
-    switch.runtime.set_mtu(switch.slots["a"], **{**USUAL, "own_pool": True})
+    switch.runtime.ports.set_mtu(switch.slots["a"], **{**USUAL, "own_pool": True})
     assert pool_bytes(switch) == 3 * one
     b.send([ethernet(A, B)])
     assert c.recv_wait(1)
@@ -63,15 +63,15 @@ def test_mtu_is_raised_and_lowered_again(switch: Switch) -> None:
     usual = pool_bytes(switch)
     jumbo = ethernet(B, A, b"j" * 9000)
     for name in "ab":
-        switch.runtime.set_mtu(switch.slots[name], **JUMBO)
+        switch.runtime.ports.set_mtu(switch.slots[name], **JUMBO)
     assert pool_bytes(switch) - usual > 35 * MIB
     a.send([jumbo] * 40)
     assert b.recv_wait(40) == [jumbo] * 40
-    switch.runtime.set_mtu(switch.slots["b"], **USUAL)
+    switch.runtime.ports.set_mtu(switch.slots["b"], **USUAL)
     a.send([jumbo, ethernet(B, A)])
     assert b.recv_wait(1) == [ethernet(B, A)]
     assert switch.counters("b")["tx_mtu_drops"] == 1
-    switch.runtime.set_mtu(switch.slots["a"], **USUAL)
+    switch.runtime.ports.set_mtu(switch.slots["a"], **USUAL)
     assert pool_bytes(switch) == usual
     a.send([jumbo, ethernet(B, A)])
     assert b.recv_wait(1) == [ethernet(B, A)]
@@ -88,7 +88,7 @@ def test_change_of_the_mtu_loses_nothing(switch: Switch) -> None:
         while not stop.is_set():
             for size in (JUMBO, USUAL):
                 for name in "ab":
-                    switch.runtime.set_mtu(switch.slots[name], **size)
+                    switch.runtime.ports.set_mtu(switch.slots[name], **size)
                     changes += 1
 
     changer = threading.Thread(target=change)
@@ -113,7 +113,7 @@ def test_without_memory_all_stays_as_it_was(switch: Switch) -> None:
     before = pool_bytes(switch)
     slot = switch.slots["a"]
     for impossible in ({**JUMBO, "room_bytes": 65_000}, {**JUMBO, "node": 7}):
-        error = refused(switch.runtime.set_mtu, slot, **impossible)
+        error = refused(switch.runtime.ports.set_mtu, slot, **impossible)
         assert error.errno == errno.ENOMEM
         assert (error.call, error.port) == (                # type: ignore[attr-defined]
             "rte_pktmbuf_pool_create", "a")

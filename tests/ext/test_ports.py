@@ -41,9 +41,9 @@ def test_port_in_use_is_not_removed(switch: Switch) -> None:
     switch.add("a")
     guest = switch.attach("a")
     slot = switch.slots["a"]
-    assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
+    assert refused(switch.runtime.ports.remove, slot).errno == errno.EBUSY
     switch.bridge()
-    assert refused(switch.runtime.remove_port, slot).errno == errno.EBUSY
+    assert refused(switch.runtime.ports.remove, slot).errno == errno.EBUSY
     assert refused(switch.runtime.stop_pmd, CORE).errno == errno.EBUSY
     switch.remove("a")
     with pytest.raises(ConnectionError):

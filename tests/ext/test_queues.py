@@ -161,7 +161,7 @@ def test_steering_changes_while_traffic_runs(switch: Switch) -> None:
     learn(a, b)
     a.send([udp(1000 + i) for i in range(64)])
     assert [len(f) for f in all_received(b, 4, 64)] == [64, 0, 0, 0]    # one thread, one txq
-    switch.runtime.set_tx_hash(switch.slots["b"], True)
+    switch.runtime.ports.set_tx_hash(switch.slots["b"], True)
     a.send([udp(1000 + i) for i in range(64)])
     assert all(all_received(b, 4, 64))
 
@@ -219,14 +219,14 @@ def test_port_that_is_down_neither_receives_nor_sends(switch: Switch) -> None:
     switch.add("a", "b")
     a, b = switch.attach("a"), switch.attach("b")
     learn(a, b)
-    switch.runtime.set_admin_state(switch.slots["b"], False)
+    switch.runtime.ports.set_admin_state(switch.slots["b"], False)
     a.send([ethernet(B, A)] * 3)
     switch.wait_counter("b", "tx_disabled_drops", 3)
     b.send([ethernet(A, B)])
     a.send([ethernet(B, A)])
     switch.wait_counter("b", "tx_disabled_drops", 4)
     assert a.recv() == []
-    switch.runtime.set_admin_state(switch.slots["b"], True)
+    switch.runtime.ports.set_admin_state(switch.slots["b"], True)
     a.recv_wait(1)                      # what waited in its ring comes now
     a.send([ethernet(B, A)])
     b.recv_wait(1)

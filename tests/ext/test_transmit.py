@@ -49,7 +49,7 @@ def test_partly_sent_burst_is_retried_until_nothing_moves(switch: Switch, retrie
 
 def test_retries_can_be_changed_while_running(switch: Switch) -> None:
     a, b = known_pair(switch, 8, ring=4)
-    switch.runtime.set_tx_retries_max(switch.slots["b"], 0)
+    switch.runtime.ports.set_tx_retries_max(switch.slots["b"], 0)
     for _ in range(50):
         a.send([ethernet(B, A)] * 6)                # type: ignore[attr-defined]
         while not b.recv():                         # type: ignore[attr-defined]

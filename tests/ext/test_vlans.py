@@ -258,7 +258,7 @@ def test_port_whose_membership_changed_is_learned_anew(switch: Switch) -> None:
     other.send([frame((Q, 10, 0), src=B)])
     assert one.recv_wait(1)
     switch.bridges({"br0": {"a": {}, "b": {"trunks": (11,)}}})
-    assert switch.runtime.fdb("br0") == []
+    assert switch.runtime.bridges.fdb("br0") == []
     one.send([frame((Q, 10, 0), dst=B), frame((Q, 11, 0), dst=B)])
     assert other.recv_wait(1) == [frame((Q, 11, 0), dst=B)]
 
@@ -288,7 +288,7 @@ def test_flood_vlans_learn_nothing(switch: Switch) -> None:
     switch.bridges({"br0": ports}, flood_vlans=(5,))
     a.send([frame((Q, 5, 0), dst=B)])
     assert b.recv_wait(1) == c.recv_wait(1) == [frame((Q, 5, 0), dst=B)]
-    assert switch.runtime.fdb("br0") == []
+    assert switch.runtime.bridges.fdb("br0") == []
 
 
 def test_reserved_addresses_are_forwarded_where_that_is_asked_for(switch: Switch) -> None:

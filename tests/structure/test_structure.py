@@ -158,17 +158,20 @@ def parameters(text: str) -> list[str]:
             if part.strip() not in ("", "*")]
 
 
-def test_stub_names_exactly_what_the_class_runtime_has() -> None:
-    body = code(ROOT / "pmd_ext/runtime.pyx").partition("\ncdef class Runtime:")[2]
+@pytest.mark.parametrize(("name", "module"), [
+    ("Runtime", "runtime"), ("Ports", "ports"), ("Bridges", "bridges")])
+def test_stub_names_exactly_what_the_classes_have(name: str, module: str) -> None:
+    body = code(ROOT / f"pmd_ext/{module}.pyx").partition(f"\ncdef class {name}:")[2]
     body = re.split(r"\n(?=\S)", body)[0]
     methods = {name: parameters(text)
-               for name, text in re.findall(r"^    def (\w+)\(([^)]*)\)", body, re.M)}
+               for name, text in re.findall(r"^    def (\w+)\(([^)]*)\)", body, re.M)
+               if name != "__cinit__"}
     fields = set(re.findall(r"^    cdef (?:readonly|public) .*?(\w+)\s*$", body, re.M))
     stub = ast.parse((ROOT / "pmd_ext/runtime.pyi").read_text())
-    (runtime,) = (n for n in stub.body if isinstance(n, ast.ClassDef) and n.name == "Runtime")
-    assert {n.name: [a.arg for a in n.args.args + n.args.kwonlyargs] for n in runtime.body
+    (found,) = (n for n in stub.body if isinstance(n, ast.ClassDef) and n.name == name)
+    assert {n.name: [a.arg for a in n.args.args + n.args.kwonlyargs] for n in found.body
             if isinstance(n, ast.FunctionDef)} == methods
-    assert {ast.unparse(n.target) for n in runtime.body if isinstance(n, ast.AnnAssign)} == fields
+    assert {ast.unparse(n.target) for n in found.body if isinstance(n, ast.AnnAssign)} == fields
 
 
 # --- files, names, words --------------------------------------------------------------------------

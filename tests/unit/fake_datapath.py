@@ -64,13 +64,13 @@ class FakeDatapath:
             raise ApplyError(why)
         match action:
             case AddPort(spec):
-                assert spec.registration is not None
+                assert spec.device is not None
                 assert spec.name not in self.ports
-                assert spec.registration.path not in {
-                    state.registration.path for state in self.ports.values()}
+                assert spec.device.path not in {
+                    state.device.path for state in self.ports.values()}
                 used = {state.number for state in self.ports.values()}
                 self.ports[spec.name] = PortState(
-                    spec.name, spec.registration, spec.tx_retries_max, spec.memory,
+                    spec.name, spec.device, spec.tx_retries_max, spec.memory,
                     number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash)
             case RemovePort(name):
                 assert name not in {n for b in self.bridges for n, _ in b.members}

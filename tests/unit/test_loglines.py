@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from agent import loglines
 from agent.hostconfig import HostConfig
 from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
     AutoBalance,
     Counters,
     Memory,
@@ -22,8 +24,8 @@ from agent.model import (
 
 RUNDIR = "/run/ovs"
 MEMORY = Memory(1500, 2048)
-CLIENT = PortSpec("p", "br0", True, Registration("/tmp/p", True), 8, MEMORY)
-SERVER = PortSpec("s", "br0", False, Registration("/run/ovs/s", False), 8, MEMORY)
+CLIENT = PortSpec("p", "br0", CLIENT_TYPE, Registration("/tmp/p", True), 8, MEMORY)
+SERVER = PortSpec("s", "br0", SERVER_TYPE, Registration("/run/ovs/s", False), 8, MEMORY)
 
 NOBODY = PortState("p", Registration("/tmp/p", True), 8, MEMORY)
 ATTACHED = replace(NOBODY, connections=1, attached=True)
@@ -158,7 +160,7 @@ def test_steering_that_was_changed(by_hash: bool, mode: str) -> None:
 
 
 def test_removing_the_socket_under_a_guest_is_said_of_server_ports() -> None:
-    served = replace(GUEST, name="s", registration=Registration("/run/ovs/s", False))
+    served = replace(GUEST, name="s", device=Registration("/run/ovs/s", False))
     assert list(loglines.removing(served)) == [
         ("err", "Removing port 's' while vhost device still attached."),
         ("err", "To restore connectivity after re-adding of port, VM on socket '/run/ovs/s' must "
@@ -217,8 +219,8 @@ def test_numa_node_of_a_guest_is_said_and_an_unknown_one_is_0(numa: int, said: i
 @pytest.mark.parametrize("before", [GUEST, ATTACHED, GONE, NOBODY])
 def test_port_that_was_made_anew_begins_without_a_guest(before: PortState) -> None:
     moved = Registration("/tmp/q", True)
-    assert list(loglines.guest_lines(before, replace(NOBODY, registration=moved))) == []
-    lines = list(loglines.guest_lines(before, replace(GUEST, registration=moved)))
+    assert list(loglines.guest_lines(before, replace(NOBODY, device=moved))) == []
+    lines = list(loglines.guest_lines(before, replace(GUEST, device=moved)))
     assert [text for _, text in lines] == [
         text.replace("/tmp/p", "/tmp/q") for _, text in (
             switched(0, "tx_qid 0"), switched(1, "rx_qid 0"), ADDED)]

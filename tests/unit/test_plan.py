@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
     Action,
     AddPort,
     BridgeSpec,
@@ -49,7 +51,8 @@ def specs(draw: st.DrawFn, name: str) -> PortSpec:
             registration = replace(
                 registration, iommu=draw(st.booleans()), postcopy=draw(st.booleans()),
                 max_queue_pairs=draw(st.integers(1, 2)))
-    return PortSpec(name, draw(bridge_names), client, registration, draw(st.integers(0, 2)),
+    return PortSpec(name, draw(bridge_names),
+                    CLIENT_TYPE if client else SERVER_TYPE, registration, draw(st.integers(0, 2)),
                     draw(memories), tx_hash=draw(st.booleans()),
                     membership=draw(st.sampled_from([Membership(), Membership(protected=True)])))
 
@@ -108,17 +111,17 @@ def come_and_go(datapath: FakeDatapath, present: Guests) -> None:
 def may_wait(spec: PortSpec, state: PortState) -> bool:
     """Whether a port may have another registration than it should: a front end is there, and it is
     not a client port with another path."""
-    assert spec.registration is not None
-    return (state.attached and spec.client == state.registration.client
-            and (not spec.client or spec.registration.path == state.registration.path))
+    assert spec.device is not None
+    return (state.attached and spec.client == state.device.client
+            and (not spec.client or spec.device.path == state.device.path))
 
 
 def check(datapath: FakeDatapath, wanted: Desired) -> None:
-    served = {name for name, spec in wanted.ports.items() if spec.registration is not None}
+    served = {name for name, spec in wanted.ports.items() if spec.device is not None}
     assert datapath.ports.keys() == served
     for name in served:
         spec, state = wanted.ports[name], datapath.ports[name]
-        assert state.registration == spec.registration or may_wait(spec, state)
+        assert state.device == spec.device or may_wait(spec, state)
         assert (state.tx_retries_max, state.memory, state.tx_hash) == (
             spec.tx_retries_max, spec.memory, spec.tx_hash)
         if state.numa >= 0 and wanted.numa_nodes > 1:
@@ -143,8 +146,8 @@ def test_any_wish_is_reached_from_any_other(steps: list[tuple[Desired, Guests]])
         check(datapath, wanted)
     come_and_go(datapath, {})
     settle(datapath, wanted)
-    assert {name: state.registration for name, state in datapath.ports.items()} == {
-        name: spec.registration for name, spec in wanted.ports.items() if spec.registration}
+    assert {name: state.device for name, state in datapath.ports.items()} == {
+        name: spec.device for name, spec in wanted.ports.items() if spec.device}
 
 
 @given(wishes(), guests)
@@ -161,9 +164,9 @@ def test_no_port_is_touched_for_the_sake_of_another(wanted: Desired, present: Gu
 
 # --- moving and changing --------------------------------------------------------------------------
 
-A = PortSpec("a", "br0", True, Registration("/1", True), 8, STANDARD)
-B = PortSpec("b", "br0", True, Registration("/2", True), 8, STANDARD)
-SERVER = PortSpec("a", "br0", False, Registration("/run/a", False), 8, STANDARD)
+A = PortSpec("a", "br0", CLIENT_TYPE, Registration("/1", True), 8, STANDARD)
+B = PortSpec("b", "br0", CLIENT_TYPE, Registration("/2", True), 8, STANDARD)
+SERVER = PortSpec("a", "br0", SERVER_TYPE, Registration("/run/a", False), 8, STANDARD)
 
 
 def with_guest(*ports: PortSpec, numa: int = -1) -> FakeDatapath:
@@ -177,9 +180,9 @@ def with_guest(*ports: PortSpec, numa: int = -1) -> FakeDatapath:
 
 
 def registered(spec: PortSpec, **changes: object) -> PortSpec:
-    assert spec.registration is not None
-    return replace(spec, registration=replace(
-        spec.registration, **changes))      # type: ignore[arg-type]
+    assert spec.device is not None
+    return replace(spec, device=replace(
+        spec.device, **changes))      # type: ignore[arg-type]
 
 
 def test_port_with_another_path_is_made_anew_and_its_neighbour_left_alone() -> None:
@@ -207,7 +210,7 @@ def test_registration_waits_for_the_guest_to_leave(old: PortSpec, new: PortSpec)
     datapath.leave("a")
     assert [type(x) for x in settle(datapath, wish(new))] == [
         SetPollLists, SetBridges, RemovePort, AddPort, SetBridges, SetPollLists]
-    assert datapath.ports["a"].registration == new.registration
+    assert datapath.ports["a"].device == new.device
 
 
 @pytest.mark.parametrize(("old", "new"), WAITING)
@@ -215,10 +218,10 @@ def test_guest_that_restarts_its_driver_finds_back(old: PortSpec, new: PortSpec)
     datapath = with_guest(old)
     datapath.stop("a")
     settle(datapath, wish(new))
-    assert datapath.ports["a"].registration == old.registration
+    assert datapath.ports["a"].device == old.device
     datapath.leave("a")
     settle(datapath, wish(new))
-    assert datapath.ports["a"].registration == new.registration
+    assert datapath.ports["a"].device == new.device
 
 
 @pytest.mark.parametrize(("old", "new"), [
@@ -227,7 +230,7 @@ def test_guest_that_restarts_its_driver_finds_back(old: PortSpec, new: PortSpec)
 def test_client_port_moves_and_a_type_changes_at_once(old: PortSpec, new: PortSpec) -> None:
     datapath = with_guest(old)
     settle(datapath, wish(new))
-    assert datapath.ports["a"].registration == new.registration
+    assert datapath.ports["a"].device == new.device
     assert not datapath.ports["a"].connected
 
 
@@ -239,7 +242,7 @@ def test_everything_else_changes_while_a_registration_waits() -> None:
 
 def test_port_without_a_path_any_more_is_removed_though_its_guest_is_there() -> None:
     datapath = with_guest(A)
-    settle(datapath, wish(replace(A, registration=None)))
+    settle(datapath, wish(replace(A, device=None)))
     assert datapath.ports == {}
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent import report
 from agent.model import (
+    CLIENT_TYPE,
     BridgeRow,
     Counters,
     Desired,
@@ -33,7 +34,7 @@ def uuid_of(name: str) -> UUID:
 
 
 def spec(name: str, **kw: object) -> PortSpec:
-    return PortSpec(name, "br0", True, Registration(f"/{name}", True), 8, MEMORY,
+    return PortSpec(name, "br0", CLIENT_TYPE, Registration(f"/{name}", True), 8, MEMORY,
                     **kw)                                       # type: ignore[arg-type]
 
 

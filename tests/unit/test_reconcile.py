@@ -9,12 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import loglines
-from agent.model import AddPort, Memory, PortSpec, Registration, RemovePort, SetMemory
+from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
+    AddPort,
+    Memory,
+    PortSpec,
+    Registration,
+    RemovePort,
+    SetMemory,
+)
 from agent.reconcile import Failure, next_failure
 from tests.unit.conftest import OneBridge
 
 STANDARD, JUMBO = Memory(1500, 2048), Memory(9000, 9216)
-SPEC = PortSpec("p", "br0", True, Registration("/tmp/p", True), 8, STANDARD)
+SPEC = PortSpec("p", "br0", CLIENT_TYPE, Registration("/tmp/p", True), 8, STANDARD)
 NO_MEMORY = "Cannot allocate memory"
 
 
@@ -41,7 +50,7 @@ def test_wait_stays_bounded_however_often_it_failed(tries: int, now_ms: int) -> 
 
 
 @pytest.mark.parametrize("changed", [
-    replace(SPEC, registration=Registration("/tmp/q", True)), replace(SPEC, client=False),
+    replace(SPEC, device=Registration("/tmp/q", True)), replace(SPEC, type=SERVER_TYPE),
     replace(SPEC, tx_retries_max=0), replace(SPEC, memory=JUMBO)])
 def test_another_wish_starts_afresh(changed: PortSpec) -> None:
     before = Failure(SPEC, "no", 9, 0)
@@ -278,13 +287,13 @@ def test_registration_waits_for_the_guest_to_leave_and_then_happens(pair: OneBri
     pair.tried(AddPort)
     pair.other_config["vhost-iommu-support"] = "true"
     pair.step()
-    iommu = {name: state.registration.iommu for name, state in pair.plane.ports.items()}
+    iommu = {name: state.device.iommu for name, state in pair.plane.ports.items()}
     assert iommu == {"a": False, "b": True}
     assert pair.tried(RemovePort) == 1
     pair.plane.stop("a")
     assert ("info", "vHost Device '/tmp/a' has been removed") in pair.step(changed=False)
-    assert not pair.plane.ports["a"].registration.iommu
+    assert not pair.plane.ports["a"].device.iommu
     pair.plane.leave("a")
     lines = pair.step(changed=False)
-    assert pair.plane.ports["a"].registration.iommu
+    assert pair.plane.ports["a"].device.iommu
     assert ("info", "vHost Device '/tmp/a' connection has been destroyed") in lines

@@ -9,6 +9,8 @@ import pytest
 from agent import report
 from agent.ifindex import ifindex
 from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
     BridgeRow,
     Counters,
     InterfaceRow,
@@ -22,8 +24,8 @@ from agent.model import (
 U = UUID("00112233-4455-6677-8899-aabbccddeeff")
 FROM_U = "0000322211007766"
 MEMORY = Memory(1500, 2048)
-CLIENT = PortSpec("p", "br0", True, Registration("/tmp/p", True), 8, MEMORY)
-SERVER = PortSpec("p", "br0", False, Registration("/run/p", False), 8, MEMORY)
+CLIENT = PortSpec("p", "br0", CLIENT_TYPE, Registration("/tmp/p", True), 8, MEMORY)
+SERVER = PortSpec("p", "br0", SERVER_TYPE, Registration("/run/p", False), 8, MEMORY)
 READY = PortState("p", Registration("/tmp/p", True), 8, MEMORY)
 GUEST = replace(READY, connections=1, attached=True, connects=1, connected=True,
                 features=0x1_3000_8000, numa=1, vring_sizes=(256, 512, 256, 1024),
@@ -118,10 +120,10 @@ def test_status_without_a_guest_says_no_more_than_that(state: PortState | None) 
 
 
 def test_mode_of_a_server_port() -> None:
-    state = replace(GUEST, registration=SERVER.registration or GUEST.registration)
+    state = replace(GUEST, device=SERVER.device or GUEST.device)
     for mode, status in (("server", report.status(SERVER, None)),
                          ("server", report.status(SERVER, state)),
-                         ("client", report.status(replace(CLIENT, registration=None), None))):
+                         ("client", report.status(replace(CLIENT, device=None), None))):
         assert status["mode"] == mode
 
 
@@ -155,8 +157,8 @@ def test_key_of_a_guest(change: dict[str, object], key: str, text: str | None) -
 def test_what_the_registration_offers_is_said_as_it_is_in_force(state: PortState, field: str,
                                                                 key: str) -> None:
     assert key not in report.status(CLIENT, state)
-    offers = replace(state, registration=replace(
-        state.registration, **{field: True}))       # type: ignore[arg-type]
+    offers = replace(state, device=replace(
+        state.device, **{field: True}))       # type: ignore[arg-type]
     assert report.status(CLIENT, offers)[key] == "true"
 
 
@@ -175,7 +177,7 @@ def test_what_the_registration_offers_is_said_as_it_is_in_force(state: PortState
 ])
 def test_what_waits_for_the_guest_to_leave(wanted: Registration | None, has: Registration,
                                            text: str | None) -> None:
-    said = report.status(replace(CLIENT, registration=wanted), replace(GUEST, registration=has))
+    said = report.status(replace(CLIENT, device=wanted), replace(GUEST, device=has))
     assert said.get("pending") == (None if text is None else f"{text}: when the guest disconnects")
 
 

@@ -16,6 +16,7 @@ import schema
 from agent import report
 from agent.model import (
     CLIENT_TYPE,
+    SERVER_TYPE,
     VHOST_TYPES,
     BridgeRow,
     Counters,
@@ -192,18 +193,18 @@ def test_option_is_read_as_what_it_is_and_blamed_only_where_it_is_read() -> None
 # --- columns --------------------------------------------------------------------------------------
 
 U = UUID(int=1)
-SPEC = PortSpec("p", "br0", True, Registration("/p", True), 8, Memory(1500, 2048))
+SPEC = PortSpec("p", "br0", CLIENT_TYPE, Registration("/p", True), 8, Memory(1500, 2048))
 READY = PortState("p", Registration("/p", True), 8, SPEC.memory)
 GUEST = replace(READY, connections=1, attached=True, connects=1, connected=True, numa=0,
                 guest_mtu=1500, vring_sizes=(256,) * 4, enabled_rxqs=(0,), enabled_txqs=(0,))
-OFFERS = replace(READY.registration, iommu=True, postcopy=True)
+OFFERS = replace(READY.device, iommu=True, postcopy=True)
 # every combination of what a port may be
 SITUATIONS = [
-    (spec, state and replace(state, registration=registration, numa=numa), problems)
-    for spec in (SPEC, replace(SPEC, client=False), replace(SPEC, problems=("x",)),
-                 replace(SPEC, registration=None), replace(SPEC, registration=OFFERS))
+    (spec, state and replace(state, device=registration, numa=numa), problems)
+    for spec in (SPEC, replace(SPEC, type=SERVER_TYPE), replace(SPEC, problems=("x",)),
+                 replace(SPEC, device=None), replace(SPEC, device=OFFERS))
     for state in (None, READY, GUEST, replace(READY, connections=1, connects=1))
-    for registration in (READY.registration, OFFERS) for numa in (-1, 0)
+    for registration in (READY.device, OFFERS) for numa in (-1, 0)
     for problems in ((), ("y",))]
 
 

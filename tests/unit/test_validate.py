@@ -68,18 +68,18 @@ def port(config: HostConfig = CONFIG, type_: str = CLIENT_TYPE, mtu: int | None 
 def test_client_port_in_full() -> None:
     assert port(tx_retries_max="3", vhost_iommu_support="true", vhost_postcopy_support="true",
                 mtu=9000) == PortSpec(
-        "p", "br0", True, Registration("/tmp/p", True, iommu=True, postcopy=True), 3,
+        "p", "br0", CLIENT_TYPE, Registration("/tmp/p", True, iommu=True, postcopy=True), 3,
         Memory(9000, 9216))
 
 
 def test_client_port_by_default() -> None:
-    assert port() == PortSpec("p", "br0", True, Registration("/tmp/p", True), 8, STANDARD)
+    assert port() == PortSpec("p", "br0", CLIENT_TYPE, Registration("/tmp/p", True), 8, STANDARD)
 
 
 def test_server_port_by_default_and_without_what_only_clients_have() -> None:
     everything = replace(CONFIG, socket_dir="/run/ovs/sub", iommu=True, postcopy=True)
     assert port(everything, SERVER_TYPE) == PortSpec(
-        "p", "br0", False, Registration("/run/ovs/sub/p", False), 8, STANDARD)
+        "p", "br0", SERVER_TYPE, Registration("/run/ovs/sub/p", False), 8, STANDARD)
 
 
 @pytest.mark.parametrize("key", ["tx-retries-max", "vhost-server-path", "n_rxq", "colour"])
@@ -91,7 +91,7 @@ def test_options_of_a_server_port_do_nothing_and_that_is_said(key: str) -> None:
 
 def test_client_port_without_path_exists_and_says_what_it_lacks() -> None:
     spec = port(vhost_server_path="")
-    assert spec.registration is None
+    assert spec.device is None
     assert spec.problems == ("vhost-server-path is not set: the port has no socket yet",)
     assert wish(row("p", options={})).ports["p"] == spec
 
@@ -100,7 +100,7 @@ def test_client_port_without_path_says_what_else_is_wrong() -> None:
     said = port(vhost_server_path="", vhost_iommu_support="x", vhost_max_queue_pairs="0",
                 tx_retries_max="99").problems
     assert [p.partition(":")[0] for p in said] == [
-        "vhost-iommu-support", "vhost-max-queue-pairs", "tx-retries-max",
+        "tx-retries-max", "vhost-iommu-support", "vhost-max-queue-pairs",
         "vhost-server-path is not set"]
 
 
@@ -260,7 +260,7 @@ def test_own_option_of_a_port_wins_over_the_one_for_all(key: str, everywhere: bo
                                                         expected: bool) -> None:
     options = {} if own is None else {f"vhost-{key}-support": own}
     spec = port(replace(CONFIG, **{key: everywhere}), **options)    # type: ignore[arg-type]
-    assert spec.registration == replace(
+    assert spec.device == replace(
         Registration("/tmp/p", True), **{key: expected})            # type: ignore[arg-type]
     assert spec.problems == ()
 
@@ -269,8 +269,8 @@ def test_own_option_of_a_port_wins_over_the_one_for_all(key: str, everywhere: bo
 def test_unusable_own_option_leaves_the_one_for_all_in_force(key: str) -> None:
     spec = port(replace(CONFIG, **{key: True}),                     # type: ignore[arg-type]
                 **{f"vhost-{key}-support": "yes"})
-    assert spec.registration is not None
-    assert getattr(spec.registration, key)
+    assert spec.device is not None
+    assert getattr(spec.device, key)
     assert spec.problems == (f"vhost-{key}-support: 'yes' is neither true nor false; the value for "
                              "all ports is used",)
 
@@ -292,7 +292,7 @@ def test_queue_pairs_are_those_of_a_vduse_device(path: str, text: str | None, pa
     if text is not None:
         options["vhost-max-queue-pairs"] = text
     spec = wish(row("p", options=options)).ports["p"]
-    assert spec.registration == Registration(path, True, max_queue_pairs=pairs)
+    assert spec.device == Registration(path, True, max_queue_pairs=pairs)
     assert spec.problems == said
 
 

@@ -1,0 +1,59 @@
+"""Sockets of vhost-user ports, of their rows: pure."""
+from __future__ import annotations
+
+import schema
+from agent.hostconfig import HostConfig
+from agent.model import CLIENT_TYPE, SERVER_TYPE, InterfaceRow, Registration
+from agent.options import Texts, key_name, shown, unknown, without_effect
+from agent.refusal import NO_DEVICE, PortError
+
+PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
+VDUSE_DIR = "/dev/vduse/"
+
+
+def check_length(row: InterfaceRow, path: str) -> None:
+    size = len(path.encode())
+    if size > PATH_MAX_BYTES:
+        raise PortError(
+            NO_DEVICE.format(row.name, "File name too long")
+            + f": socket path {shown(path)} has {size} bytes, a UNIX socket can have "
+            f"{PATH_MAX_BYTES}")
+
+
+def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, list[str]]:
+    """The socket of a client port, None while it has none yet; and what could not be used."""
+    known = [o.key for o in schema.options_of("Interface", "options", CLIENT_TYPE)]
+    texts = Texts({key: text for key, text in row.options.items() if key in known},
+                  "Interface", "options")
+    path = texts.text("vhost-server-path")
+    check_length(row, path)
+    iommu, postcopy = (texts.boolean("vhost-iommu-support"),
+                       texts.boolean("vhost-postcopy-support"))
+    pairs = texts.integer("vhost-max-queue-pairs")
+    if not path.startswith(VDUSE_DIR):
+        if path and texts.text("vhost-max-queue-pairs"):
+            texts.complain("vhost-max-queue-pairs", "only a VDUSE device (a path under "
+                           f"{VDUSE_DIR}) has it; here the guest decides")
+        pairs = 1
+    said = [problem for _, problem in texts.problems]
+    said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
+    said += without_effect(row.options, "Interface", "options")
+    if not path:
+        said.append("vhost-server-path is not set: the port has no socket yet")
+        return None, said
+    if not path.startswith("/"):
+        said.append(f"vhost-server-path: {shown(path)} is looked for in the directory that the "
+                    "agent runs in: better begin it with /")
+    return Registration(path, True, config.iommu if iommu is None else iommu,
+                        config.postcopy if postcopy is None else postcopy, pairs), said
+
+
+def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, list[str]]:
+    """The socket of a server port, and what could not be used: it has no options."""
+    if "/" in row.name or "\\" in row.name:
+        raise PortError(NO_DEVICE.format(row.name, "Invalid argument")
+                        + f": the name of a {SERVER_TYPE} port names its socket: no '/', no '\\'")
+    path = f"{config.socket_dir}/{row.name}"
+    check_length(row, path)
+    return Registration(path, False), [f"{key_name(key)}: ports of type {row.type} have no options"
+                                       for key in sorted(row.options)]

@@ -1,0 +1,163 @@
+"""Ports: from a slot that is free to a port and back. Methods are for main."""
+import errno
+import heapq
+import os
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memset, strncpy
+
+from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
+from pmd_ext.errors cimport check
+from pmd_ext.errors import DatapathError
+from pmd_ext.pools cimport Pool, Pools
+from pmd_ext.readings cimport port_readings
+from pmd_ext.state cimport (
+    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_VHOST, dataplane_get, port_counters, ring_of,
+    rxq_vring, slot, slot_changed, slot_disconnected, synchronize,
+)
+from pmd_ext.vhost cimport vhost_register, vhost_unregister
+
+
+cdef extern from "shim.h" nogil:
+    enum:
+        RTE_ETHER_HDR_LEN
+        RTE_ETHER_CRC_LEN
+
+
+cdef class Ports:
+    def __cinit__(self, Pools pools) -> None:
+        self.dp = dataplane_get()
+        self.pools = pools
+        self.names, self.paths, self.pool_of = {}, {}, {}
+        self.free_slots = list(range(MAX_SLOTS))
+
+    def add_vhost(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
+                 node, own_pool, tx_retries_max, tx_hash):
+        """Registers a vhost-user socket and returns the slot (0..1022) of the new port.
+
+        It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
+        that it shares with its like, or has for itself with 'own_pool'. 'max_queue_pairs' is for
+        VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
+        107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
+        EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
+        """
+        cdef slot *s
+        cdef const char *call = NULL
+        cdef bint is_client = client, has_iommu = iommu, has_postcopy = postcopy
+        cdef uint32_t pairs = max_queue_pairs
+        cdef Pool pool
+        cdef int rc, index
+        raw = os.fsencode(path)
+        if len(raw) >= PATH_BYTES:
+            raise DatapathError(errno.ENAMETOOLONG, "rte_vhost_driver_register", name)
+        if raw in self.paths:
+            raise DatapathError(errno.EEXIST, "rte_vhost_driver_register", name)
+        index = self.free_slot(name)
+        pool = self.pools.take(room_bytes, node, index if own_pool else -1, name)
+        s = self.begin(index, SLOT_VHOST, pool, mtu)
+        strncpy(s.path, raw, PATH_BYTES)
+        s.tx_retries_max = tx_retries_max
+        s.tx_hash = tx_hash
+        s.used = True
+        with nogil:
+            rc = vhost_register(s, is_client, has_iommu, has_postcopy, pairs, &call)
+        if rc != 0:
+            s.used = False
+            self.pools.give_back(pool)
+            check(rc, call.decode(), name)
+        self.paths[raw] = index
+        self.take(index, name, pool)
+        return index
+
+    cdef int free_slot(self, str name) except -1:
+        """The lowest; DatapathError ENFILE without one."""
+        if not self.free_slots:
+            raise DatapathError(errno.ENFILE, "free_slot", name)
+        return self.free_slots[0]
+
+    cdef slot *begin(self, int index, uint32_t kind, Pool pool, int mtu):
+        """Makes the free slot one of a port that nobody knows yet and nothing is connected to."""
+        cdef slot *s = &self.dp.slots[index]
+        s.kind = kind
+        slot_disconnected(s)
+        s.connects = s.connections = 0
+        s.detached = True
+        s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN
+        s.down = False
+        s.tx_oversize_bytes = 0
+        s.pool = pool.packets
+        self.clear_counters(index)
+        # A port that was added is reported, whatever its slot was before.
+        self.dp.reported[index] = self.dp.generations[index] - 1
+        return s
+
+    cdef take(self, int index, str name, Pool pool):
+        """The slot is that port's from now on."""
+        heapq.heappop(self.free_slots)
+        self.names[index] = name
+        self.pool_of[index] = pool
+
+    def set_mtu(self, int index, int mtu, int room_bytes, int node, bint own_pool):
+        """Changes what the port receives into and the longest frame that is sent to it, while it
+        works on; waits until no PMD uses the old pool. Raises DatapathError (no memory for
+        packets); all is as it was then.
+        """
+        cdef slot *s = &self.dp.slots[index]
+        cdef Pool old = self.pool_of[index]
+        cdef Pool pool = self.pools.take(room_bytes, node, index if own_pool else -1,
+                                         self.names[index])
+        store_relaxed_u32(&s.max_frame_bytes, mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
+        if pool is not old:
+            with nogil:
+                store_release_ptr(<void **>&s.pool, pool.packets)
+                synchronize()
+            self.pool_of[index] = pool
+        self.pools.give_back(old)
+
+    def set_tx_retries_max(self, int index, uint32_t retries):
+        """Takes effect with the next transmit burst that meets a full ring."""
+        store_relaxed_u32(&self.dp.slots[index].tx_retries_max, retries)
+
+    def set_tx_hash(self, int index, bint by_flow):
+        """Whether a frame's flow or its PMD decides which txq it takes; from the next burst on."""
+        store_relaxed_u32(&self.dp.slots[index].tx_hash, by_flow)
+
+    def set_admin_state(self, int index, bint up):
+        """A port that is down receives nothing and drops what is sent to it."""
+        store_relaxed_u32(&self.dp.slots[index].down, not up)
+        slot_changed(&self.dp.slots[index])
+
+    def remove(self, int index):
+        """Unregisters the port's socket; its guest is disconnected.
+
+        Raises DatapathError EBUSY while a bridge or a PMD still has it.
+        """
+        cdef slot *s = &self.dp.slots[index]
+        cdef int rc
+        name = self.names[index]
+        if not s.detached:
+            raise DatapathError(errno.EBUSY, "remove", name)
+        with nogil:
+            rc = vhost_unregister(s)
+        check(rc, "rte_vhost_driver_unregister", name)
+        s.used = False
+        del self.names[index], self.paths[<bytes>s.path]
+        heapq.heappush(self.free_slots, index)
+        self.pools.give_back(self.pool_of.pop(index))
+
+    def counters(self, int index):
+        """Values of one port: (in the order of PORT_COUNTER_NAMES since it was added, those of
+        each rxq, those of each txq). A queue's are in the order of QUEUE_COUNTER_NAMES, since its
+        front end connected; there are none of either without a guest.
+        """
+        return port_readings(self.dp, index)
+
+    cdef clear_counters(self, int index):
+        cdef int i
+        for i in range(MAX_PMDS):
+            if self.dp.pmds[i].counters != NULL:
+                memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
+        for i in range(MAX_QUEUE_PAIRS):
+            # most never were used, and their pages do not exist
+            if ring_of(self.dp, index, rxq_vring(i)).cycles:
+                ring_of(self.dp, index, rxq_vring(i)).cycles = 0
