@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import schema
 from agent.hostconfig import HostConfig
-from agent.model import AutoBalance, Counters, PmdSpec, PortSpec, PortState
+from agent.model import AutoBalance, Counters, PmdSpec, PortSpec, PortState, Registration
 from agent.pmdconfig import MINUTE_MS
 
 Line = tuple[str, str]          # (level, text); a level is a method of Vlog
@@ -95,7 +95,8 @@ def pmd_threads(node: int, count: int) -> Line:
 
 
 def added(spec: PortSpec) -> Iterator[Line]:
-    assert spec.device is not None
+    if not isinstance(spec.device, Registration):
+        return
     path = spec.device.path
     if spec.client:
         if spec.tx_retries_max != schema.option("Interface", "options", "tx-retries-max").default:
@@ -117,7 +118,7 @@ def tx_steering(port: str, by_hash: bool) -> Line:
 
 def removing(state: PortState) -> Iterator[Line]:
     """Before a port is removed: its guest will not find back to a socket of ours by itself."""
-    if state.attached and not state.device.client:
+    if isinstance(state.device, Registration) and state.attached and not state.device.client:
         yield "err", f"Removing port '{state.name}' while vhost device still attached."
         yield "err", ("To restore connectivity after re-adding of port, VM on socket "
                       f"'{state.device.path}' must be restarted.")
@@ -125,6 +126,8 @@ def removing(state: PortState) -> Iterator[Line]:
 
 def guest_lines(before: PortState, now: PortState) -> Iterator[Line]:
     """What a port's guest did between two looks."""
+    if not isinstance(now.device, Registration):
+        return
     if before.device != now.device:
         before = without_guest(now)     # the port was made anew: its old guest left no line
     path = now.device.path

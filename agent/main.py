@@ -15,6 +15,7 @@ from agent import control, log, loglines, machine, reconcile, report
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
+from agent.dpif_commands import DpifCommands
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
@@ -57,6 +58,8 @@ class Agent:
         self._started = False
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
                                      self._publisher.counters, self._look_again)
+        DpifCommands(self._reconciler, self._publisher, lambda: self._datapath,
+                     lambda: self._snapshot)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:

@@ -12,6 +12,7 @@ from uuid import UUID
 CLIENT_TYPE = "dpdkvhostuserclient"
 SERVER_TYPE = "dpdkvhostuser"
 VHOST_TYPES = (SERVER_TYPE, CLIENT_TYPE)
+PATCH_TYPE = "patch"
 
 OFPORT_LOCAL = 65534
 OFPORT_NONE = -1
@@ -99,7 +100,14 @@ class Registration:
     max_queue_pairs: int = 1
 
 
-Device = Registration           # what a port is in the data plane
+@dataclass(frozen=True, slots=True)
+class PatchDevice:
+    """One end of a pair of patch ports."""
+
+    peer: str                       # name of the other, which has to name this one
+
+
+Device = Registration | PatchDevice     # what a port is in the data plane
 
 ASSIGN_CYCLES, ASSIGN_ROUNDROBIN, ASSIGN_GROUP = "cycles", "roundrobin", "group"
 
@@ -153,6 +161,7 @@ class BridgeSpec:
 
     name: str
     members: tuple[tuple[str, Membership], ...] = ()        # (port, how)
+    patches: tuple[tuple[str, str | None], ...] = ()        # (patch port, its peer)
     flood_vlans: tuple[int, ...] = ()   # VLANs where nothing is learned
     forward_bpdu: bool = False
     vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
@@ -192,6 +201,7 @@ class Desired:
     auto_balance: AutoBalance | None = None     # None: only what changes places queues anew
     numa_nodes: int = 1
     errors: Mapping[str, str] = field(default_factory=dict)    # interface name -> Interface.error
+    port_problems: Mapping[str, str] = field(default_factory=dict)  # of a port, for lack of others
     problems: tuple[str, ...] = ()                             # of the whole, for the log
     stats_interval_ms: int = 5000
 
@@ -227,7 +237,9 @@ class PortState:
 
     @property
     def n_rxqs(self) -> int:
-        """Queues to place: those of the guest; one without a guest."""
+        """Queues to place: those of the guest; one without a guest. None of a patch port."""
+        if isinstance(self.device, PatchDevice):
+            return 0
         return max(1, len(self.vring_sizes) // 2)
 
 

@@ -18,6 +18,7 @@ from agent.model import (
     PollLists,
     PortSpec,
     PortState,
+    Registration,
     RemovePort,
     RestPmd,
     SetAdminState,
@@ -43,6 +44,8 @@ def stays(spec: PortSpec, state: PortState) -> bool:
     wanted, has = spec.device, state.device
     if wanted == has:
         return True
+    if not isinstance(wanted, Registration) or not isinstance(has, Registration):
+        return False
     if wanted.client != has.client or (wanted.client and wanted.path != has.path):
         return False
     return state.attached
@@ -56,8 +59,10 @@ def without(polls: PollLists, gone: Collection[str]) -> PollLists:
 
 def among(bridges: Bridges, names: Collection[str]) -> Bridges:
     """The bridges with those of their ports alone that are in 'names'."""
-    return tuple(replace(bridge, members=tuple(m for m in bridge.members if m[0] in names))
-                 for bridge in bridges)
+    return tuple(replace(
+        bridge, members=tuple(m for m in bridge.members if m[0] in names),
+        patches=tuple((name, peer if peer in names else None)
+                      for name, peer in bridge.patches if name in names)) for bridge in bridges)
 
 
 def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collection[str] = ()

@@ -19,11 +19,13 @@ from agent.model import (
     Counters,
     FdbEntry,
     Observed,
+    PatchDevice,
     PmdCounters,
     PmdSpec,
     PortSpec,
     PortState,
     Readings,
+    Registration,
     RemovePort,
     RestPmd,
     Rxq,
@@ -123,8 +125,10 @@ class PmdDatapath:
             case AddPort(spec):
                 head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                         else NO_DEVICE.format(spec.name, "Unknown error -1"))
-                path = spec.device.path if spec.device is not None else ""
-                return f"{head}: socket {path}: {REASONS.get(e.errno or 0, e.strerror or '')}"
+                why = REASONS.get(e.errno or 0, e.strerror or "")
+                if not isinstance(spec.device, Registration):
+                    return f"{head}: {why}"
+                return f"{head}: socket {spec.device.path}: {why}"
             case StartPmd(spec) if e.errno == errno.EINVAL:
                 return f"this process may not use core {spec.core} (cpuset, container)"
             case _:
@@ -175,22 +179,32 @@ class PmdDatapath:
         return {"name": spec.name, "flood_vlans": spec.flood_vlans,
                 "forward_bpdu": spec.forward_bpdu, "vlan_limit": spec.vlan_limit,
                 "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
-                             m.priority_tags, m.protected) for port, m in spec.members]}
+                             m.priority_tags, m.protected) for port, m in spec.members],
+                "patches": [(slots[port], None if peer is None else slots[peer])
+                            for port, peer in spec.patches]}
 
     def _add(self, spec: PortSpec) -> None:
-        registration, memory = spec.device, spec.memory
-        assert registration is not None
+        assert spec.device is not None
+        match spec.device:
+            case Registration() as registration:
+                slot = self._add_vhost(spec, registration)
+            case PatchDevice():
+                slot = self._runtime.ports.add_patch(spec.name)
+        self._slots[spec.name], self._names[slot] = slot, spec.name
+        # Datapath port 0 is the datapath's own.
+        self._states[spec.name] = PortState(
+            spec.name, spec.device, spec.tx_retries_max, spec.memory, ANY_NODE, number=slot + 1,
+            tx_hash=spec.tx_hash)
+
+    def _add_vhost(self, spec: PortSpec, registration: Registration) -> int:
+        memory = spec.memory
         if not registration.client:
             make_way(registration.path)
-        slot = self._runtime.ports.add_vhost(
+        return self._runtime.ports.add_vhost(
             spec.name, registration.path, client=registration.client, iommu=registration.iommu,
             postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
             mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
             tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
-        self._slots[spec.name], self._names[slot] = slot, spec.name
-        # Datapath port 0 is the datapath's own.
-        self._states[spec.name] = PortState(spec.name, registration, spec.tx_retries_max, memory,
-                                            ANY_NODE, number=slot + 1, tx_hash=spec.tx_hash)
 
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])

@@ -7,7 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from agent import ofport, report
-from agent.model import BridgeRow, Counters, Desired, Observed, Snapshot
+from agent.model import (
+    PATCH_TYPE,
+    BridgeRow,
+    Counters,
+    Desired,
+    Observed,
+    PortSpec,
+    Snapshot,
+)
 
 Updates = dict[tuple[str, UUID], report.Columns]        # (table, row) -> columns
 
@@ -100,7 +108,13 @@ class Publisher:
                       counters(name) if state is not None else Counters())
             if name in self._rewritten or values != self._statistics.get(name):
                 updates["Interface", self._made_of[name][0].uuid] = {
-                    "statistics": report.statistics(values[1], connected=values[0])}
+                    "statistics": statistics_of(desired.ports[name], *values)}
             self._statistics[name] = values
         self._rewritten.clear()
         return updates
+
+
+def statistics_of(spec: PortSpec, connected: bool, counters: Counters) -> dict[str, int]:
+    if spec.type == PATCH_TYPE:
+        return report.patch_statistics(counters)
+    return report.statistics(counters, connected)

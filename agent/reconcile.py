@@ -12,6 +12,7 @@ from agent import log, loglines
 from agent.datapath import ApplyError, Datapath
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
+    SERVER_TYPE,
     Action,
     AddPort,
     Desired,
@@ -19,6 +20,7 @@ from agent.model import (
     PmdSpec,
     PortSpec,
     Readings,
+    Registration,
     RemovePort,
     RestPmd,
     SetMemory,
@@ -92,7 +94,9 @@ class Reconciler:
     @property
     def problems(self) -> Mapping[str, tuple[str, ...]]:
         """{interface: what of it the data plane could not do}"""
-        problems = {name: [f.text] for name, f in self._short.items()}
+        problems = {name: [why] for name, why in self.desired.port_problems.items()}
+        for name, f in self._short.items():
+            problems.setdefault(name, []).append(f.text)
         for core, why in sorted(self._no_pmd.items()):
             for name in self.desired.ports:
                 problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
@@ -178,7 +182,8 @@ class Reconciler:
 
     def _owners(self) -> Mapping[str, str]:
         """{path in use: the port that has it}"""
-        return {state.device.path: name for name, state in self.observed.ports.items()}
+        return {state.device.path: name for name, state in self.observed.ports.items()
+                if isinstance(state.device, Registration)}
 
     def _look_at_config(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
         made_of = (snapshot.other_config, dpdk_initialized)
@@ -281,11 +286,12 @@ class Reconciler:
         problems = {*self.desired.problems, *self.desired.errors.values()}
         problems |= {f"{name}: {p}" for name, spec in self.desired.ports.items()
                      for p in spec.problems if p not in shared}
+        problems |= {f"{name}: {p}" for name, p in self.desired.port_problems.items()}
         for problem in sorted(problems - self._problems_said):
             log.bridge.warn(problem)
         self._problems_said = problems
         if not self._said_deprecated and any(
-                not spec.client for spec in self.desired.ports.values()):
+                spec.type == SERVER_TYPE for spec in self.desired.ports.values()):
             log.netdev.warn(loglines.DEPRECATED)
             self._said_deprecated = True
 

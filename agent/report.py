@@ -7,10 +7,12 @@ from typing import Any
 from agent import validate
 from agent.ifindex import ifindex
 from agent.model import (
+    PATCH_TYPE,
     VHOST_TYPES,
     BridgeRow,
     Counters,
     InterfaceRow,
+    PatchDevice,
     PortSpec,
     PortState,
     Registration,
@@ -68,7 +70,7 @@ def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Colum
         "dpdk_initialized": dpdk_initialized,
         "dpdk_version": [dpdk_version],
         "datapath_types": ["netdev"],
-        "iface_types": sorted(["internal", *(VHOST_TYPES if dpdk_initialized else ())]),
+        "iface_types": sorted(["internal", PATCH_TYPE, *(VHOST_TYPES if dpdk_initialized else ())]),
     }
 
 
@@ -100,6 +102,10 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
 
     Keys as of OVS's netdev_dpdk_vhost_user_get_status() and netdev_get_status(), then ours.
     """
+    device = state.device if state is not None else None
+    wanted = spec.device
+    assert not isinstance(device, PatchDevice)
+    assert not isinstance(wanted, PatchDevice)
     connected = state is not None and state.connected
     checksums = state is not None and connected and bool(state.features & NET_F_GUEST_CSUM)
     values = {
@@ -111,7 +117,7 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
     if state is not None and connected:
         pairs = len(state.vring_sizes) // 2
         values |= {
-            "socket": state.device.path,
+            "socket": device.path if device is not None else "",
             "features": f"0x{state.features:016x}",
             "num_of_vrings": str(len(state.vring_sizes)),
             "n_rxq": str(pairs),
@@ -122,12 +128,12 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
             values["mtu"] = str(state.guest_mtu)
         if state.numa >= 0:
             values["numa"] = str(state.numa)
-    if state is not None:
-        if state.device.iommu:
+    if device is not None:
+        if device.iommu:
             values["vhost-iommu-support"] = "true"
-        if state.device.postcopy:
+        if device.postcopy:
             values["vhost-postcopy-support"] = "true"
-        if waiting := pending(spec.device, state.device):
+        if waiting := pending(wanted, device):
             values["pending"] = waiting
     if spec.problems or problems:
         values["problems"] = "; ".join((*spec.problems, *problems))
@@ -206,9 +212,29 @@ def vhost_interface(spec: PortSpec, state: PortState | None, problems: Collectio
     }
 
 
+def patch_interface(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()
+                    ) -> Columns:
+    """A patch port is up and has neither MTU nor address."""
+    said = "; ".join((*spec.problems, *problems))
+    return {"error": [], "admin_state": [LINK_UP], "link_state": [LINK_UP], "link_resets": [0],
+            "mtu": [], "mac_in_use": [], "ifindex": [0],
+            "status": {"problems": said} if said else {}, **EMPTY}
+
+
+def patch_statistics(counters: Counters) -> dict[str, int]:
+    """What netdev_vport_get_stats() of OVS has, and drops by reason."""
+    values = {key: counters.port[key] for key in (*REASONS, "tx_loop_drops")
+              if counters.port.get(key)}
+    for direction, queues in (("rx", counters.rx_queues), ("tx", counters.tx_queues)):
+        for key in ("packets", "bytes"):
+            values[f"{direction}_{key}"] = sum(queue[f"good_{key}"] for queue in queues)
+    return values
+
+
 # What a port of each type says.
 INTERFACES: Mapping[str, Callable[[PortSpec, PortState | None, Collection[str]], Columns]] = {
     **dict.fromkeys(VHOST_TYPES, vhost_interface),
+    PATCH_TYPE: patch_interface,
 }
 
 

@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
-from agent import vhost_device
+from agent import patch_device, vhost_device
 from agent.hostconfig import HostConfig, mtu_range
 from agent.membership import membership
 from agent.model import (
     CLIENT_TYPE,
+    PATCH_TYPE,
     SERVER_TYPE,
     BridgeRow,
     BridgeSpec,
     Desired,
     Device,
     InterfaceRow,
-    Membership,
     Memory,
+    PatchDevice,
     PortSpec,
+    Registration,
     Snapshot,
 )
 from agent.options import (
@@ -45,8 +47,11 @@ RESERVED_PREFIXES = ("vxlan_sys", "genev_sys", "gre_sys", "bareudp_sys", "gtpu_s
 DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
 ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 
+NO_FRAMES_OF_ITS_OWN = Memory(0, 0)     # a patch port receives into no buffers
+
 # How each type of port makes its device of its row: PortError, or what could not be used.
 DEVICES: Mapping[str, Callable[[InterfaceRow, HostConfig], tuple[Device | None, list[str]]]] = {
+    PATCH_TYPE: patch_device.patch,
     SERVER_TYPE: vhost_device.server,
     CLIENT_TYPE: vhost_device.client,
 }
@@ -106,7 +111,7 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
             + f": type {shown(row.type or 'system')} is not served, only "
-            + " and ".join(DEVICES))
+            + ", ".join(DEVICES))
     if not dpdk_initialized:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
@@ -146,7 +151,8 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
     device, device_problems = DEVICES[row.type](row, config)
     vhost_texts = Texts(row.options if row.type == CLIENT_TYPE else {}, "Interface", "options")
     retries = vhost_texts.integer("tx-retries-max")
-    memory, problems = port_memory(row, config)
+    memory, problems = (port_memory(row, config) if row.type != PATCH_TYPE
+                        else (NO_FRAMES_OF_ITS_OWN, ()))
     queue_texts = Texts(row.other_config, "Interface", "other_config")
     pinned = affinity(queue_texts, config.pmds)
     tx_hash = queue_texts.choice("tx-steering") == HASH
@@ -172,17 +178,17 @@ def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[st
                       ) -> dict[str, str]:
     """{port: error}: of ports on one path the one that has it already stays, else the first by
     name. 'owners' tells which ports have the paths in use."""
-    paths = [spec.device.path for spec in specs if spec.device is not None]
+    paths = {spec.name: spec.device.path for spec in specs if isinstance(spec.device, Registration)}
     errors: dict[str, str] = {}
-    if len(set(paths)) == len(paths):
+    if len(set(paths.values())) == len(paths):
         return errors
-    for path in {path for path, times in Counter(paths).items() if times > 1}:
-        ports = [s for s in specs if s.device is not None and s.device.path == path]
+    for path in {path for path, times in Counter(paths.values()).items() if times > 1}:
         owner = owners().get(path)
-        winner, *losers = sorted(ports, key=lambda s: (s.name != owner, s.name))
+        winner, *losers = sorted((name for name in paths if paths[name] == path),
+                                 key=lambda name: (name != owner, name))
         errors |= {
-            spec.name: NO_DEVICE.format(spec.name, "Address already in use")
-            + f": port {winner.name} has the socket {path} already" for spec in losers}
+            name: NO_DEVICE.format(name, "Address already in use")
+            + f": port {winner} has the socket {path} already" for name in losers}
     return errors
 
 
@@ -196,12 +202,15 @@ def usable_name(bridge: str) -> bool:
     return "/" not in bridge and "\\" not in bridge
 
 
-def bridge_spec(bridge: BridgeRow, members: Sequence[tuple[str, Membership]], config: HostConfig
-                ) -> BridgeSpec:
+def bridge_spec(bridge: BridgeRow, ports: Sequence[PortSpec], peers: Mapping[str, str | None],
+                config: HostConfig) -> BridgeSpec:
+    if bridge.fail_mode == "secure":
+        ports = ()
     texts = Texts(bridge.other_config, "Bridge", "other_config")
     return BridgeSpec(
-        bridge.name, () if bridge.fail_mode == "secure" else tuple(members), bridge.flood_vlans,
-        bool(texts.boolean("forward-bpdu")), config.vlan_limit)
+        bridge.name, tuple((spec.name, spec.membership) for spec in ports),
+        tuple((spec.name, peers[spec.name]) for spec in ports if spec.name in peers),
+        bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit)
 
 
 def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],
@@ -233,19 +242,23 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     duplicates = one_port_per_path(tuple(specs.values()), owners)
     for port in duplicates:
         del specs[port]
-    members: dict[str, list[tuple[str, Membership]]] = {}
+    ports: dict[str, list[PortSpec]] = {}
     for spec in specs.values():
-        members.setdefault(spec.bridge, []).append((spec.name, spec.membership))
-    pmds = config.pmds if any(p.device for p in specs.values()) else ()
+        ports.setdefault(spec.bridge, []).append(spec)
+    patches = [spec for spec in specs.values() if isinstance(spec.device, PatchDevice)]
+    peers = {spec.name: patch_device.peer_of(spec, specs) for spec in patches}
+    pmds = config.pmds if any(isinstance(p.device, Registration) for p in specs.values()) else ()
     return Desired(
         ports=specs,
-        bridges=tuple(bridge_spec(b, members.get(b.name, ()), config) for b in bridges
+        bridges=tuple(bridge_spec(b, ports.get(b.name, ()), peers, config) for b in bridges
                       if b.datapath_type == "netdev"),
         pmds=pmds,
         placing=config.placing,
         auto_balance=config.auto_balance,
         numa_nodes=config.numa_nodes,
         errors={**errors, **duplicates},
+        port_problems={spec.name: why for spec in patches
+                       if (why := patch_device.missing_peer(spec, specs)) is not None},
         problems=(*(NO_BRIDGE.format(b.name) for b in snapshot.bridges if not usable_name(b.name)),
                   *config.problems,
                   *(p for bridge in bridges for p in bridge_problems(bridge))),

@@ -79,6 +79,10 @@ cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge
         view.n_members += 1
         set_member(m, view, entry)
         fwd.member_of[m.slot] = m
+    for slot, peer in bridge["patches"]:
+        fwd.member_of[<int>slot].patch = True
+        fwd.peer_of[<int>slot] = 0 if peer is None else peer + 1
+        view.plain = False
     return 0
 
 

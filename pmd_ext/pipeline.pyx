@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pmd_ext.atomics cimport load_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch
+from pmd_ext.patch cimport patch_cross
 from pmd_ext.state cimport (
     BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
 )
@@ -143,11 +144,28 @@ cdef inline bint both_protected(const burst *b, const member *out) noexcept nogi
     return b.source.protected and out.protected
 
 
+cdef void cross(burst *b, const member *out, group *g) noexcept nogil:
+    """Sends to a patch port: the frames come in at its peer."""
+    cdef rte_mbuf *copies[BURST]
+    cdef lesson nothing
+    cdef uint16_t peer = 0, n
+    n = patch_cross(b.me, b.fwd, out.slot, g.pkts, g.n, copies, &peer)
+    if n == 0:
+        return
+    nothing.source = nothing.when = 0
+    b.me.work.depth += 1
+    forward(b.me, b.fwd, peer, &nothing, copies, n, b.now_s)
+    b.me.work.depth -= 1
+
+
 cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
     cdef uint16_t i
     for i in range(g.n):
         vlan_write(out, g.frames[i], g.pkts[i])
-    transmit(b.me, out.slot, g.pkts, g.n)
+    if out.patch:
+        cross(b, out, g)
+    else:
+        transmit(b.me, out.slot, g.pkts, g.n)
 
 
 cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:

@@ -9,11 +9,12 @@ from libc.string cimport memset, strncpy
 from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
-from pmd_ext.pools cimport Pool, Pools
+from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.readings cimport port_readings
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_VHOST, dataplane_get, port_counters, ring_of,
-    rxq_vring, slot, slot_changed, slot_disconnected, synchronize,
+    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_PATCH, SLOT_VHOST, dataplane_get,
+    port_counters, ring_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
+    synchronize, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
@@ -69,6 +70,19 @@ cdef class Ports:
         self.take(index, name, pool)
         return index
 
+    def add_patch(self, name):
+        """A patch port; returns its slot. set_bridges() tells its peer. DatapathError: ENFILE."""
+        cdef int index = self.free_slot(name)
+        cdef Pool pool = self.pools.take(USUAL_ROOM_BYTES, -1, -1, name)
+        cdef slot *s = self.begin(index, SLOT_PATCH, pool, 0)
+        # one rxq and one txq, for what is counted
+        s.n_pairs = 1
+        memset(&ring_of(self.dp, index, rxq_vring(0)).counts, 0, sizeof(ring_counters))
+        memset(&ring_of(self.dp, index, txq_vring(0)).counts, 0, sizeof(ring_counters))
+        s.used = True
+        self.take(index, name, pool)
+        return index
+
     cdef int free_slot(self, str name) except -1:
         """The lowest; DatapathError ENFILE without one."""
         if not self.free_slots:
@@ -79,6 +93,7 @@ cdef class Ports:
         """Makes the free slot one of a port that nobody knows yet and nothing is connected to."""
         cdef slot *s = &self.dp.slots[index]
         s.kind = kind
+        s.path[0] = 0           # callbacks look ports up by it
         slot_disconnected(s)
         s.connects = s.connections = 0
         s.detached = True
@@ -128,20 +143,22 @@ cdef class Ports:
         slot_changed(&self.dp.slots[index])
 
     def remove(self, int index):
-        """Unregisters the port's socket; its guest is disconnected.
+        """Ends the port. Of a vhost port the socket is unregistered and its guest disconnected.
 
         Raises DatapathError EBUSY while a bridge or a PMD still has it.
         """
         cdef slot *s = &self.dp.slots[index]
-        cdef int rc
+        cdef int rc = 0
         name = self.names[index]
         if not s.detached:
             raise DatapathError(errno.EBUSY, "remove", name)
-        with nogil:
-            rc = vhost_unregister(s)
-        check(rc, "rte_vhost_driver_unregister", name)
+        if s.kind == SLOT_VHOST:
+            with nogil:
+                rc = vhost_unregister(s)
+            check(rc, "rte_vhost_driver_unregister", name)
+            del self.paths[<bytes>s.path]
         s.used = False
-        del self.names[index], self.paths[<bytes>s.path]
+        del self.names[index]
         heapq.heappush(self.free_slots, index)
         self.pools.give_back(self.pool_of.pop(index))
 

@@ -8,7 +8,7 @@ from libc.string cimport memset
 from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, dataplane, pmd, pmd_counters,
+    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, SLOT_VHOST, dataplane, pmd, pmd_counters,
     ring_counters, ring_of, rxq_vring, slot, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_iotlb
@@ -25,6 +25,7 @@ PORT_COUNTER_NAMES = (
     "rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
     "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops", "tx_retries",
     "tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
+    "tx_loop_drops",
     "tx_oversize_bytes",
 )
 # As the library's statistics of a vring (vhost_vq_stat_strings), in its order.
@@ -131,7 +132,7 @@ cdef tuple port_readings(dataplane *dp, int index):
     while True:
         tries += 1
         generation = load_acquire_u32(&dp.generations[index])
-        pairs = s.n_pairs if s.vid >= 0 else 0
+        pairs = s.n_pairs if s.vid >= 0 or s.kind != SLOT_VHOST else 0
         readings = (port_values(dp, index),
                     tuple([queue_values(dp, index, rxq_vring(q)) for q in range(pairs)]),
                     tuple([queue_values(dp, index, txq_vring(q)) for q in range(pairs)]))

@@ -90,8 +90,9 @@ cdef class Runtime:
 
     def set_bridges(self, bridges):
         """Publishes the bridges, all of them, each a dict: 'name'; 'members', a sequence of (slot,
-        VLAN mode, VLAN, trunks, cvlans, TPID of a tunnel's tag, priority tags, protected); and
-        'flood_vlans', 'forward_bpdu', 'vlan_limit' (1 or 2). Words are those of the database.
+        VLAN mode, VLAN, trunks, cvlans, TPID of a tunnel's tag, priority tags, protected);
+        'patches', a sequence of (slot of a patch port, its peer's or None); and 'flood_vlans',
+        'forward_bpdu', 'vlan_limit' (1 or 2). Words are those of the database.
 
         A bridge that stays keeps its MAC table, but for what was learned behind ports that left or
         whose VLANs changed; one that is gone loses it. Waits until no PMD uses the old one.

@@ -24,13 +24,14 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 13          # fields of port_counters
+    PORT_COUNTERS = 14          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
 # What a port is.
 cdef enum:
     SLOT_VHOST
+    SLOT_PATCH                  # what is sent to it comes in at its peer
 
 cdef struct slot:
     # main writes before any table names the slot, everybody reads
@@ -112,6 +113,7 @@ cdef struct port_counters:
     uint64_t tx_mtu_drops
     uint64_t tx_disconnected_drops  # no guest
     uint64_t tx_disabled_drops      # none of its queues is enabled
+    uint64_t tx_loop_drops          # came through too many patch ports
 
 cdef enum:
     VLAN_WORDS = 64             # of 64 VLANs each
@@ -142,6 +144,7 @@ cdef struct member:
     uint16_t tpid               # of the tag that a tunnel port adds
     uint16_t priority_tags      # PRIORITY_NEVER ...
     bint protected
+    bint patch                  # a patch port
     vlan_set *trunks            # VLANs of a trunk or native port; NULL: all
     vlan_set *cvlans            # VLANs that a tunnel port takes; NULL: all
 
@@ -158,6 +161,7 @@ cdef struct bridge_view:
 # Which slot is on which bridge; immutable once published.
 cdef struct forwarding:
     member *member_of[MAX_SLOTS]        # NULL: not on any bridge
+    uint16_t peer_of[MAX_SLOTS]         # of a patch port: 1 + slot; 0: it has none
     uint32_t n_bridges
     bridge_view *bridges
 
@@ -214,6 +218,8 @@ cdef struct pmd_work:
     ring_counters *calling          # of the ring that the library works on: read in its callback
     uint64_t now                    # TSC, of this round
     uint64_t idle_poll_cycles       # what a poll takes that finds nothing, about
+    uint32_t depth                  # patch ports that the frames at hand came through
+    uint32_t crossings              # bursts through patch ports that the first of them caused
     uint32_t n_held
     txq_hold held[MAX_SLOTS]
     # the PMD writes, main reads

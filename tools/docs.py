@@ -9,7 +9,7 @@ import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
-SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client"}
+SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client", "patch": "patch"}
 ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT"}
 OPTIONS_HEAD = """# Options
 

@@ -27,8 +27,11 @@ cdef extern from "rte_mbuf.h" nogil:
         uint32_t pkt_len
         uint16_t data_len
         uint16_t data_off
+        rte_mempool *pool
         # ...
     rte_mempool *rte_pktmbuf_pool_create(const char *name, unsigned n, unsigned cache_size,
                                          uint16_t priv_size, uint16_t data_room_size,
                                          int socket_id)
+    rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *mp, uint32_t offset,
+                               uint32_t length)
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned count)

@@ -17,7 +17,6 @@ from agent import report
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
-    VHOST_TYPES,
     BridgeRow,
     Counters,
     InterfaceRow,
@@ -27,6 +26,7 @@ from agent.model import (
     Registration,
     Snapshot,
 )
+from agent.validate import DEVICES
 from tests.unit.test_report import PORT, QUEUE_NAMES
 
 AGENT = Path(agent.__file__).parent
@@ -56,7 +56,7 @@ def test_option_is_well_formed(o: schema.Option) -> None:
     assert o.takes_effect in TAKES_EFFECT
     assert o.default is None or type(o.default) is TYPES[o.type]
     assert schema.columns()[o.table][o.column]["writer"] == "user"
-    assert set(o.port_types) <= set(VHOST_TYPES)
+    assert set(o.port_types) <= DEVICES.keys()
     assert o.port_types or o.table != "Interface"
     # what is wrong with a port's option is said of the port anyway
     assert not o.port_types or o.table in ("Interface", "Open_vSwitch")
@@ -266,6 +266,12 @@ def made() -> dict[str, list[tuple[bool, set[str]]]]:
     }
 
 
+def of_patch_ports() -> list[tuple[bool, set[str]]]:
+    queue = dict.fromkeys(QUEUE_NAMES, 1)
+    return [(True, {*report.patch_statistics(Counters(port, (queue,), (queue,)))})
+            for port in ({}, {**PORT, "tx_loop_drops": 1})]
+
+
 def pattern(key: schema.Key) -> re.Pattern[str]:
     text = re.escape(key.name)
     for name, digits in (("<i>", "[0-9]+"), ("<q>", "[0-9]+"), ("<d>", "(rx|tx)")):
@@ -283,8 +289,11 @@ def test_each_key_that_is_written_is_in_the_contract_once(column: str) -> None:
 @pytest.mark.parametrize(("column", "key"), KEYS, ids=[f"{c}:{k.name}" for c, k in KEYS])
 def test_key_of_the_contract_is_written_when_it_says(column: str, key: schema.Key) -> None:
     there = {(connected, any(pattern(key).fullmatch(k) for k in keys))
-             for connected, keys in made()[column]}
+             for connected, keys in (of_patch_ports() if key.when.endswith("of patch ports")
+                                     else made()[column])}
     assert (True, True) in there
+    if key.when.startswith("not 0"):
+        assert (True, False) in there
     if key.when == "always":
         assert there == {(False, True), (True, True)}
     elif key.when == "connected, or not 0":

@@ -153,9 +153,9 @@ NO_OFPORT = "could not add network device {} to ofproto (Invalid argument): "
      NO_DEVICE.format("p", "File name too long") + f"socket path '/{'x' * 107}' has 108 bytes, a "
      "UNIX socket can have 107"),
     (row("p", "dpdk"), NO_DEVICE.format("p", "Address family not supported by protocol")
-     + "type 'dpdk' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
+     + "type 'dpdk' is not served, only patch, dpdkvhostuser, dpdkvhostuserclient"),
     (row("p", ""), NO_DEVICE.format("p", "Address family not supported by protocol")
-     + "type 'system' is not served, only dpdkvhostuser and dpdkvhostuserclient"),
+     + "type 'system' is not served, only patch, dpdkvhostuser, dpdkvhostuserclient"),
     (row("p", on={"interfaces": 2}),
      NO_OFPORT.format("p") + "port p is a bond, which is not served"),
 ])

@@ -1,0 +1,17 @@
+# Patch ports: what is sent to one comes in at its peer, on another bridge.
+from libc.stdint cimport uint16_t
+
+from pmd_ext.dpdk.mbuf cimport rte_mbuf
+from pmd_ext.state cimport forwarding, pmd
+
+
+cdef enum:
+    # A loop of patch ports ends, and many loops side by side do not keep a PMD from its queues.
+    PATCH_DEPTH = 8             # patch ports that a frame may come through
+    PATCH_CROSSINGS = 128       # that one burst sent to a patch port may cause
+
+# PMDs. Takes up to BURST frames that are sent to the patch port of 'slot_id' and copies them for its
+# peer; returns how many copies there are, which are the caller's, and the peer's slot. Counts them,
+# and what is dropped: a port without a peer, too many ports in a row, no buffers.
+cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_mbuf **pkts,
+                          uint16_t n, rte_mbuf **copies, uint16_t *peer) noexcept nogil

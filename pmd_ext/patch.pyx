@@ -1,0 +1,38 @@
+"""Patch ports. Frames cross as copies: the bridge that sends may have others yet to send them to,
+tagged otherwise, and the bridge that receives tags them as it needs."""
+from libc.stdint cimport uint16_t, uint32_t
+
+from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
+from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_copy
+from pmd_ext.state cimport forwarding, pmd, port_counters, ring, ring_of, rxq_vring, txq_vring
+from pmd_ext.transmit cimport count
+
+
+cdef inline void count_locked(ring *r, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    """Any PMD may send to a patch port."""
+    rte_spinlock_lock(&r.lock)
+    count(&r.counts, pkts, n)
+    rte_spinlock_unlock(&r.lock)
+
+
+cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_mbuf **pkts,
+                          uint16_t n, rte_mbuf **copies, uint16_t *peer) noexcept nogil:
+    cdef port_counters *c = &me.counters[slot_id]
+    cdef uint16_t i, copied = 0
+    if fwd.peer_of[slot_id] == 0:
+        c.tx_disconnected_drops += n
+        return 0
+    if me.work.depth == 0:
+        me.work.crossings = 0
+    if me.work.depth == PATCH_DEPTH or me.work.crossings == PATCH_CROSSINGS:
+        c.tx_loop_drops += n
+        return 0
+    me.work.crossings += 1
+    peer[0] = fwd.peer_of[slot_id] - 1
+    for i in range(n):
+        copies[copied] = rte_pktmbuf_copy(pkts[i], pkts[i].pool, 0, <uint32_t>-1)
+        copied += copies[copied] != NULL
+    c.tx_failure_drops += n - copied
+    count_locked(ring_of(me.dp, slot_id, txq_vring(0)), copies, copied)
+    count_locked(ring_of(me.dp, peer[0], rxq_vring(0)), copies, copied)
+    return copied
