@@ -28,6 +28,9 @@ class Datapath(Protocol):
 
     def counters(self, port: str) -> Counters: ...
 
+    def queue_counters(self, port: str) -> tuple[int, int, int]:
+        """Packets, bytes and red packets of queue 0 of the port's trtcm-policer; 0 without."""
+
     def lcore(self, core: int) -> int:
         """DPDK's number for the PMD of a core; -1: it gave none, and the PMD is slower."""
 

@@ -21,6 +21,7 @@ from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
 from agent.pmd_datapath import dpdk_version
 from agent.publish import Publisher
+from agent.qos_commands import QosCommands
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
@@ -60,6 +61,7 @@ class Agent:
                                      self._publisher.counters, self._look_again)
         DpifCommands(self._reconciler, self._publisher, lambda: self._datapath,
                      lambda: self._snapshot)
+        QosCommands(self._reconciler, lambda: self._datapath)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:

@@ -1,4 +1,4 @@
-"""The values that the control plane passes around. Imports nothing of ours; all frozen.
+"""The values that the control plane passes around. Imports nothing else of ours; all frozen.
 
 Equality answers "did anything change?"; collections are sorted tuples where order means nothing.
 """
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
+
+from agent.limits import NO_LIMITS, Limits, QosRow
 
 CLIENT_TYPE = "dpdkvhostuserclient"
 SERVER_TYPE = "dpdkvhostuser"
@@ -33,6 +35,7 @@ class PortRow:
     protected: bool = False
     other_config: Mapping[str, str] = field(default_factory=dict)
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
+    qos: QosRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class InterfaceRow:
     ofport_request: int | None = None
     mtu_request: int | None = None
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
+    # rate in kbit/s, burst in kbit, and both in 1000 packets; 0: not set
+    ingress_policing: tuple[int, int, int, int] = (0, 0, 0, 0)
     port: PortRow = PortRow()
 
 
@@ -184,6 +189,7 @@ class PortSpec:
     affinity: tuple[tuple[int, int], ...] = ()      # (queue, core) of pinned rxqs, ascending
     tx_hash: bool = False               # the txq is chosen by flow, not by PMD
     membership: Membership = Membership()
+    limits: Limits = NO_LIMITS
 
     @property
     def client(self) -> bool:
@@ -234,6 +240,7 @@ class PortState:
     number: int = 0                     # datapath port number: the lowest that was free
     tx_hash: bool = False
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
+    limits: Limits = NO_LIMITS
 
     @property
     def n_rxqs(self) -> int:
@@ -341,6 +348,12 @@ class SetTxHash:
 
 
 @dataclass(frozen=True, slots=True)
+class SetLimits:
+    name: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class SetAdminState:
     name: str
     up: bool
@@ -369,7 +382,7 @@ class SetPollLists:
 
 
 Action = (AddPort | RemovePort | SetTxRetriesMax | SetTxHash | SetAdminState | SetMemory
-          | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
+          | SetLimits | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
 
 
 @dataclass(frozen=True, slots=True)

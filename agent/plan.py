@@ -23,6 +23,7 @@ from agent.model import (
     RestPmd,
     SetAdminState,
     SetBridges,
+    SetLimits,
     SetMemory,
     SetPollLists,
     SetTxHash,
@@ -100,6 +101,8 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
             actions.append(SetTxHash(name, spec.tx_hash))
         if state.up == (name in down):
             actions.append(SetAdminState(name, not state.up))
+        if spec.limits is not state.limits and spec.limits != state.limits:
+            actions.append(SetLimits(name, spec.limits))
         node = state.numa if many_nodes and state.numa >= 0 else state.node
         if node != state.node or (
                 spec.memory is not state.memory and spec.memory != state.memory):

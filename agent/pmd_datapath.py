@@ -31,6 +31,7 @@ from agent.model import (
     Rxq,
     SetAdminState,
     SetBridges,
+    SetLimits,
     SetMemory,
     SetPollLists,
     SetTxHash,
@@ -38,6 +39,7 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
+from agent.policing import meters
 from agent.refusal import NO_DEVICE, NO_OFPORT
 from pmd_ext.runtime import (
     PMD_COUNTER_NAMES,
@@ -149,6 +151,9 @@ class PmdDatapath:
             case SetTxHash(name, by_flow):
                 ports.set_tx_hash(self._slots[name], by_flow)
                 self._states[name] = replace(self._states[name], tx_hash=by_flow)
+            case SetLimits(name, limits):
+                ports.set_limits(self._slots[name], meters(limits))
+                self._states[name] = replace(self._states[name], limits=limits)
             case SetAdminState(name, up):
                 ports.set_admin_state(self._slots[name], up)
                 self._states[name] = replace(self._states[name], up=up)
@@ -212,6 +217,9 @@ class PmdDatapath:
             dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx))
+
+    def queue_counters(self, port: str) -> tuple[int, int, int]:
+        return self._runtime.ports.queue_counters(self._slots[port])
 
     def lcore(self, core: int) -> int:
         return self._lcores[core]

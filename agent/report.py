@@ -51,16 +51,17 @@ OVS_STATISTICS = {
     "ovs_tx_retries": "tx_retries",
     "ovs_tx_failure_drops": "tx_failure_drops",
     "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops",
-    "ovs_tx_qos_drops": None,
-    "ovs_rx_qos_drops": None,
+    "ovs_tx_qos_drops": "tx_qos_drops",
+    "ovs_rx_qos_drops": "rx_qos_drops",
     "ovs_tx_invalid_hwol_drops": None,
 }
 # Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
 REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
            "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
-           "tx_disconnected_drops", "tx_disabled_drops")
-RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops")
-TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops")
+           "rx_storm_drops", "tx_disconnected_drops", "tx_disabled_drops")
+RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops")
+TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
+            "tx_qos_drops")
 
 
 def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import schema
+from agent.limits import QosRow, QueueRow
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
 
 
@@ -21,6 +22,7 @@ class Rows:
         self._ports_of: dict[int, tuple[UUID, ...]] = {}            # bridge -> its ports
         self._ports: dict[int, tuple[InterfaceRow, ...]] = {}       # port -> its interfaces
         self._port_of: dict[int, int] = {}                          # interface -> its port
+        self._qos_of: dict[int, set[int]] = {}      # port -> its QoS row and the Queue rows of that
 
     def read(self, idl: Any) -> Snapshot | None:
         """The database as an ovsdb.Replica has it; None while it was never seen or holds no
@@ -30,11 +32,12 @@ class Rows:
         if root is None:
             return None
         if self._connection != (idl, idl.connections):
-            for known in (self._bridges, self._ports_of, self._ports, self._port_of):
+            for known in (self._bridges, self._ports_of, self._ports, self._port_of, self._qos_of):
                 known.clear()
             self._connection = (idl, idl.connections)
         changed, idl.changed = {uuid.int for uuid in idl.changed}, set()
         changed |= {self._port_of.pop(uuid) for uuid in changed & self._port_of.keys()}
+        changed |= {port for port, named in self._qos_of.items() if not changed.isdisjoint(named)}
         rows = idl.tables["Bridge"].rows
         bridges = [self._bridge(rows[uuid], changed) for uuid in values(root, "bridges")
                    if uuid in rows]
@@ -70,6 +73,9 @@ class Rows:
               ) -> tuple[InterfaceRow, ...]:
         port = idl.tables["Port"].rows.get(uuid)
         found = () if port is None else port_interfaces(port, before)
+        self._qos_of.pop(uuid.int, None)
+        if port is not None and (named := qos_uuids(port)):
+            self._qos_of[uuid.int] = named
         if found == before:
             found = before
         self._ports[uuid.int] = found
@@ -84,6 +90,7 @@ class Rows:
 
     def _drop(self, ports: set[int]) -> None:
         for port in ports:
+            self._qos_of.pop(port, None)
             for row in self._ports.pop(port, ()):
                 if self._port_of.get(row.uuid.int) == port:
                     del self._port_of[row.uuid.int]
@@ -123,6 +130,35 @@ def set_columns(row: Any, names: Iterable[str]) -> Iterable[str]:
     return (name for name in names if any(values(row, name)))
 
 
+def named_rows(row: Any, table: str, uuids: Iterable[UUID]) -> list[Any]:
+    """Rows of another table; those that are not there, or whose table is not, are left out."""
+    there = row._idl.tables.get(table)
+    return [there.rows[uuid] for uuid in uuids if uuid in there.rows] if there is not None else []
+
+
+def qos_uuids(port: Any) -> set[int]:
+    """The rows that the qos column of a Port row leads to."""
+    qos = values(port, "qos")
+    queues = [queue.value for row in named_rows(port, "QoS", qos)
+              for queue in atoms(row, "queues").values()]
+    return {uuid.int for uuid in (*qos, *queues)}
+
+
+def qos_row(port: Any) -> QosRow | None:
+    """The QoS row of a Port row, with its queues."""
+    for row in named_rows(port, "QoS", values(port, "qos")):
+        return QosRow(
+            type=first(row, "type") or "", other_config=pairs(row, "other_config"),
+            queues=tuple(sorted(
+                ((number.value, QueueRow(
+                    other_config=pairs(queue, "other_config"),
+                    unserved=tuple(set_columns(queue, schema.without_effect("Queue")))))
+                 for number, uuid in atoms(row, "queues").items()
+                 for queue in named_rows(port, "Queue", [uuid.value])),
+                key=lambda queue: queue[0])))
+    return None
+
+
 def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[InterfaceRow, ...]:
     """The interfaces of a Port row; 'before' is what they were when they were last read.
 
@@ -135,12 +171,16 @@ def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[Interfac
         name=first(port, "name"), interfaces=len(rows), vlan_mode=first(port, "vlan_mode") or "",
         tag=first(port, "tag"), trunks=numbers(port, "trunks"), cvlans=numbers(port, "cvlans"),
         protected=bool(first(port, "protected")), other_config=pairs(port, "other_config"),
-        unserved=tuple(set_columns(port, schema.without_effect("Port"))))
+        unserved=tuple(set_columns(port, schema.without_effect("Port"))), qos=qos_row(port))
     return tuple(
         InterfaceRow(
             uuid=row.uuid, name=first(row, "name"), type=first(row, "type"),
             options=pairs(row, "options"), other_config=pairs(row, "other_config"),
             ofport=known[row.uuid].ofport if row.uuid in known else first(row, "ofport"),
             ofport_request=first(row, "ofport_request"), mtu_request=first(row, "mtu_request"),
-            unserved=tuple(set_columns(row, schema.without_effect("Interface"))), port=on)
+            unserved=tuple(set_columns(row, schema.without_effect("Interface"))), port=on,
+            ingress_policing=(
+                first(row, "ingress_policing_rate") or 0, first(row, "ingress_policing_burst") or 0,
+                first(row, "ingress_policing_kpkts_rate") or 0,
+                first(row, "ingress_policing_kpkts_burst") or 0))
         for row in rows)

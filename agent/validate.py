@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import schema
 from agent import patch_device, vhost_device
 from agent.hostconfig import HostConfig, mtu_range
+from agent.limits import NO_LIMITS, Limits
 from agent.membership import membership
 from agent.model import (
     CLIENT_TYPE,
@@ -33,6 +34,7 @@ from agent.options import (
     without_effect,
 )
 from agent.pmdconfig import HASH, affinity
+from agent.policing import limits
 from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 
 ROOM_STEP_BYTES = 1024          # OVS: dpdk_buf_size() rounds packet buffers to these
@@ -58,7 +60,8 @@ DEVICES: Mapping[str, Callable[[InterfaceRow, HostConfig], tuple[Device | None, 
 
 # {interface: (what it was made of: row, bridge's name and datapath_type, settings; and its spec or
 # error)}: a row that is the same object is not looked at again.
-Memo = dict[str, tuple[InterfaceRow, tuple[str, str], HostConfig, "PortSpec | str"]]
+Made = tuple[InterfaceRow, tuple[str, str], HostConfig, "PortSpec | str"]
+Memo = dict[str, Made]
 
 
 def datapath_id(text: str) -> str | None:
@@ -145,8 +148,10 @@ def port_memory(row: InterfaceRow, config: HostConfig) -> tuple[Memory, tuple[st
     return Memory(mtu, room_bytes(mtu, config.shared_mtus), config.own_memory), problems
 
 
-def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortSpec:
-    """The port that a row asks for; raises PortError when it cannot be served."""
+def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited: Limits
+              ) -> PortSpec:
+    """The port that a row asks for, which was limited like that before; raises PortError when it
+    cannot be served."""
     refuse_row(bridge, row, config.dpdk_initialized)
     device, device_problems = DEVICES[row.type](row, config)
     vhost_texts = Texts(row.options if row.type == CLIENT_TYPE else {}, "Interface", "options")
@@ -156,6 +161,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
     queue_texts = Texts(row.other_config, "Interface", "other_config")
     pinned = affinity(queue_texts, config.pmds)
     tx_hash = queue_texts.choice("tx-steering") == HASH
+    limited, limit_problems = limits(row, memory.mtu, queue_texts, limited)
     port_texts = Texts(row.port.other_config, "Port", "other_config")
     how, vlan_problems = membership(row.port, port_texts)
     said = [*(problem for _, problem in vhost_texts.problems), *device_problems, *problems]
@@ -166,12 +172,13 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortS
     said += [problem for _, problem in port_texts.problems]
     said += [p for _, p in misspelt(row.port.other_config, "Port", "other_config")]
     said += without_effect(row.port.other_config, "Port", "other_config")
+    said += limit_problems
     said += [f"{column}: has no effect: {schema.without_effect(table)[column]}"
              for table, columns in (("Interface", row.unserved), ("Port", row.port.unserved))
              for column in columns]
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, row.type, device, retries, memory, tuple(said), pinned,
-                    tx_hash, how)
+                    tx_hash, how, limited)
 
 
 def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]
@@ -232,7 +239,8 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
             if (made is None or made[0] is not row or made[2] is not config or made[1] != on):
                 if served and is_local(bridge, row):
                     continue
-                made = (row, on, config, spec_or_error(bridge, row, config))
+                limited = limits_before(row, made)
+                made = (row, on, config, spec_or_error(bridge, row, config, limited))
             memo[port] = made
             outcome = made[3]
             if type(outcome) is PortSpec:
@@ -266,8 +274,16 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     )
 
 
-def spec_or_error(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> PortSpec | str:
+def limits_before(row: InterfaceRow, made: Made | None) -> Limits:
+    """What limited the port of the row so far: that stays where a row cannot be used."""
+    if made is None or made[0].uuid != row.uuid or not isinstance(made[3], PortSpec):
+        return NO_LIMITS
+    return made[3].limits
+
+
+def spec_or_error(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited: Limits
+                  ) -> PortSpec | str:
     try:
-        return port_spec(bridge, row, config)
+        return port_spec(bridge, row, config, limited)
     except PortError as e:
         return str(e)

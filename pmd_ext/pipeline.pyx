@@ -1,9 +1,10 @@
 """The switching pipeline: classify, put into a VLAN, learn, look up, group by output, transmit."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from pmd_ext.atomics cimport load_relaxed_u32
+from pmd_ext.atomics cimport load_acquire_ptr, load_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch
+from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.patch cimport patch_cross
 from pmd_ext.state cimport (
     BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
@@ -37,6 +38,7 @@ cdef struct burst:
     const forwarding *fwd
     const member *source
     port_counters *counts       # of the port they came from
+    const limits *limited       # the same; NULL: no limits
     uint16_t now_s
     uint16_t n
     frame frames[BURST]
@@ -212,9 +214,24 @@ cdef inline void unicast(burst *b, const member *out, group *g) noexcept nogil:
         send_tagged(b, out, g)
 
 
+cdef void keep_from_storm(burst *b, group *g) noexcept nogil:
+    """Leaves in the group what the port may flood."""
+    cdef uint32_t passed = police_flood(b.limited, g.pkts, g.n)
+    cdef uint16_t i, kept = 0
+    for i in range(g.n):
+        if passed >> i & 1:
+            g.frames[kept], g.pkts[kept] = g.frames[i], g.pkts[i]
+            kept += 1
+    b.counts.rx_storm_drops += g.n - kept
+    g.n = kept
+
+
 cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
     if out == OUT_FLOOD:
-        flood(b, g)
+        if b.limited != NULL:
+            keep_from_storm(b, g)
+        if g.n:
+            flood(b, g)
     elif out == OUT_SAME_PORT:
         b.counts.rx_same_port_drops += g.n
     elif out == OUT_RESERVED:
@@ -248,8 +265,12 @@ cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *lear
                   rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil:
     cdef burst b
     cdef const member *source = fwd.member_of[slot_id]
-    cdef uint16_t i
+    cdef uint16_t i, received = n
     b.me, b.fwd, b.source, b.counts, b.now_s = me, fwd, source, &me.counters[slot_id], now_s
+    b.limited = <const limits *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].limits)
+    if b.limited != NULL:
+        n = police_rx(b.limited, pkts, n)
+        b.counts.rx_qos_drops += received - n
     b.n = 0
     for i in range(n):
         if classify(pkts[i], source != NULL and source.bridge.forward_bpdu, &b.frames[b.n]):
@@ -266,4 +287,4 @@ cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *lear
         output_grouped(&b)
     else:
         b.counts.rx_no_bridge_drops += b.n
-    rte_pktmbuf_free_bulk(pkts, n)
+    rte_pktmbuf_free_bulk(pkts, received)

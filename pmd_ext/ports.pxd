@@ -1,6 +1,7 @@
 # All ports of the data plane. Main.
 from libc.stdint cimport uint32_t
 
+from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport Pool, Pools
 from pmd_ext.state cimport dataplane, slot
 
@@ -8,6 +9,7 @@ from pmd_ext.state cimport dataplane, slot
 cdef class Ports:
     cdef dataplane *dp
     cdef Pools pools
+    cdef Limits limits
     cdef dict names    # slot -> port name
     cdef dict paths             # path of a socket, as bytes -> slot
     cdef dict pool_of           # slot -> Pool

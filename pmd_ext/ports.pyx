@@ -9,6 +9,7 @@ from libc.string cimport memset, strncpy
 from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
+from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.readings cimport port_readings
 from pmd_ext.state cimport (
@@ -29,6 +30,7 @@ cdef class Ports:
     def __cinit__(self, Pools pools) -> None:
         self.dp = dataplane_get()
         self.pools = pools
+        self.limits = Limits()
         self.names, self.paths, self.pool_of = {}, {}, {}
         self.free_slots = list(range(MAX_SLOTS))
 
@@ -137,6 +139,23 @@ cdef class Ports:
         """Whether a frame's flow or its PMD decides which txq it takes; from the next burst on."""
         store_relaxed_u32(&self.dp.slots[index].tx_hash, by_flow)
 
+    def set_limits(self, int index, wanted):
+        """Limits the port by 'wanted', all there is of {name: numbers}; a meter whose numbers are
+        those it had keeps its tokens, and the others begin with full buckets. Waits until no PMD
+        uses what is gone.
+
+        (rate a second, burst) of 'rx_bytes', 'rx_packets' (received), of 'broadcast', 'multicast',
+        'unknown_unicast' (packets received and flooded) and of 'tx_bytes' (sent); (CIR, CBS, EIR,
+        EBS), in bytes, of 'tx_port' and 'tx_queue', both or none. Bytes are those after the
+        Ethernet header's 14. Raises DatapathError, and all is as it was: EINVAL (a rate without
+        its burst; no rate, of one), ENOMEM.
+        """
+        self.limits.set(&self.dp.slots[index], index, dict(wanted), self.names[index])
+
+    def queue_counters(self, int index):
+        """(packets, bytes, packets that were too many) of 'tx_queue' since its numbers were set."""
+        return self.limits.queue(index)
+
     def set_admin_state(self, int index, bint up):
         """A port that is down receives nothing and drops what is sent to it."""
         store_relaxed_u32(&self.dp.slots[index].down, not up)
@@ -158,6 +177,7 @@ cdef class Ports:
             check(rc, "rte_vhost_driver_unregister", name)
             del self.paths[<bytes>s.path]
         s.used = False
+        self.limits.drop(s, index)
         del self.names[index]
         heapq.heappush(self.free_slots, index)
         self.pools.give_back(self.pool_of.pop(index))

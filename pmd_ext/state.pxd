@@ -7,6 +7,7 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.mactable cimport mac_table
+from pmd_ext.meters cimport limits
 
 
 cdef extern from "pthread.h" nogil:
@@ -24,7 +25,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 14          # fields of port_counters
+    PORT_COUNTERS = 17          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -38,6 +39,7 @@ cdef struct slot:
     uint32_t kind               # SLOT_VHOST ...
     # main writes (release), PMDs read (acquire) for each burst; the old one is freed after quiescence
     rte_mempool *pool           # that the port receives into
+    limits *limits              # of what it receives, sends and floods; NULL: none
     # callbacks write (main after unregister), vid last with release; PMDs and main read
     int32_t vid                 # -1: no guest may be touched
     uint32_t connects           # times a guest became ready since the port was added
@@ -114,6 +116,9 @@ cdef struct port_counters:
     uint64_t tx_disconnected_drops  # no guest
     uint64_t tx_disabled_drops      # none of its queues is enabled
     uint64_t tx_loop_drops          # came through too many patch ports
+    uint64_t rx_qos_drops           # over ingress_policing_rate or -kpkts_rate
+    uint64_t tx_qos_drops           # over what its QoS allows
+    uint64_t rx_storm_drops         # to be flooded, over the port's storm-rate
 
 cdef enum:
     VLAN_WORDS = 64             # of 64 VLANs each

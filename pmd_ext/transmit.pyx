@@ -2,12 +2,13 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_i32, load_acquire_u32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
+    load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
 )
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
 from pmd_ext.flow cimport flow_hash
+from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.state cimport (
     BURST, MAX_SLOTS, TXQ_NONE, pmd, port_counters, ring, ring_counters, ring_of, slot, txq_hold,
     txq_vring,
@@ -184,6 +185,7 @@ cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexc
     cdef port_counters *c = &me.counters[slot_id]
     cdef rte_mbuf *fitting[BURST]
     cdef uint16_t kept, n_txqs
+    cdef const limits *limited
     cdef int32_t vid = load_acquire_i32(&s.vid)
     if vid < 0:
         c.tx_disconnected_drops += n
@@ -193,6 +195,11 @@ cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexc
         return
     kept = keep_fitting(s, pkts, n, fitting)
     c.tx_mtu_drops += n - kept
+    limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
+    if limited != NULL and kept:
+        n = police_tx(limited, fitting, kept)
+        c.tx_qos_drops += kept - n
+        kept = n
     if kept == 0:
         return
     n_txqs = s.n_pairs

@@ -10,7 +10,8 @@ import schema
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
 SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client", "patch": "patch"}
-ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT"}
+ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT",
+       "QoS": "UUID", "Queue": "UUID"}
 OPTIONS_HEAD = """# Options
 
 Every option the agent reads. A value that cannot be used is never replaced in silence: it is said

@@ -203,21 +203,6 @@ def test_1_5_unusable_setting_of_queues_is_said_of_either_type(
         assert contract.get(port, "error") is None
 
 
-@pytest.mark.parametrize("column", sorted(schema.without_effect("Interface")))
-def test_1_5_column_without_effect_is_said(contract: Contract, column: str) -> None:
-    contract.client("c0", f"{column}=1000")
-    assert f"{column}: has no effect:" in contract.problems("c0")
-
-
-def test_1_6_qos_is_said(contract: Contract) -> None:
-    contract.client("c0")
-    contract.host.vsctl("set", "port", "c0", "qos=@q", "--", "--id=@q", "create", "qos",
-                        "type=egress-policer", "other-config:cir=1000", "other-config:cbs=1000")
-    assert "qos: has no effect:" in contract.problems("c0")
-    contract.host.vsctl("clear", "Port", "c0", "qos", "--", "--all", "destroy", "QoS")
-    assert contract.problems("c0") == ""
-
-
 @pytest.mark.parametrize("mtu", [68, 576, 1500, 9000, 9702])
 def test_1_5_mtu_request_in_range(contract: Contract, mtu: int) -> None:
     contract.client("c0", f"mtu_request={mtu}")

@@ -24,6 +24,7 @@ from agent.model import (
     RestPmd,
     SetAdminState,
     SetBridges,
+    SetLimits,
     SetMemory,
     SetPollLists,
     SetTxHash,
@@ -85,6 +86,8 @@ class FakeDatapath:
                 self.bridges = bridges
             case SetTxHash(name, by_flow):
                 self.ports[name] = replace(self.ports[name], tx_hash=by_flow)
+            case SetLimits(name, limits):
+                self.ports[name] = replace(self.ports[name], limits=limits)
             case SetAdminState(name, up):
                 self.ports[name] = replace(self.ports[name], up=up)
             case StartPmd(spec):
@@ -111,6 +114,10 @@ class FakeDatapath:
     def counters(self, port: str) -> Counters:
         assert port in self.ports
         return Counters()
+
+    def queue_counters(self, port: str) -> tuple[int, int, int]:
+        assert port in self.ports
+        return 0, 0, 0
 
     def lcore(self, core: int) -> int:
         return core
@@ -175,7 +182,7 @@ def name_of(action: Action) -> str:
         case AddPort(spec):
             return spec.name
         case (RemovePort(name) | SetTxRetriesMax(name) | SetTxHash(name) | SetAdminState(name)
-              | SetMemory(name)):
+              | SetMemory(name) | SetLimits(name)):
             return name
         case StartPmd(spec):
             return f"core {spec.core}"

@@ -210,9 +210,9 @@ QUEUE_NAMES = (
 REASONS = {"rx_malformed_drops": 1, "rx_oversize_drops": 20, "rx_reserved_drops": 300,
            "rx_no_bridge_drops": 4000, "rx_same_port_drops": 50000, "rx_no_output_drops": 600000,
            "rx_vlan_drops": 7, "rx_protected_drops": 8, "tx_disconnected_drops": 1,
-           "tx_disabled_drops": 20}
-PORT = {**REASONS, "tx_retries": 7, "tx_failure_drops": 300, "tx_mtu_drops": 4000,
-        "tx_oversize_bytes": 9014}
+           "tx_disabled_drops": 20, "rx_storm_drops": 9}
+PORT = {**REASONS, "tx_qos_drops": 50000, "rx_qos_drops": 300, "tx_retries": 7,
+        "tx_failure_drops": 300, "tx_mtu_drops": 4000, "tx_oversize_bytes": 9014}
 
 
 def queue(times: int) -> dict[str, int]:
@@ -231,7 +231,8 @@ def test_statistics_of_a_port_that_never_had_a_guest_are_exactly_the_six_ovs_key
 def test_statistics_without_a_guest_keep_drops_that_happened() -> None:
     assert report.statistics(TWO_QUEUES, connected=False) == {
         "ovs_tx_retries": 7, "ovs_tx_failure_drops": 300, "ovs_tx_mtu_exceeded_drops": 4000,
-        "ovs_tx_qos_drops": 0, "ovs_rx_qos_drops": 0, "ovs_tx_invalid_hwol_drops": 0, **REASONS}
+        "ovs_tx_qos_drops": 50000, "ovs_rx_qos_drops": 300, "ovs_tx_invalid_hwol_drops": 0,
+        **REASONS}
     one = Counters({**dict.fromkeys(PORT, 0), "rx_same_port_drops": 5})
     assert report.statistics(one, connected=False).keys() == {*OVS_KEYS, "rx_same_port_drops"}
 
@@ -269,8 +270,8 @@ def test_base_keys_are_sums_over_the_queues(direction: str, times: int, key: str
 
 def test_dropped_is_the_sum_of_the_reasons_that_ovs_counts() -> None:
     values = report.statistics(TWO_QUEUES, connected=True)
-    assert values["rx_dropped"] == 21           # malformed and oversize; the rest was received
-    assert values["tx_dropped"] == 4321         # failure, MTU and early; retries are no drops
+    assert values["rx_dropped"] == 321      # malformed, oversize, policed; the rest was received
+    assert values["tx_dropped"] == 54321    # failure, MTU, QoS and early; retries are no drops
 
 
 def test_queue_counters_of_an_older_dpdk_are_fewer() -> None:

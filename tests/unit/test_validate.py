@@ -115,12 +115,10 @@ def test_options_that_are_none_are_said_each_in_its_way() -> None:
 @pytest.mark.parametrize("type_", TYPES)
 def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
     spec = wish(row("p", type_, other_config={"emc-enable": "true", "neutron": "x"},
-                    unserved=("ingress_policing_rate",), on={"unserved": ("qos",)})).ports["p"]
+                    on={"other_config": {"stp-enable": "true"}})).ports["p"]
     assert spec.problems == (
         "emc-enable: has no effect: there is no flow cache",
-        "ingress_policing_rate: has no effect: policing is not served yet: received packets are "
-        "not limited",
-        "qos: has no effect: it is not served yet: sent packets are not limited")
+        "stp-enable: has no effect: spanning trees are not served")
 
 
 @pytest.mark.parametrize("table", ["Interface", "Port"])
