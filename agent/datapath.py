@@ -3,7 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+from uuid import UUID
 
+from agent.mirror_model import MirrorCounters
 from agent.model import Action, Counters, FdbEntry, Observed, Readings
 
 
@@ -54,6 +56,9 @@ class Datapath(Protocol):
     def flush_fdb(self, bridge: str) -> None: ...
 
     def expire_fdb(self) -> None: ...
+
+    def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
+        """Of the mirrors in force, by their rows."""
 
     def usage(self) -> Mapping[str, int]:
         """What is in use, by name: ports, PMD threads, packet buffers."""

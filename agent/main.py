@@ -11,7 +11,7 @@ import ovs.timeval
 import ovs.unixctl
 import ovs.unixctl.server
 
-from agent import control, log, loglines, machine, reconcile, report
+from agent import control, log, loglines, machine, mirroring, reconcile, report
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
@@ -217,6 +217,9 @@ class Agent:
                                           self._reconciler.problems, now_ms)
         self._say_ports(self._publisher.ofports())
         self._say_datapath_ids(snapshot)
+        if now_ms >= self._publisher.stats_at_ms:
+            updates |= mirroring.statistics(
+                snapshot, self._datapath.mirror_counters() if self._datapath is not None else {})
         for key, columns in self._publisher.statistics(
                 desired, observed, errors, self._counters, now_ms).items():
             updates.setdefault(key, {}).update(columns)

@@ -1,4 +1,5 @@
-"""The values that the control plane passes around. Imports nothing else of ours; all frozen.
+"""The values that the control plane passes around. Imports nothing of ours but other such values;
+all frozen.
 
 Equality answers "did anything change?"; collections are sorted tuples where order means nothing.
 """
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from agent.limits import NO_LIMITS, Limits, QosRow
+from agent.mirror_model import MirrorRow, MirrorSpec
 
 CLIENT_TYPE = "dpdkvhostuserclient"
 SERVER_TYPE = "dpdkvhostuser"
@@ -68,6 +70,7 @@ class BridgeRow:
     other_config: Mapping[str, str] = field(default_factory=dict)
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
+    mirrors: tuple[MirrorRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ class BridgeSpec:
     flood_vlans: tuple[int, ...] = ()   # VLANs where nothing is learned
     forward_bpdu: bool = False
     vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
+    mirrors: tuple[MirrorSpec, ...] = ()    # up to 32, by name
 
 
 Bridges = tuple[BridgeSpec, ...]

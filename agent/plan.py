@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from agent import mirroring
 from agent.model import (
     Action,
     AddPort,
@@ -63,7 +64,8 @@ def among(bridges: Bridges, names: Collection[str]) -> Bridges:
     return tuple(replace(
         bridge, members=tuple(m for m in bridge.members if m[0] in names),
         patches=tuple((name, peer if peer in names else None)
-                      for name, peer in bridge.patches if name in names)) for bridge in bridges)
+                      for name, peer in bridge.patches if name in names),
+        mirrors=mirroring.among(bridge.mirrors, names)) for bridge in bridges)
 
 
 def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collection[str] = ()

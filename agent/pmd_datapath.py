@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from agent.datapath import ApplyError
+from agent.mirror_model import MirrorCounters
 from agent.model import (
     Action,
     AddPort,
@@ -186,7 +188,11 @@ class PmdDatapath:
                 "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
                              m.priority_tags, m.protected) for port, m in spec.members],
                 "patches": [(slots[port], None if peer is None else slots[peer])
-                            for port, peer in spec.patches]}
+                            for port, peer in spec.patches],
+                "mirrors": [(str(m.uuid), [slots[port] for port in m.sources],
+                             [slots[port] for port in m.destinations], m.vlans,
+                             None if m.output_port is None else slots[m.output_port],
+                             m.output_vlan, m.snaplen) for m in spec.mirrors]}
 
     def _add(self, spec: PortSpec) -> None:
         assert spec.device is not None
@@ -256,6 +262,10 @@ class PmdDatapath:
 
     def expire_fdb(self) -> None:
         self._runtime.bridges.expire_fdb()
+
+    def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
+        return {UUID(name): MirrorCounters(packets, octets)
+                for name, packets, octets in self._runtime.bridges.mirror_counters()}
 
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),

@@ -58,7 +58,7 @@ OVS_STATISTICS = {
 # Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
 REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
            "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
-           "rx_storm_drops", "tx_disconnected_drops", "tx_disabled_drops")
+           "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops")
 RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops")
 TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
             "tx_qos_drops")

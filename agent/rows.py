@@ -7,6 +7,7 @@ from uuid import UUID
 
 import schema
 from agent.limits import QosRow, QueueRow
+from agent.mirror_model import MirrorRow
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
 
 
@@ -47,7 +48,8 @@ class Rows:
 
     def _bridge(self, row: Any, changed: set[int]) -> BridgeRow:
         uuid = row.uuid.int
-        same = uuid not in changed and uuid in self._bridges
+        same = (uuid not in changed and uuid in self._bridges
+                and all(mirror.uuid.int not in changed for mirror in self._bridges[uuid].mirrors))
         uuids = self._ports_of[uuid] if same else tuple(values(row, "ports"))
         interfaces: list[InterfaceRow] = []
         for port in uuids:
@@ -66,7 +68,8 @@ class Rows:
                 fail_mode=first(row, "fail_mode") or "", flood_vlans=numbers(row, "flood_vlans"),
                 other_config=pairs(row, "other_config"),
                 unserved=tuple(set_columns(row, schema.without_effect("Bridge"))),
-                interfaces=tuple(sorted(interfaces, key=lambda i: i.name)))
+                interfaces=tuple(sorted(interfaces, key=lambda i: i.name)),
+                mirrors=mirrors(row))
         return self._bridges[uuid]
 
     def _port(self, idl: Any, uuid: UUID, before: tuple[InterfaceRow, ...]
@@ -184,3 +187,25 @@ def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[Interfac
                 first(row, "ingress_policing_kpkts_rate") or 0,
                 first(row, "ingress_policing_kpkts_burst") or 0))
         for row in rows)
+
+
+def port_names(row: Any, column: str) -> tuple[str, ...]:
+    """Names of the Port rows that a column refers to, ascending."""
+    ports = row._idl.tables["Port"].rows
+    return tuple(sorted(first(ports[uuid], "name") for uuid in values(row, column)
+                        if uuid in ports))
+
+
+def mirrors(bridge: Any) -> tuple[MirrorRow, ...]:
+    """The Mirror rows of a Bridge row, in order of their ids."""
+    found = bridge._idl.tables["Mirror"].rows
+    return tuple(
+        MirrorRow(
+            uuid=row.uuid, name=first(row, "name"), select_all=bool(first(row, "select_all")),
+            select_src_port=port_names(row, "select_src_port"),
+            select_dst_port=port_names(row, "select_dst_port"),
+            select_vlan=numbers(row, "select_vlan"),
+            output_port=next(iter(port_names(row, "output_port")), None),
+            output_vlan=first(row, "output_vlan"), snaplen=first(row, "snaplen"),
+            filter=first(row, "filter") or "")
+        for row in (found[uuid] for uuid in sorted(values(bridge, "mirrors")) if uuid in found))

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
-from agent import patch_device, vhost_device
+from agent import mirroring, patch_device, vhost_device
 from agent.hostconfig import HostConfig, mtu_range
 from agent.limits import NO_LIMITS, Limits
 from agent.membership import membership
+from agent.mirror_model import MirrorSpec
 from agent.model import (
     CLIENT_TYPE,
     PATCH_TYPE,
@@ -210,14 +211,12 @@ def usable_name(bridge: str) -> bool:
 
 
 def bridge_spec(bridge: BridgeRow, ports: Sequence[PortSpec], peers: Mapping[str, str | None],
-                config: HostConfig) -> BridgeSpec:
-    if bridge.fail_mode == "secure":
-        ports = ()
+                mirrors: tuple[MirrorSpec, ...], config: HostConfig) -> BridgeSpec:
     texts = Texts(bridge.other_config, "Bridge", "other_config")
     return BridgeSpec(
         bridge.name, tuple((spec.name, spec.membership) for spec in ports),
         tuple((spec.name, peers[spec.name]) for spec in ports if spec.name in peers),
-        bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit)
+        bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit, mirrors)
 
 
 def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],
@@ -251,15 +250,21 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     for port in duplicates:
         del specs[port]
     ports: dict[str, list[PortSpec]] = {}
+    silent = {bridge.name for bridge in bridges if bridge.fail_mode == "secure"}
     for spec in specs.values():
-        ports.setdefault(spec.bridge, []).append(spec)
+        if spec.bridge not in silent:
+            ports.setdefault(spec.bridge, []).append(spec)
     patches = [spec for spec in specs.values() if isinstance(spec.device, PatchDevice)]
     peers = {spec.name: patch_device.peer_of(spec, specs) for spec in patches}
+    netdev = [bridge for bridge in bridges if bridge.datapath_type == "netdev"]
+    mirrors = {bridge.name: mirroring.mirrors(bridge, {
+        spec.name: spec.membership for spec in ports.get(bridge.name, ())})
+        for bridge in netdev if bridge.mirrors}
     pmds = config.pmds if any(isinstance(p.device, Registration) for p in specs.values()) else ()
     return Desired(
         ports=specs,
-        bridges=tuple(bridge_spec(b, ports.get(b.name, ()), peers, config) for b in bridges
-                      if b.datapath_type == "netdev"),
+        bridges=tuple(bridge_spec(b, ports.get(b.name, ()), peers,
+                                  mirrors.get(b.name, ((), ()))[0], config) for b in netdev),
         pmds=pmds,
         placing=config.placing,
         auto_balance=config.auto_balance,
@@ -269,7 +274,8 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
                        if (why := patch_device.missing_peer(spec, specs)) is not None},
         problems=(*(NO_BRIDGE.format(b.name) for b in snapshot.bridges if not usable_name(b.name)),
                   *config.problems,
-                  *(p for bridge in bridges for p in bridge_problems(bridge))),
+                  *(p for bridge in bridges for p in bridge_problems(bridge)),
+                  *(p for _, problems in mirrors.values() for p in problems)),
         stats_interval_ms=config.stats_interval_ms,
     )
 

@@ -10,6 +10,7 @@ cdef class Bridges:
     cdef dict tables            # bridge name -> Table
     cdef dict members             # bridge name -> {slot: its entry in 'members'}, as published
     cdef dict settings          # bridge name -> the rest, as published
+    cdef dict mirrors           # name of a mirror -> its MirrorCounts
 
     # See Runtime.set_bridges(). MemoryError.
     cdef int set(self, list bridges) except -1

@@ -7,11 +7,13 @@ from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.mactable cimport (
     BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table, mac_table_free, mac_table_new,
 )
+from pmd_ext.mirrors cimport MirrorCounts, free_mirrors, set_mirrors
 from pmd_ext.state cimport (
     PRIORITY_ALWAYS, PRIORITY_IF_NONZERO, PRIORITY_NEVER, VLAN_ACCESS, VLAN_NATIVE_TAGGED,
     VLAN_NATIVE_UNTAGGED, VLAN_TRUNK, VLAN_TUNNEL, bridge_view, dataplane, dataplane_get,
-    forwarding, member, synchronize, vlan_set,
+    forwarding, member, synchronize,
 )
+from pmd_ext.vlansets cimport vlan_set_new
 
 cdef enum:
     MAC_TABLE_ENTRIES = 8192    # OVS's default mac-table-size
@@ -42,18 +44,6 @@ cdef void *zeros(size_t n, size_t size) except NULL:
     return memory
 
 
-cdef vlan_set *vlan_set_new(vlans) except? NULL:
-    """NULL, which is all VLANs or none, for no VLANs."""
-    cdef vlan_set *s
-    cdef uint16_t vlan
-    if not vlans:
-        return NULL
-    s = <vlan_set *>zeros(1, sizeof(vlan_set))
-    for vlan in vlans:
-        s.bits[vlan >> 6] |= <uint64_t>1 << (vlan & 63)
-    return s
-
-
 cdef int set_member(member *m, bridge_view *view, tuple entry) except -1:
     slot, mode, vlan, trunks, cvlans, tpid, priority_tags, protected = entry
     m.bridge = view
@@ -66,7 +56,8 @@ cdef int set_member(member *m, bridge_view *view, tuple entry) except -1:
     return 0
 
 
-cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge) except -1:
+cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge, dict counts
+                    ) except -1:
     cdef list entries = sorted(bridge["members"])
     cdef member *m
     view.macs = table.macs
@@ -83,16 +74,18 @@ cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge
         fwd.member_of[<int>slot].patch = True
         fwd.peer_of[<int>slot] = 0 if peer is None else peer + 1
         view.plain = False
+    set_mirrors(fwd, view, bridge["mirrors"], counts)
     return 0
 
 
-cdef forwarding *forwarding_new(list bridges, dict tables) except NULL:
+cdef forwarding *forwarding_new(list bridges, dict tables, dict counts) except NULL:
     cdef forwarding *fwd = <forwarding *>zeros(1, sizeof(forwarding))
     try:
         fwd.bridges = <bridge_view *>zeros(len(bridges) + 1, sizeof(bridge_view))
         for bridge in bridges:
             fwd.n_bridges += 1
-            set_bridge(fwd, &fwd.bridges[fwd.n_bridges - 1], tables[bridge["name"]], bridge)
+            set_bridge(fwd, &fwd.bridges[fwd.n_bridges - 1], tables[bridge["name"]], bridge,
+                       counts)
     except BaseException:
         forwarding_free(fwd)
         raise
@@ -109,6 +102,7 @@ cdef void forwarding_free(forwarding *fwd) noexcept nogil:
             free(view.members[k].cvlans)
         free(view.members)
         free(view.flood_vlans)
+        free_mirrors(view)
     free(fwd.bridges)
     free(fwd)
 
@@ -120,14 +114,16 @@ cdef uint16_t now_s() noexcept nogil:
 
 cdef class Bridges:
     def __cinit__(self) -> None:
-        self.tables, self.members, self.settings = {}, {}, {}
+        self.tables, self.members, self.settings, self.mirrors = {}, {}, {}, {}
 
     cdef int set(self, list bridges) except -1:
         cdef dataplane *dp = dataplane_get()
         cdef forwarding *old = dp.fwd
         cdef forwarding *fwd
         tables = {bridge["name"]: self.tables.get(bridge["name"]) or Table() for bridge in bridges}
-        fwd = forwarding_new(bridges, tables)
+        mirrors = {name: self.mirrors.get(name) or MirrorCounts()
+                   for bridge in bridges for name, *_ in bridge["mirrors"]}
+        fwd = forwarding_new(bridges, tables, mirrors)
         for bridge in bridges:
             for entry in bridge["members"]:
                 dp.slots[<int>entry[0]].detached = False
@@ -135,7 +131,7 @@ cdef class Bridges:
             store_release_ptr(<void **>&dp.fwd, fwd)
             synchronize()
             forwarding_free(old)
-        self.tables = tables
+        self.tables, self.mirrors = tables, mirrors
         ports = {bridge["name"]: {entry[0]: entry for entry in bridge["members"]}
                  for bridge in bridges}
         settings = {bridge["name"]: {key: value for key, value in bridge.items()
@@ -187,3 +183,9 @@ cdef class Bridges:
         """Removes aged entries of all tables; call about once a second."""
         for table in self.tables.values():
             mac_expire((<Table>table).macs, now_s())
+
+    def mirror_counters(self):
+        """What mirrors selected since they were published first: a tuple of (name, packets, bytes
+        as received)."""
+        return tuple([(name, *(<MirrorCounts>counts).sums())
+                      for name, counts in self.mirrors.items()])

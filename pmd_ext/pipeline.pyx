@@ -5,7 +5,9 @@ from pmd_ext.atomics cimport load_acquire_ptr, load_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch
 from pmd_ext.meters cimport limits, police_flood, police_rx
+from pmd_ext.mirror cimport mirror_copy, mirror_received
 from pmd_ext.patch cimport patch_cross
+from pmd_ext.reserved cimport is_reserved
 from pmd_ext.state cimport (
     BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
 )
@@ -49,22 +51,6 @@ cdef struct group:
     uint16_t n
     frame *frames[BURST]
     rte_mbuf *pkts[BURST]
-
-
-cdef inline bint is_reserved(uint64_t address) noexcept nogil:
-    """Addresses a bridge never forwards (OVS: eth_addr_is_reserved)."""
-    cdef uint64_t head = address & 0xffffff
-    cdef uint64_t tail = address >> 24
-    if head == 0xc28001:                        # 01:80:c2:00:00:00..0f
-        return tail & 0xffff == 0 and tail >> 16 < 0x10
-    if head == 0x2be000:                        # 00:e0:2b:00:00:00, :04, :06
-        return tail & 0xffff == 0 and (tail >> 16) in (0x00, 0x04, 0x06)
-    if head != 0x0c0001:
-        return False
-    return (tail == 0                           # 01:00:0c:00:00:00
-            or tail & 0xffff == 0xcccc and (tail >> 16 in (0xcc, 0xcd)
-                                            or 0xc0 <= tail >> 16 <= 0xc7)
-            or tail == 0xcdcdcd)
 
 
 cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nogil:
@@ -168,6 +154,8 @@ cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
         cross(b, out, g)
     else:
         transmit(b.me, out.slot, g.pkts, g.n)
+    if out.dst_mirrors:
+        mirror_copy(b.me, b.source, out.dst_mirrors, g.frames, g.pkts, g.n)
 
 
 cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:
@@ -177,7 +165,7 @@ cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:
     cdef uint16_t k
     for i in range(b.source.bridge.n_members):
         out = &b.source.bridge.members[i]
-        if out == b.source or both_protected(b, out):
+        if out == b.source or out.mirror_output or both_protected(b, out):
             continue
         some.n = 0
         for k in range(g.n):
@@ -208,6 +196,8 @@ cdef inline void flood(burst *b, group *g) noexcept nogil:
 cdef inline void unicast(burst *b, const member *out, group *g) noexcept nogil:
     if b.source.bridge.plain:
         transmit(b.me, out.slot, g.pkts, g.n)
+    elif out.mirror_output:
+        b.counts.rx_mirror_drops += g.n
     elif both_protected(b, out):
         b.counts.rx_protected_drops += g.n
     else:
@@ -279,9 +269,13 @@ cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *lear
             b.pkts[b.n] = pkts[i]
             b.n += 1
     b.counts.rx_malformed_drops += n - b.n
-    if source != NULL:
+    if source != NULL and source.mirror_output:
+        b.counts.rx_mirror_drops += b.n
+    elif source != NULL:
         if not source.bridge.plain:
             vlan_receive(source, b.frames, b.pkts, b.n)
+            if source.bridge.n_mirrors:
+                mirror_received(me, source, b.frames, b.pkts, b.n)
         learn(&b, learned)
         look_up(&b)
         output_grouped(&b)

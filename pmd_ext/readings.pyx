@@ -23,9 +23,9 @@ cdef extern from "shim.h" nogil:
 # As the fields of port_counters, and of the slot the last.
 PORT_COUNTER_NAMES = (
     "rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
-    "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops", "tx_retries",
-    "tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
-    "tx_loop_drops", "rx_qos_drops", "tx_qos_drops", "rx_storm_drops",
+    "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
+    "rx_mirror_drops", "tx_retries", "tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops",
+    "tx_disabled_drops", "tx_loop_drops", "rx_qos_drops", "tx_qos_drops", "rx_storm_drops",
     "tx_oversize_bytes",
 )
 # As the library's statistics of a vring (vhost_vq_stat_strings), in its order.

@@ -93,9 +93,13 @@ cdef class Runtime:
         VLAN mode, VLAN, trunks, cvlans, TPID of a tunnel's tag, priority tags, protected);
         'patches', a sequence of (slot of a patch port, its peer's or None); and 'flood_vlans',
         'forward_bpdu', 'vlan_limit' (1 or 2). Words are those of the database.
+        'mirrors' are up to 32, each (name, slots where it selects what comes in, slots where it
+        selects what goes out, VLANs that it selects, all without; slot that it outputs to, or
+        None; else the VLAN; bytes of a frame that are copied, 0: all). Slots are members.
 
         A bridge that stays keeps its MAC table, but for what was learned behind ports that left or
-        whose VLANs changed; one that is gone loses it. Waits until no PMD uses the old one.
+        whose VLANs changed; one that is gone loses it. So a mirror keeps its counters by its name.
+        Waits until no PMD uses the old ones.
         """
         self.bridges.set(list(bridges))
         self.find_detached()

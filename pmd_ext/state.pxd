@@ -25,7 +25,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 17          # fields of port_counters
+    PORT_COUNTERS = 18          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -110,6 +110,7 @@ cdef struct port_counters:
     uint64_t rx_same_port_drops     # the destination is behind the port it came from
     uint64_t rx_protected_drops     # the destination is behind another protected port
     uint64_t rx_no_output_drops     # to be flooded, and no other port takes it
+    uint64_t rx_mirror_drops        # from a port that a mirror outputs to, or to one
     uint64_t tx_retries
     uint64_t tx_failure_drops       # the guest's ring stayed full
     uint64_t tx_mtu_drops
@@ -152,6 +153,25 @@ cdef struct member:
     bint patch                  # a patch port
     vlan_set *trunks            # VLANs of a trunk or native port; NULL: all
     vlan_set *cvlans            # VLANs that a tunnel port takes; NULL: all
+    # bits of the bridge's mirrors
+    uint32_t src_mirrors        # that select what comes in here
+    uint32_t dst_mirrors        # that select what goes out here
+    bint mirror_output          # a mirror outputs here: nothing else is sent, nothing received
+
+# What a mirror selected, a cache line for each PMD, which alone writes it; main reads relaxed.
+cdef struct mirror_counts:
+    uint64_t packets
+    uint64_t bytes              # as received
+    uint64_t unused[6]
+
+# A mirror of a bridge; immutable once published, but for its counters.
+cdef struct mirror:
+    mirror_counts *counts       # MAX_PMDS of them; outlive the table while the mirror stays
+    vlan_set *vlans             # that it selects; NULL: all
+    const member *out           # NULL: a VLAN
+    uint16_t out_vlan
+    uint32_t same_output        # bits of the mirrors with that output, its own among them
+    uint32_t snaplen            # bytes of a frame that are copied; 0: all
 
 # One bridge as the PMDs see it; immutable once published, but for the table's contents.
 cdef struct bridge_view:
@@ -162,6 +182,8 @@ cdef struct bridge_view:
     uint32_t tags               # how many VLAN tags of a frame are looked at: 1 or 2
     uint32_t n_members
     member *members             # slots ascending
+    uint32_t n_mirrors          # up to 32, as in OVS: bits of a word
+    mirror *mirrors
 
 # Which slot is on which bridge; immutable once published.
 cdef struct forwarding:

@@ -35,6 +35,9 @@ cdef struct frame:
     uint16_t wire_tpid          # 0: no tag
     uint16_t wire_tci
     uint16_t out                # a slot, or OUT_...
+    # on a bridge with mirrors
+    uint32_t mirrored           # bits of those that had it, or whose output had it
+    uint32_t rx_bytes           # its length as received
 
 cdef inline bint vlan_in(const vlan_set *s, uint16_t vlan) noexcept nogil:
     return s.bits[vlan >> 6] >> (vlan & 63) & 1

@@ -123,6 +123,7 @@ def columns_page() -> str:
         text += ("`<i>` is a vring, `<q>` a queue of the port, `<d>` is `rx` (the guest sent it) "
                  "or `tx` (sent to the guest).\n\n")
         text += keys(schema.keys("Interface", name))
+    text += "\n## Keys of Mirror.statistics\n\n" + keys(schema.keys("Mirror", "statistics"))
     return text
 
 

@@ -17,12 +17,12 @@ ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
                  "db_schema"}
 PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "membership", "limits",
-        "policing", "schedule", "load", "balance", "placing", "plan", "ofport", "ifindex",
-        "report", "publish", "rows", "loglines",
-        "eal_args", "machine", "settings", "json_stream", "remotes", "command", "pmd_show",
-        "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device", "dpif_show")
+        "policing", "mirror_model", "mirroring", "schedule", "load", "balance", "placing", "plan",
+        "ofport", "ifindex", "report", "publish", "rows", "loglines", "eal_args", "machine",
+        "settings", "json_stream", "remotes", "command", "pmd_show", "coverage", "dpdk_log",
+        "refusal", "vhost_device", "patch_device", "dpif_show")
 DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
-              "fence", "vlan", "patch", "meters")
+              "fence", "vlan", "patch", "meters", "mirror")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from agent.datapath import ApplyError
+from agent.mirror_model import MirrorCounters
 from agent.model import (
     Action,
     AddPort,
@@ -145,6 +147,9 @@ class FakeDatapath:
 
     def expire_fdb(self) -> None:
         pass
+
+    def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
+        return {}
 
     def usage(self) -> Mapping[str, int]:
         return {}

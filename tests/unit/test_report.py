@@ -210,7 +210,7 @@ QUEUE_NAMES = (
 REASONS = {"rx_malformed_drops": 1, "rx_oversize_drops": 20, "rx_reserved_drops": 300,
            "rx_no_bridge_drops": 4000, "rx_same_port_drops": 50000, "rx_no_output_drops": 600000,
            "rx_vlan_drops": 7, "rx_protected_drops": 8, "tx_disconnected_drops": 1,
-           "tx_disabled_drops": 20, "rx_storm_drops": 9}
+           "tx_disabled_drops": 20, "rx_storm_drops": 9, "rx_mirror_drops": 10}
 PORT = {**REASONS, "tx_qos_drops": 50000, "rx_qos_drops": 300, "tx_retries": 7,
         "tx_failure_drops": 300, "tx_mtu_drops": 4000, "tx_oversize_bytes": 9014}
 

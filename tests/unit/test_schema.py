@@ -13,7 +13,8 @@ from ovs.db.schema import DbSchema
 
 import agent
 import schema
-from agent import report
+from agent import mirroring, report
+from agent.mirror_model import MirrorCounters
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
@@ -308,4 +309,7 @@ def test_map_columns_that_are_written_have_their_keys_in_the_contract() -> None:
             if column["writer"] == "agent" and "value" in column["type"]}
     # that of another daemon is only emptied
     assert maps - {("Interface", "bfd_status")} == {
-        ("Interface", column) for column in ("status", "statistics")}
+        ("Interface", "status"), ("Interface", "statistics"), ("Mirror", "statistics")}
+    counted = mirroring.counted(MirrorCounters(1, 60))
+    assert counted.keys() == {key.name for key in schema.keys("Mirror", "statistics")}
+    assert schema.columns_written()["Mirror"] == ("statistics",)
