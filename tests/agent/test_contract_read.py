@@ -65,8 +65,7 @@ def test_1_3_key_without_effect_is_said(contract: Contract, key: str) -> None:
 
 @pytest.mark.parametrize("column", sorted(schema.without_effect("Bridge")))
 def test_1_3_column_without_effect_is_said(contract: Contract, column: str) -> None:
-    words = {"mirrors": ["--", "--id=@x", "create", "Mirror", "name=m"],
-             "controller": ["--", "--id=@x", "create", "Controller", 'target="ptcp:0:127.0.0.1"']}
+    words = {"controller": ["--", "--id=@x", "create", "Controller", 'target="ptcp:0:127.0.0.1"']}
     value = "@x" if column in words else "true"
     contract.host.vsctl("set", "Bridge", "br0", f"{column}={value}", *words.get(column, []))
     assert f"bridge br0: {column}: has no effect:" in contract.log()
