@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from agent import VERSION
+from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
-from agent.settings import DEFAULT_FILE, Settings, settings
+from agent.settings import DEFAULT_FILE, RUNDIR, Settings, settings
 
 PROGRAM = "vhost-agent"
 # Options whose value may only follow '=', as getopt_long has it: '--pidfile unix:/x' is an
@@ -64,6 +65,30 @@ def run(where: str | None, no_chdir: bool, **options: Any) -> None:
         click.echo(f"{PROGRAM}: {e}", err=True)
         sys.exit(1)
     sys.exit(serve(parsed))
+
+
+@main.command()
+@click.argument("port")
+@click.option("-w", "file", default="-", metavar="FILE",
+              help="Write to FILE, for its owner's eyes alone (default: '-', the standard output).")
+@click.option("-s", "snaplen", type=click.IntRange(1, SNAPLEN_MAX), default=SNAPLEN_MAX,
+              metavar="BYTES", help="Keep so much of each packet (default: all).")
+@click.option("-c", "count", type=click.IntRange(min=1), metavar="COUNT",
+              help="End after so many packets.")
+@click.option("-d", "direction", type=click.Choice(["rx", "tx", "both"]), default="both",
+              help="What the switch receives from the guest, sends to it, or both (default).")
+@click.option("-t", "--target", default=PROGRAM, show_default=True, metavar="TARGET",
+              help="Name of the agent, or its control socket, as for ovs-appctl.")
+def capture(port: str, file: str, target: str, **options: Any) -> None:
+    """Write the packets of PORT as pcapng, for example into Wireshark:
+
+    vhost-agent capture PORT | wireshark -k -i -
+
+    What a slow reader cannot take is lost for the capture, never for the guests."""
+    from agent import capture
+
+    sys.exit(capture.run(capture.Wish(port=port, **options), target,
+                         os.environ.get("OVS_RUNDIR") or RUNDIR, file))
 
 
 def serve(parsed: Settings) -> int:

@@ -33,6 +33,11 @@ class Datapath(Protocol):
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         """Packets, bytes and red packets of queue 0 of the port's trtcm-policer; 0 without."""
 
+    def start_capture(self, port: str, path: str, snaplen: int, rx: bool, tx: bool) -> None:
+        """Writes copies of the port's frames (capture_record in pmd_ext/capture.pxd), received
+        and sent ones as asked for, to who listens on the socket 'path', until that one ends or
+        the port goes. Raises ApplyError."""
+
     def lcore(self, core: int) -> int:
         """DPDK's number for the PMD of a core; -1: it gave none, and the PMD is slower."""
 

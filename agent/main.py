@@ -11,7 +11,16 @@ import ovs.timeval
 import ovs.unixctl
 import ovs.unixctl.server
 
-from agent import control, log, loglines, machine, mirroring, reconcile, report
+from agent import (
+    capture_command,
+    control,
+    log,
+    loglines,
+    machine,
+    mirroring,
+    reconcile,
+    report,
+)
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
@@ -68,6 +77,7 @@ class Agent:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         control.register("fdb/show", "[bridge...]", 0, 4096, self._fdb_show)
         control.register("fdb/flush", "[bridge]", 0, 1, self._fdb_flush)
+        capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)

@@ -104,7 +104,10 @@ class PmdDatapath:
         return self._runtime.wake_fd
 
     def drain_wake(self) -> bool:
-        return self._runtime.drain_wake()
+        woken = self._runtime.drain_wake()
+        if woken:
+            self._runtime.ports.end_captures()
+        return woken
 
     def observe(self) -> Observed:
         for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
@@ -226,6 +229,20 @@ class PmdDatapath:
 
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         return self._runtime.ports.queue_counters(self._slots[port])
+
+    def start_capture(self, port: str, path: str, snaplen: int, rx: bool, tx: bool) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.setblocking(False)
+            try:
+                connection.connect(path)
+                self._runtime.ports.start_capture(self._slots[port], connection.fileno(), snaplen,
+                                                  rx, tx)
+            except DatapathError as e:
+                raise ApplyError("it is being captured already" if e.errno == errno.EBUSY
+                                 else e.strerror) from e
+            except OSError as e:
+                raise ApplyError(f"socket {path}: {e.strerror or e}") from e
+            connection.detach()     # it is the capture's
 
     def lcore(self, core: int) -> int:
         return self._lcores[core]

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from pmd_ext.atomics cimport (
     load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_u32,
 )
+from pmd_ext.capture cimport CAPTURE_INBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool
 from pmd_ext.dpdk.vhost cimport (
@@ -55,6 +56,7 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     cdef ring *r = ring_of(me.dp, q.slot, rxq_vring(q.queue))
     cdef rte_mbuf *pkts[BURST]
     cdef uint16_t n
+    cdef capture *copies
     cdef int32_t vid = load_acquire_i32(&s.vid)
     # a guest that left, or came back with fewer queues, since the active ones were looked for
     if vid < 0 or q.queue >= s.n_pairs:
@@ -69,6 +71,9 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
         find_oversize(me, q, r, vid, n)
     if n:
         count(&r.counts, pkts, n)
+        copies = <capture *>load_acquire_ptr(<void **>&s.capture)
+        if copies != NULL:
+            capture_frames(copies, pkts, n, q.queue, CAPTURE_INBOUND)
         forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
     return n
 

@@ -14,7 +14,9 @@ cdef class Ports:
     cdef dict paths             # path of a socket, as bytes -> slot
     cdef dict pool_of           # slot -> Pool
     cdef list free_slots        # a heap
+    cdef set captured           # slots with a capture
     cdef int free_slot(self, str name) except -1
     cdef slot *begin(self, int index, uint32_t kind, Pool pool, int mtu)
     cdef take(self, int index, str name, Pool pool)
+    cdef end_capture(self, int index)
     cdef clear_counters(self, int index)

@@ -3,10 +3,14 @@ import errno
 import heapq
 import os
 
+from libc.errno cimport errno as c_errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset, strncpy
 
-from pmd_ext.atomics cimport store_relaxed_u32, store_release_ptr
+from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_ptr
+from pmd_ext.capture cimport (
+    CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_free, capture_new,
+)
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.limits cimport Limits
@@ -33,6 +37,7 @@ cdef class Ports:
         self.limits = Limits()
         self.names, self.paths, self.pool_of = {}, {}, {}
         self.free_slots = list(range(MAX_SLOTS))
+        self.captured = set()
 
     def add_vhost(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
                  node, own_pool, tx_retries_max, tx_hash):
@@ -171,6 +176,7 @@ cdef class Ports:
         name = self.names[index]
         if not s.detached:
             raise DatapathError(errno.EBUSY, "remove", name)
+        self.end_capture(index)
         if s.kind == SLOT_VHOST:
             with nogil:
                 rc = vhost_unregister(s)
@@ -188,6 +194,44 @@ cdef class Ports:
         front end connected; there are none of either without a guest.
         """
         return port_readings(self.dp, index)
+
+    def start_capture(self, int index, int fd, uint32_t snaplen, bint rx, bint tx):
+        """Writes a copy of each frame that the port receives or sends to the socket 'fd', as
+        capture_record has it, its first 'snaplen' bytes (1..262144; more is taken as that).
+
+        The capture owns the socket from now on. It ends when the other side does (end_captures())
+        and with the port. Raises DatapathError: EBUSY (the port has a capture), ENOMEM, EAGAIN (no
+        thread); the socket is the caller's then.
+        """
+        cdef capture *c
+        cdef uint32_t directions = (CAPTURE_INBOUND if rx else 0) | (CAPTURE_OUTBOUND if tx else 0)
+        name = self.names[index]
+        self.end_captures()
+        if index in self.captured:
+            raise DatapathError(errno.EBUSY, "start_capture", name)
+        c = capture_new(fd, self.dp.wake_fd, snaplen, directions)
+        if c == NULL:
+            raise DatapathError(c_errno, "start_capture", name)
+        store_release_ptr(<void **>&self.dp.slots[index].capture, c)
+        self.captured.add(index)
+
+    def end_captures(self):
+        """Takes down the captures whose readers have ended; after each drain_wake()."""
+        for index in list(self.captured):
+            if load_acquire_u32(&self.dp.slots[<int>index].capture.ended):
+                self.end_capture(index)
+
+    cdef end_capture(self, int index):
+        """The port has no capture any more."""
+        cdef slot *s = &self.dp.slots[index]
+        cdef capture *c = s.capture
+        if c == NULL:
+            return
+        self.captured.discard(index)
+        with nogil:
+            store_release_ptr(<void **>&s.capture, NULL)
+            synchronize()
+            capture_free(c)
 
     cdef clear_counters(self, int index):
         cdef int i

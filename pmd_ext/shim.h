@@ -54,6 +54,12 @@ shim_cas_u32(uint32_t *p, uint32_t old, uint32_t new_)
     return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+static inline int
+shim_cas_u64(uint64_t *p, uint64_t old, uint64_t new_)
+{
+    return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 static inline uint8_t *
 shim_mbuf_data(struct rte_mbuf *m)
 {

@@ -3,6 +3,7 @@
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.types cimport pid_t
 
+from pmd_ext.capture cimport capture
 from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
@@ -40,6 +41,7 @@ cdef struct slot:
     # main writes (release), PMDs read (acquire) for each burst; the old one is freed after quiescence
     rte_mempool *pool           # that the port receives into
     limits *limits              # of what it receives, sends and floods; NULL: none
+    capture *capture            # of what it receives and sends; NULL: there is none
     # callbacks write (main after unregister), vid last with release; PMDs and main read
     int32_t vid                 # -1: no guest may be touched
     uint32_t connects           # times a guest became ready since the port was added

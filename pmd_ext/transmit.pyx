@@ -2,8 +2,10 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_i16, load_relaxed_u32, store_relaxed_u32,
+    load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_i16, load_relaxed_u32,
+    store_relaxed_u32,
 )
+from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
@@ -76,6 +78,7 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
     """Sends what the ring takes; retries only while each try moves something."""
     cdef uint16_t sent = 0, moved
     cdef uint32_t tries = 0, limit = 0
+    cdef capture *copies
     lock_ring(me, r)
     me.work.calling = &r.counts
     while True:
@@ -90,6 +93,9 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
         tries += 1
     count(&r.counts, pkts, sent)
     rte_spinlock_unlock(&r.lock)
+    copies = <capture *>load_acquire_ptr(<void **>&s.capture)
+    if copies != NULL:
+        capture_frames(copies, pkts, sent, vring // 2, CAPTURE_OUTBOUND)
     retries[0] += tries
     me.work.counts.tx_packets += sent
     me.work.counts.tx_batches += 1

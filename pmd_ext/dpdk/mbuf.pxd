@@ -28,6 +28,7 @@ cdef extern from "rte_mbuf.h" nogil:
         uint16_t data_len
         uint16_t data_off
         rte_mempool *pool
+        rte_mbuf *next
         # ...
     rte_mempool *rte_pktmbuf_pool_create(const char *name, unsigned n, unsigned cache_size,
                                          uint16_t priv_size, uint16_t data_room_size,

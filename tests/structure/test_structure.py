@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema"}
+                 "db_schema", "capture"}
 PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "membership", "limits",
         "policing", "mirror_model", "mirroring", "schedule", "load", "balance", "placing", "plan",
         "ofport", "ifindex", "report", "publish", "rows", "loglines", "eal_args", "machine",
         "settings", "json_stream", "remotes", "command", "pmd_show", "coverage", "dpdk_log",
-        "refusal", "vhost_device", "patch_device", "dpif_show")
+        "refusal", "vhost_device", "patch_device", "dpif_show", "pcapng")
 DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
-              "fence", "vlan", "patch", "meters", "mirror")
+              "fence", "vlan", "patch", "meters", "mirror", "capture")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

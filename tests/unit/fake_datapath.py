@@ -136,6 +136,9 @@ class FakeDatapath:
     def describe_log_levels(self) -> str:
         return ""
 
+    def start_capture(self, port: str, path: str, snaplen: int, rx: bool, tx: bool) -> None:
+        pass
+
     def set_log_level(self, pattern: str, level: int) -> bool:
         return True
 
