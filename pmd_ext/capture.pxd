@@ -48,9 +48,10 @@ cdef struct capture:
     # the thread writes (release), PMDs read (acquire)
     uint64_t tail
 
-# Main. Starts the thread that writes to the socket, which the capture owns from now on. NULL: no
-# memory or no thread, errno says which; the socket is the caller's then.
-cdef capture *capture_new(int fd, int wake_fd, uint32_t snaplen, uint32_t directions) noexcept nogil
+# Main. Makes a capture and starts the thread that writes to the socket, which it owns from now on; 0.
+# Or -errno: no memory, or no thread. The socket is the caller's then.
+cdef int capture_new(capture **made, int fd, int wake_fd, uint32_t snaplen,
+                     uint32_t directions) noexcept nogil
 # Main. Ends the thread and closes the socket; no PMD may know the capture any more.
 cdef void capture_free(capture *c) noexcept nogil
 # PMDs. Copies frames that were received from or sent to a queue; never waits.

@@ -205,7 +205,7 @@ cdef bint reader_ends(capture *c, int timeout_ms) noexcept nogil:
 cdef void *capture_main(void *arg) noexcept nogil:
     cdef capture *c = <capture *>arg
     cdef capture_record *last = <capture_record *>c.batch
-    cdef uint64_t until
+    cdef uint64_t until = 0
     cdef uint32_t n = 0
     cdef bint ends = False, written = True
     cdef clocks k
@@ -235,11 +235,12 @@ cdef void *capture_main(void *arg) noexcept nogil:
 
 # --- main -----------------------------------------------------------------------------------------
 
-cdef capture *capture_new(int fd, int wake_fd, uint32_t snaplen, uint32_t directions) noexcept nogil:
+cdef int capture_new(capture **made, int fd, int wake_fd, uint32_t snaplen,
+                     uint32_t directions) noexcept nogil:
     cdef capture *c = <capture *>calloc(1, sizeof(capture))
     cdef int error = ENOMEM
     if c == NULL:
-        return NULL
+        return -ENOMEM
     c.ring = <uint8_t *>calloc(1, CAPTURE_BYTES)
     c.batch = <uint8_t *>malloc(BATCH_BYTES)
     c.snaplen, c.directions = min(snaplen, <uint32_t>CAPTURE_SNAPLEN_MAX), directions
@@ -248,9 +249,9 @@ cdef capture *capture_new(int fd, int wake_fd, uint32_t snaplen, uint32_t direct
         error = shim_capture_thread(&c.thread, capture_main, c)
     if error != 0:
         free_memory(c)
-        errno = error
-        return NULL
-    return c
+        return -error
+    made[0] = c
+    return 0
 
 
 cdef void free_memory(capture *c) noexcept nogil:

@@ -3,7 +3,6 @@ import errno
 import heapq
 import os
 
-from libc.errno cimport errno as c_errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset, strncpy
 
@@ -203,15 +202,13 @@ cdef class Ports:
         and with the port. Raises DatapathError: EBUSY (the port has a capture), ENOMEM, EAGAIN (no
         thread); the socket is the caller's then.
         """
-        cdef capture *c
+        cdef capture *c = NULL
         cdef uint32_t directions = (CAPTURE_INBOUND if rx else 0) | (CAPTURE_OUTBOUND if tx else 0)
         name = self.names[index]
         self.end_captures()
         if index in self.captured:
             raise DatapathError(errno.EBUSY, "start_capture", name)
-        c = capture_new(fd, self.dp.wake_fd, snaplen, directions)
-        if c == NULL:
-            raise DatapathError(c_errno, "start_capture", name)
+        check(capture_new(&c, fd, self.dp.wake_fd, snaplen, directions), "start_capture", name)
         store_release_ptr(<void **>&self.dp.slots[index].capture, c)
         self.captured.add(index)
 

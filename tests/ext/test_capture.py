@@ -17,6 +17,7 @@ from tests.ext.conftest import Switch
 from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
 
+CORES = tuple(sorted(os.sched_getaffinity(0))[:2])
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 HEAD = struct.Struct("=IIIHHQQ")        # capture_record
 RX, TX, LAST = 1, 2, 0
@@ -294,6 +295,27 @@ def test_port_that_goes_does_not_wait_for_a_reader(switch: Switch,
     begin = time.monotonic()
     switch.remove("a")
     assert time.monotonic() - begin < 2
+
+
+def test_threads_share_a_capture(switch: Switch, capture: Callable[..., Reader]) -> None:
+    switch.add("a", "b", "c")
+    guests = a, b, c = [switch.attach(name, queue_size=256) for name in ("a", "b", "c")]
+    switch.poll(CORES)
+    for guest in guests:
+        guest.send([ethernet("ff:ff:ff:ff:ff:ff", B if guest is b else A)])
+    a.recv_wait(2), c.recv_wait(2), b.recv_wait(2)
+    reader = capture("b")
+    for i in range(50):
+        sent = {g: [ethernet(B, A, bytes([k]) + (i * 64 + n).to_bytes(4, "big")).ljust(
+            61 + (7 * n + k) % 500, b"\5") for n in range(64)] for k, g in enumerate((a, c))}
+        for guest, frames in sent.items():
+            guest.send(frames)
+        got = reader.take(128)
+        assert len(b.recv_wait(128)) == 128
+        for k, frames in enumerate(sent.values()):
+            assert [r.frame for r in got if r.frame[14] == k] == frames
+        assert {(r.direction, r.lost) for r in got} == {(TX, 0)}
+    reader.end()
 
 
 def test_one_capture_a_port_and_several_ports(switch: Switch,
