@@ -1,7 +1,7 @@
 """ovs-appctl commands."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ovs.unixctl
@@ -9,9 +9,6 @@ import ovs.util
 
 from agent import VERSION, log
 from agent.command import CommandError
-from agent.model import OFPORT_LOCAL, FdbEntry
-
-FDB_HEADER = " Port  VLAN  MAC                Age"
 
 
 def register(name: str, usage: str, minimum: int, maximum: int,
@@ -51,28 +48,3 @@ def guarded(name: str, callback: Callable[[Any, Sequence[str], object], None]
 
 def version_text(dpdk: str) -> str:
     return f"{ovs.util.PROGRAM_NAME} (ovs-vhost-agent) {VERSION}\n{dpdk}\n"
-
-
-def fdb_lines(entries: Sequence[FdbEntry], ofports: Mapping[str, int]) -> list[str]:
-    """Rows of fdb/show, the longest unseen first (OVS: ofproto_unixctl_fdb_show)."""
-    lines = []
-    for entry in sorted(entries, key=lambda e: (-e.age_s, e.mac, e.vlan)):
-        number = ofports.get(entry.port, 0)
-        shown = "LOCAL" if number == OFPORT_LOCAL else str(number)
-        lines.append(f"{shown:>5}  {entry.vlan:>4}  {entry.mac}  {entry.age_s:>3}")
-    return lines
-
-
-def fdb_show(tables: Mapping[str, Sequence[FdbEntry]], ofports: Mapping[str, int],
-             several: bool) -> str:
-    """Reply of fdb/show; with 'several' a column names the bridge."""
-    if not several:
-        rows = [line for entries in tables.values() for line in fdb_lines(entries, ofports)]
-        return "\n".join([FDB_HEADER, *rows, ""])
-    width = max([6, *map(len, tables)]) + 1
-    lines = [f" {'Bridge':<{width}}{FDB_HEADER}"]
-    for bridge, entries in tables.items():
-        rows = fdb_lines(entries, ofports) or [""]
-        lines += [f" {bridge if i == 0 else '':<{width}}{row}".rstrip()
-                  for i, row in enumerate(rows)]
-    return "\n".join([*lines, ""])

@@ -14,7 +14,9 @@ HOUR = 60 * MINUTE
 NAMES = (
     "bridge_reconfigure", "datapath_drop_invalid_port", "datapath_drop_lock_error",
     "datapath_drop_meter", "datapath_drop_rx_invalid_packet", "datapath_drop_upcall_error",
-    "drop_action_of_pipeline", "netdev_received", "netdev_sent", "vhost_tx_contention",
+    "drop_action_of_pipeline", "mac_learning_evicted", "mac_learning_expired", "mac_learning_held",
+    "mac_learning_learned", "mac_learning_moved", "mac_learning_refused",
+    "mac_learning_static_none_move", "netdev_received", "netdev_sent", "vhost_tx_contention",
 )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
 from agent.model import Action, Counters, FdbEntry, Observed, Readings
 
@@ -58,9 +59,27 @@ class Datapath(Protocol):
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]: ...
 
-    def flush_fdb(self, bridge: str) -> None: ...
+    def fdb_entry(self, bridge: str, vlan: int, mac: str) -> FdbEntry | None: ...
 
-    def expire_fdb(self) -> None: ...
+    def set_fdb(self, bridge: str, port: str, vlan: int, mac: str) -> bool:
+        """Sets an entry by hand, in place of any of that address; False: there is no room."""
+
+    def delete_fdb(self, bridge: str, vlan: int, mac: str) -> bool:
+        """Removes an entry that was set by hand; False: there is none."""
+
+    def flush_fdb(self, bridge: str) -> None:
+        """Forgets what was learned."""
+
+    def expire_fdb(self) -> None:
+        """Removes aged entries; to be called once a second."""
+
+    def fdb_flaps(self) -> Sequence[Flap]:
+        """Addresses that flap now or did lately."""
+
+    def fdb_counters(self, bridge: str) -> FdbCounters: ...
+
+    def clear_fdb_counters(self, bridge: str) -> None:
+        """Makes fdb_counters() say from when on they are to be counted."""
 
     def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
         """Of the mirrors in force, by their rows."""

@@ -21,10 +21,10 @@ from agent import (
     reconcile,
     report,
 )
-from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
+from agent.fdb_commands import FdbCommands
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
@@ -66,8 +66,10 @@ class Agent:
         self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
+        fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
-                                     self._publisher.counters, self._look_again)
+                                     self._publisher.counters, self._look_again,
+                                     fdb_commands.events)
         DpifCommands(self._reconciler, self._publisher, lambda: self._datapath,
                      lambda: self._snapshot)
         QosCommands(self._reconciler, lambda: self._datapath)
@@ -75,8 +77,6 @@ class Agent:
 
     def _open_control(self) -> Any:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
-        control.register("fdb/show", "[bridge...]", 0, 4096, self._fdb_show)
-        control.register("fdb/flush", "[bridge]", 0, 1, self._fdb_flush)
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
@@ -135,7 +135,8 @@ class Agent:
         self._dpdk.log.run(now_ms)
         if self._datapath is not None and now_ms >= self._expire_at_ms:
             self._expire_at_ms = now_ms + EXPIRE_MS
-            self._datapath.expire_fdb()
+            if self._reconciler.watch_tables(self._datapath):
+                self._stale = True
         due = now_ms >= self._publisher.stats_at_ms
         if due:
             self._database.look_after()
@@ -264,22 +265,3 @@ class Agent:
 
     def _on_exit(self, connection: Any, _argv: Sequence[str], _: object) -> None:
         self._exit_replies.append(connection)       # answered when all is closed
-
-    def _bridges(self, names: Sequence[str]) -> list[str]:
-        served = [bridge.name for bridge in self._reconciler.observed.bridges]
-        for name in names:
-            if name not in served:
-                raise CommandError(f"no such bridge {name}")
-        return list(names) or served
-
-    def _fdb_show(self, names: Sequence[str]) -> str:
-        bridges = self._bridges(names)
-        tables = {name: self._datapath.fdb(name) for name in bridges} if self._datapath else {}
-        numbers = {name: number for name, (_, number) in self._ofports.items()}
-        return control.fdb_show(tables, numbers, several=len(bridges) > 1)
-
-    def _fdb_flush(self, names: Sequence[str]) -> str:
-        for name in self._bridges(names):
-            assert self._datapath is not None
-            self._datapath.flush_fdb(name)
-        return "table successfully flushed"

@@ -174,6 +174,8 @@ class BridgeSpec:
     forward_bpdu: bool = False
     vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
     mirrors: tuple[MirrorSpec, ...] = ()    # up to 32, by name
+    mac_aging_s: int = 300              # 15..3600
+    mac_table_size: int = 8192          # entries, 10..1000000
 
 
 Bridges = tuple[BridgeSpec, ...]
@@ -396,4 +398,4 @@ class FdbEntry:
     port: str
     vlan: int
     mac: str
-    age_s: int
+    age_s: int                      # since it was seen last; -1: set by hand (fdb/add)

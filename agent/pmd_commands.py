@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from agent import control, dpdk_log, pmd_show
 from agent.command import CommandError
@@ -19,15 +19,18 @@ class PmdCommands:
     """Answers from what the reconciler knows. For the main thread only.
 
     'datapath' gives the data plane once there is one; 'counters' a port's counters as of its last
-    statistics; 'changed' is called when something is to be done that the reconciler was told.
+    statistics; 'changed' is called when something is to be done that the reconciler was told;
+    'fdb_events' counts what happened in MAC tables.
     """
 
     def __init__(self, reconciler: Reconciler, datapath: Callable[[], Datapath | None],
-                 counters: Callable[[str], Counters], changed: Callable[[], None]) -> None:
+                 counters: Callable[[str], Counters], changed: Callable[[], None],
+                 fdb_events: Callable[[], Mapping[str, int]]) -> None:
         self._reconciler = reconciler
         self._datapath = datapath
         self._counters = counters
         self._changed = changed
+        self._fdb_events = fdb_events
         self._cleared = pmd_show.Cleared(now_ms())
         self._coverage = Coverage(now_ms())
         self._reconfigured = 0
@@ -64,6 +67,7 @@ class PmdCommands:
         pmds = readings.pmds.values()
         self._coverage.sample(now_ms(), {
             "bridge_reconfigure": self._reconfigured,
+            **self._fdb_events(),
             "vhost_tx_contention": sum(c.tx_contentions for c in pmds),
             "netdev_received": sum(c.rx_packets for c in pmds),
             "netdev_sent": sum(c.tx_packets for c in pmds),

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from agent.datapath import ApplyError
+from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
 from agent.model import (
     Action,
@@ -44,6 +45,7 @@ from agent.model import (
 from agent.policing import meters
 from agent.refusal import NO_DEVICE, NO_OFPORT
 from pmd_ext.runtime import (
+    FDB_COUNTER_NAMES,
     PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
     QUEUE_COUNTER_NAMES,
@@ -83,6 +85,14 @@ def make_way(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
+def mac_text(mac: int) -> str:
+    return ":".join(f"{octet:02x}" for octet in mac.to_bytes(6, "big"))
+
+
+def mac_number(mac: str) -> int:
+    return int(mac.replace(":", ""), 16)
+
+
 class PmdDatapath:
     """The running data plane. Starts DPDK; raises ApplyError when it refuses."""
 
@@ -110,13 +120,19 @@ class PmdDatapath:
         return woken
 
     def observe(self) -> Observed:
+        left: list[int] = []            # whose guest went, if only to come again
         for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
              rxqs, txqs) in self._runtime.changes():
             name = self._names[slot]
+            before = self._states[name]
+            if before.connected and (not connected or connects != before.connects):
+                left.append(slot)
             self._states[name] = replace(
-                self._states[name], connections=connections, attached=attached, connects=connects,
+                before, connections=connections, attached=attached, connects=connects,
                 connected=connected, features=features, numa=numa, guest_mtu=guest_mtu,
                 vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
+        if left:
+            self._runtime.bridges.flush_ports(left)
         return Observed(ports=dict(self._states), bridges=self._bridges,
                         polls=tuple(sorted(self._polls.items())),
                         pmds=tuple(spec for _, spec in sorted(self._pmds.items())))
@@ -188,6 +204,7 @@ class PmdDatapath:
         slots = self._slots
         return {"name": spec.name, "flood_vlans": spec.flood_vlans,
                 "forward_bpdu": spec.forward_bpdu, "vlan_limit": spec.vlan_limit,
+                "mac_aging_s": spec.mac_aging_s, "mac_table_size": spec.mac_table_size,
                 "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
                              m.priority_tags, m.protected) for port, m in spec.members],
                 "patches": [(slots[port], None if peer is None else slots[peer])
@@ -270,9 +287,18 @@ class PmdDatapath:
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
         names = self._names
-        return [FdbEntry(names[slot], vlan, ":".join(f"{b:02x}" for b in mac.to_bytes(6, "big")),
-                         age_s)
+        return [FdbEntry(names[slot], vlan, mac_text(mac), age_s)
                 for slot, vlan, mac, age_s in self._runtime.bridges.fdb(bridge) if slot in names]
+
+    def fdb_entry(self, bridge: str, vlan: int, mac: str) -> FdbEntry | None:
+        found = self._runtime.bridges.fdb_entry(bridge, vlan, mac_number(mac))
+        return None if found is None else FdbEntry(self._names[found[0]], vlan, mac, found[3])
+
+    def set_fdb(self, bridge: str, port: str, vlan: int, mac: str) -> bool:
+        return self._runtime.bridges.set_fdb(bridge, self._slots[port], vlan, mac_number(mac))
+
+    def delete_fdb(self, bridge: str, vlan: int, mac: str) -> bool:
+        return self._runtime.bridges.delete_fdb(bridge, vlan, mac_number(mac))
 
     def flush_fdb(self, bridge: str) -> None:
         self._runtime.bridges.flush_fdb(bridge)
@@ -283,6 +309,20 @@ class PmdDatapath:
     def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
         return {UUID(name): MirrorCounters(packets, octets)
                 for name, packets, octets in self._runtime.bridges.mirror_counters()}
+
+    def fdb_flaps(self) -> Sequence[Flap]:
+        names = self._names
+        return [Flap(mac_text(mac), vlan, (names[one], names[other]))
+                for _, vlan, mac, one, other in self._runtime.bridges.fdb_flaps()
+                if one in names and other in names]
+
+    def fdb_counters(self, bridge: str) -> FdbCounters:
+        entries, statics, events, cleared = self._runtime.bridges.fdb_counters(bridge)
+        return FdbCounters(entries, statics, dict(zip(FDB_COUNTER_NAMES, events, strict=True)),
+                           dict(zip(FDB_COUNTER_NAMES, cleared, strict=True)))
+
+    def clear_fdb_counters(self, bridge: str) -> None:
+        self._runtime.bridges.clear_fdb_counters(bridge)
 
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent import log, loglines
 from agent.datapath import ApplyError, Datapath
+from agent.fdb import flap_problems
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     SERVER_TYPE,
@@ -85,6 +86,7 @@ class Reconciler:
         self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
         self._problems_said: set[str] = set()
         self._said_deprecated = False
+        self._flapping: Mapping[str, tuple[str, ...]] = {}      # port -> what is said of it
 
     @property
     def errors(self) -> Mapping[str, str]:
@@ -110,6 +112,8 @@ class Reconciler:
                 problems.setdefault(name, []).append(
                     f"{what} not polled: every PMD thread is kept for the queues that "
                     "pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
+        for name, said in self._flapping.items():
+            problems.setdefault(name, []).extend(said)
         return {name: tuple(texts) for name, texts in problems.items()}
 
     @property
@@ -171,6 +175,17 @@ class Reconciler:
         uneven, lines = self.placer.sample(self.desired, self.observed, readings, now_ms)
         say(lines, log.dpif)
         return uneven
+
+    def watch_tables(self, datapath: Datapath) -> bool:
+        """Removes aged addresses, and looks for those that flap; whether 'problems' changed. To be
+        called once a second."""
+        datapath.expire_fdb()
+        before, self._flapping = self._flapping, flap_problems(datapath.fdb_flaps())
+        for name in sorted(self._flapping.keys()):
+            for text in self._flapping[name]:
+                if text not in before.get(name, ()):
+                    log.bridge.warn(f"{name}: {text}")
+        return self._flapping != before
 
     def _say_pmds(self) -> None:
         """How many PMD threads each NUMA node has, when some were started or stopped."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
 from agent import mirroring, patch_device, vhost_device
+from agent.fdb import aging_s, table_size
 from agent.hostconfig import HostConfig, mtu_range
 from agent.limits import NO_LIMITS, Limits
 from agent.membership import membership
@@ -90,6 +91,8 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
         texts.complain("hwaddr", f"{shown(text)} is not a unicast Ethernet address; using an "
                        "automatic one")
     texts.boolean("forward-bpdu")
+    aging_s(texts)
+    table_size(texts)
     for problem in (*(p for _, p in texts.problems),
                     *(p for _, p in misspelt(bridge.other_config, "Bridge", "other_config")),
                     *without_effect(bridge.other_config, "Bridge", "other_config"),
@@ -216,7 +219,8 @@ def bridge_spec(bridge: BridgeRow, ports: Sequence[PortSpec], peers: Mapping[str
     return BridgeSpec(
         bridge.name, tuple((spec.name, spec.membership) for spec in ports),
         tuple((spec.name, peers[spec.name]) for spec in ports if spec.name in peers),
-        bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit, mirrors)
+        bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit, mirrors,
+        aging_s(texts), table_size(texts))
 
 
 def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],

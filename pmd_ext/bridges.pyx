@@ -1,11 +1,19 @@
 """Who is on which bridge: tables that main builds aside, publishes, and frees after quiescence."""
-from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+import os
 
-from pmd_ext.atomics cimport store_release_ptr
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_u32, store_release_ptr
 from pmd_ext.dpdk.eal cimport rte_rdtsc
+from pmd_ext.macflaps cimport FLAPS, flaps_look, mac_flap
 from pmd_ext.mactable cimport (
-    BUCKET_ENTRIES, mac_bucket, mac_expire, mac_flush, mac_table, mac_table_free, mac_table_new,
+    MAC_STATIC, age, mac_key, mac_table, mac_table_free, mac_table_new, slot_of,
+)
+from pmd_ext.macwalk cimport (
+    mac_add_counters, mac_copy, mac_entry, mac_expire, mac_find, mac_flush, mac_has, mac_list,
+    mac_remove, mac_set_static, mac_sum, mac_totals, slot_set, slot_set_add,
 )
 from pmd_ext.mirrors cimport MirrorCounts, free_mirrors, set_mirrors
 from pmd_ext.state cimport (
@@ -15,9 +23,16 @@ from pmd_ext.state cimport (
 )
 from pmd_ext.vlansets cimport vlan_set_new
 
+# As in mac_totals, see mac_owner.
+FDB_COUNTER_NAMES = ("learned", "expired", "evicted", "moved", "static_none_move", "refused",
+                     "held")
+
 cdef enum:
-    MAC_TABLE_ENTRIES = 8192    # OVS's default mac-table-size
-    MAC_AGING_S = 300           # OVS's default mac-aging-time
+    # Buckets that one look for aged entries reads, of all tables in turn: 8 MiB, some 2 ms. What
+    # has aged is not looked up, shown or in the way meanwhile.
+    EXPIRE_BUCKETS = 1 << 17
+    # Addresses of ports that left which are looked for on the other bridges; the rest age there.
+    KEYS_ELSEWHERE = 1 << 14
 
 # As other_config:priority-tags and vlan_mode name them.
 cdef dict PRIORITY_TAGS = {"never": PRIORITY_NEVER, "if-nonzero": PRIORITY_IF_NONZERO,
@@ -27,8 +42,11 @@ cdef dict MODES = {"trunk": VLAN_TRUNK, "access": VLAN_ACCESS, "native-tagged": 
 
 
 cdef class Table:
-    def __cinit__(self) -> None:
-        self.macs = mac_table_new(MAC_TABLE_ENTRIES, MAC_AGING_S)
+    def __cinit__(self, uint32_t entries, uint32_t aging_s) -> None:
+        cdef uint64_t secret = int.from_bytes(os.urandom(8), "little")
+        self.cleared = ()
+        with nogil:
+            self.macs = mac_table_new(entries, aging_s, secret)
         if self.macs == NULL:
             raise MemoryError
 
@@ -112,6 +130,37 @@ cdef uint16_t now_s() noexcept nogil:
     return <uint16_t>((rte_rdtsc() - dp.tsc_start) / dp.tsc_hz)
 
 
+cdef set_slots_end(mac_table *t, members):
+    store_relaxed_u32(&t.slots_end, 1 + max([entry[0] for entry in members], default=-1))
+
+
+cdef follow(Table old, Table new):
+    """What PMDs wrote into the old table while the new one took its place."""
+    cdef uint16_t now = now_s()
+    with nogil:
+        mac_copy(old.macs, new.macs, False, now)
+        mac_add_counters(old.macs, new.macs)
+
+
+cdef slot_set *all_slots(slot_set *s) noexcept nogil:
+    memset(s, 0xff, sizeof(slot_set))
+    return s
+
+
+cdef uint64_t address_key(uint64_t address, uint16_t vlan):
+    return mac_key(int.from_bytes(address.to_bytes(6, "big"), "little"), vlan)
+
+
+cdef uint64_t key_address(uint64_t key):
+    return int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"), "big")
+
+
+cdef tuple entry_tuple(uint64_t key, uint32_t value, uint16_t now):
+    """(slot, VLAN id, address as int, age in s; -1: set by hand)"""
+    return (slot_of(value), key >> 48 & 0xfff, key_address(key),
+            -1 if value & MAC_STATIC else max(0, <int>age(value, now)))
+
+
 cdef class Bridges:
     def __cinit__(self) -> None:
         self.tables, self.members, self.settings, self.mirrors = {}, {}, {}, {}
@@ -120,7 +169,7 @@ cdef class Bridges:
         cdef dataplane *dp = dataplane_get()
         cdef forwarding *old = dp.fwd
         cdef forwarding *fwd
-        tables = {bridge["name"]: self.tables.get(bridge["name"]) or Table() for bridge in bridges}
+        tables = self.tables_for(bridges)
         mirrors = {name: self.mirrors.get(name) or MirrorCounts()
                    for bridge in bridges for name, *_ in bridge["mirrors"]}
         fwd = forwarding_new(bridges, tables, mirrors)
@@ -131,6 +180,9 @@ cdef class Bridges:
             store_release_ptr(<void **>&dp.fwd, fwd)
             synchronize()
             forwarding_free(old)
+        for name, table in tables.items():
+            if name in self.tables and self.tables[name] is not table:
+                follow(self.tables[name], table)
         self.tables, self.mirrors = tables, mirrors
         ports = {bridge["name"]: {entry[0]: entry for entry in bridge["members"]}
                  for bridge in bridges}
@@ -140,49 +192,172 @@ cdef class Bridges:
         self.members, self.settings = ports, settings
         return 0
 
+    cdef dict tables_for(self, list bridges):
+        """{bridge: its table}: the one it has, or a new one with what was in the old."""
+        cdef Table table, new
+        cdef uint16_t now = now_s()
+        tables = {}
+        for bridge in bridges:
+            table = self.tables.get(bridge["name"])
+            if table is None:
+                table = Table(bridge["mac_table_size"], bridge["mac_aging_s"])
+            elif table.macs.max_entries != bridge["mac_table_size"]:
+                new = Table(bridge["mac_table_size"], bridge["mac_aging_s"])
+                new.cleared = table.cleared
+                set_slots_end(new.macs, bridge["members"])
+                with nogil:
+                    mac_copy(table.macs, new.macs, True, now)
+                table = new
+            set_slots_end(table.macs, bridge["members"])
+            store_relaxed_u32(&table.macs.aging_s, bridge["mac_aging_s"])
+            tables[bridge["name"]] = table
+        return tables
+
     cdef forget(self, dict ports, dict settings):
         """What was learned behind ports that left, or whose VLANs are others now."""
         cdef Table table
+        cdef slot_set left, others
+        cdef mac_flap flaps[FLAPS]
+        cdef uint16_t now = now_s()
         for name, before in self.members.items():
             if name not in ports:
-                continue
+                continue            # its table is gone
             table = self.tables[name]
-            if settings[name]["flood_vlans"] != self.settings[name]["flood_vlans"]:
-                mac_flush(table.macs, -1)
-                continue
+            memset(&left, 0, sizeof(left))
+            memset(&others, 0, sizeof(others))
             for slot, entry in before.items():
-                if ports[name].get(slot) != entry:
-                    mac_flush(table.macs, slot)
+                if slot not in ports[name]:
+                    slot_set_add(&left, slot)
+                elif ports[name][slot] != entry:
+                    slot_set_add(&others, slot)
+            if settings[name]["flood_vlans"] != self.settings[name]["flood_vlans"]:
+                all_slots(&others)
+            with nogil:
+                if mac_has(table.macs, &others):
+                    mac_flush(table.macs, &others, False, NULL, 0)
+                flaps_look(table.macs.flaps, left.bits, flaps, now)
+            self.forget_elsewhere(name, table, &left)
+
+    cdef forget_elsewhere(self, str name, Table table, slot_set *left):
+        """All of ports that left; their addresses on the other bridges, too: they may be reached
+        another way now."""
+        cdef uint64_t *keys = NULL
+        cdef uint32_t i, n
+        if not mac_has(table.macs, left):
+            return
+        keys = <uint64_t *>malloc(KEYS_ELSEWHERE * sizeof(uint64_t))
+        if keys == NULL:
+            raise MemoryError
+        with nogil:
+            n = mac_flush(table.macs, left, True, keys, KEYS_ELSEWHERE)
+        for other, another in self.tables.items():
+            if other != name and load_relaxed_u32(&(<Table>another).macs.entries):
+                table = another
+                with nogil:
+                    for i in range(n):
+                        mac_remove(table.macs, keys[i], False)
+        free(keys)
 
     def fdb(self, str bridge):
-        """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s)."""
+        """MAC table of one bridge: a list of (slot, VLAN id, address as int, age in s, which is -1
+        for what was set by hand)."""
         cdef mac_table *t = (<Table>self.tables[bridge]).macs
-        cdef mac_bucket *b
+        cdef uint32_t n = load_relaxed_u32(&t.entries) + 1
         cdef uint16_t now = now_s()
-        cdef uint64_t key
-        cdef uint32_t n, value
-        cdef int i
-        entries = []
-        for n in range(t.mask + 1):
-            b = &t.buckets[n]
-            for i in range(BUCKET_ENTRIES):
-                key, value = b.keys[i], b.values[i]
-                if key == 0:
-                    continue
-                address = int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"),
-                                         "big")
-                entries.append((value >> 16, key >> 48 & 0xfff, address,
-                                max(0, <int>(<int16_t>(now - <uint16_t>value)))))
-        return entries
+        cdef mac_entry *found = <mac_entry *>malloc(n * sizeof(mac_entry))
+        if found == NULL:
+            raise MemoryError
+        with nogil:
+            n = mac_list(t, found, n, now)
+        try:
+            return [entry_tuple(found[i].key, found[i].value, now) for i in range(n)]
+        finally:
+            free(found)
+
+    def fdb_entry(self, str bridge, int vlan, uint64_t address):
+        """The entry of one address as in fdb(), or None."""
+        cdef uint64_t key = address_key(address, vlan)
+        cdef uint16_t now = now_s()
+        cdef uint32_t value = 0
+        if not mac_find((<Table>self.tables[bridge]).macs, key, &value, now):
+            return None
+        return entry_tuple(key, value, now)
+
+    def set_fdb(self, str bridge, int index, int vlan, uint64_t address):
+        """Sets an entry by hand, in place of any of that address. It does not age, move or make
+        way, and goes when its port leaves the bridge. False: there is no room."""
+        return mac_set_static((<Table>self.tables[bridge]).macs, address_key(address, vlan), index,
+                              now_s())
+
+    def delete_fdb(self, str bridge, int vlan, uint64_t address):
+        """Removes an entry that was set by hand; False: there is none."""
+        return mac_remove((<Table>self.tables[bridge]).macs, address_key(address, vlan), True)
 
     def flush_fdb(self, str bridge):
         """Forgets every learned address of the bridge."""
-        mac_flush((<Table>self.tables[bridge]).macs, -1)
+        cdef mac_table *t = (<Table>self.tables[bridge]).macs
+        cdef slot_set slots
+        with nogil:
+            mac_flush(t, all_slots(&slots), False, NULL, 0)
+
+    def flush_ports(self, indexes):
+        """Forgets every address that was learned behind the ports, on any bridge."""
+        cdef slot_set slots
+        cdef mac_table *t
+        memset(&slots, 0, sizeof(slots))
+        for index in indexes:
+            slot_set_add(&slots, index)
+        for table in self.tables.values():
+            t = (<Table>table).macs
+            with nogil:
+                if mac_has(t, &slots):
+                    mac_flush(t, &slots, False, NULL, 0)
 
     def expire_fdb(self):
-        """Removes aged entries of all tables; call about once a second."""
-        for table in self.tables.values():
-            mac_expire((<Table>table).macs, now_s())
+        """Removes aged entries of all tables, of many or large ones in turn; call about once a
+        second."""
+        cdef uint32_t left = EXPIRE_BUCKETS, seen
+        cdef uint16_t now = now_s()
+        cdef mac_table *t
+        for name in list(self.tables):
+            table = self.tables.pop(name)
+            self.tables[name] = table           # it is last now
+            t = (<Table>table).macs
+            with nogil:
+                seen = mac_expire(t, now, left)
+            if seen >= left:
+                break
+            left -= seen
+
+    def fdb_flaps(self):
+        """Addresses that move between two ports all the time, and are held for that: a list of
+        (bridge, VLAN id, address as int, slot, slot)."""
+        cdef mac_flap flaps[FLAPS]
+        cdef uint16_t now = now_s()
+        cdef uint32_t i
+        found = []
+        for name, table in self.tables.items():
+            for i in range(flaps_look((<Table>table).macs.flaps, NULL, flaps, now)):
+                found.append((name, flaps[i].key >> 48 & 0xfff, key_address(flaps[i].key),
+                              flaps[i].slots[0], flaps[i].slots[1]))
+        return found
+
+    def fdb_counters(self, str bridge):
+        """(entries, of these set by hand, values in the order of FDB_COUNTER_NAMES since the
+        bridge was made, what they were when they were cleared last)"""
+        cdef mac_table *t = (<Table>self.tables[bridge]).macs
+        cdef mac_totals sums
+        memset(&sums, 0, sizeof(sums))
+        with nogil:
+            mac_sum(t, &sums)
+        values = (sums.learned, sums.expired, sums.evicted, sums.moved, sums.kept, sums.refused,
+                  sums.held)
+        return (load_relaxed_u32(&t.entries), t.statics, values,
+                (<Table>self.tables[bridge]).cleared or (0,) * len(values))
+
+    def clear_fdb_counters(self, str bridge):
+        """Makes fdb_counters() say from when on they are to be counted."""
+        (<Table>self.tables[bridge]).cleared = self.fdb_counters(bridge)[2]
 
     def mirror_counters(self):
         """What mirrors selected since they were published first: a tuple of (name, packets, bytes

@@ -1,25 +1,59 @@
 # The MAC table of one bridge: 64-byte buckets, lock-free readers, writers that never wait.
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 
+from pmd_ext.atomics cimport cas_u32, fence_release, load_relaxed_u32, store_release_u32
+from pmd_ext.macflaps cimport mac_flaps
+
+
+cdef extern from "shim.h" nogil:
+    uint32_t shim_hash_u64(uint64_t key)
 
 cdef enum:
     BUCKET_ENTRIES = 5
+    MAC_SLOTS = 1024            # of ports, and the last of nobody: main's own
+    MAC_STATIC = 0x40000000     # in a value: the entry was set by hand
 
 # One cache line. Readers: PMDs, lock-free: an odd or changed version means "look again or miss".
 # Writers hold the odd version: PMDs only try for it, main waits for it.
 cdef struct mac_bucket:
     uint64_t keys[BUCKET_ENTRIES]       # mac_key(); 0: free
-    uint32_t values[BUCKET_ENTRIES]     # slot << 16 | time stamp (s, wraps)
+    uint32_t values[BUCKET_ENTRIES]     # MAC_STATIC | slot << 16 | time stamp (s, wraps)
     uint32_t version
 
+# What the table knows of one port; one cache line, so that no port's learning is felt by others.
+# PMDs and main add, PMDs (changes, taken) and main read.
+cdef struct mac_owner:
+    uint32_t changes            # entries that moved away or went: forget what you learned
+    uint32_t taken              # coarse time << 16 | entries taken from others in that second
+    uint64_t learned
+    uint64_t expired
+    uint64_t evicted
+    uint64_t moved              # to this port
+    uint64_t kept               # frames from an address that is static at another port
+    uint64_t refused            # not learned: as many as a port may take were taken this second
+    uint64_t held               # moves to this port that were damped
+
 cdef struct mac_table:
+    # main writes before the table is published, everybody reads
     mac_bucket *buckets
-    uint32_t mask                       # buckets - 1; a power of two less one
+    mac_owner *owners           # MAC_SLOTS of them
+    uint32_t *owned             # learned entries of each slot: PMDs and main add
+    mac_flaps *flaps
+    uint64_t secret             # odd; guests that do not know it cannot choose their bucket
+    uint32_t mask               # buckets - 1; a power of two less one
     uint32_t max_entries
+    # main writes at any time, PMDs read
     uint32_t aging_s
-    # writers add, anybody reads
-    uint32_t entries
-    uint32_t changes                    # an entry moved or went away: forget what you learned
+    uint32_t slots_end          # above the slots of all members
+    # What follows is written all the time, and is in the next cache line.
+    uint64_t unused
+    # PMDs and main add, everybody reads
+    uint32_t entries            # with static ones
+    # PMDs write: where the next search for an entry to evict begins
+    uint32_t cursor
+    # main alone
+    uint32_t statics
+    uint32_t expire_at          # the bucket where mac_expire() goes on
 
 # Ethernet address as the low 48 bits of a little-endian load, VLAN id 0..4095. Never 0.
 cdef inline uint64_t mac_key(uint64_t address, uint64_t vlan) noexcept nogil:
@@ -29,15 +63,60 @@ cdef inline uint64_t mac_key(uint64_t address, uint64_t vlan) noexcept nogil:
 cdef inline uint64_t mac_key_in(uint64_t key, uint64_t vlan) noexcept nogil:
     return mac_key(key & <uint64_t>0xffffffffffff, vlan)
 
-cdef mac_table *mac_table_new(uint32_t max_entries, uint32_t aging_s) noexcept nogil
+# A source of frames that was learned need not be looked at again while this stays the same.
+cdef inline uint32_t mac_changes(const mac_table *t, uint16_t slot) noexcept nogil:
+    return load_relaxed_u32(&t.owners[slot].changes)
+
+cdef mac_table *mac_table_new(uint32_t max_entries, uint32_t aging_s, uint64_t secret) noexcept nogil
 cdef void mac_table_free(mac_table *t) noexcept nogil
 # PMDs. Warms the cache line that mac_lookup() will read first.
 cdef void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil
 # PMDs. Slot of 'key', or -1 when it is not known (or was being written just now).
 cdef int mac_lookup(mac_table *t, uint64_t key, uint16_t now_s) noexcept nogil
-# PMDs. Remembers or refreshes; loses the race silently when another writer is at the bucket.
-cdef void mac_learn(mac_table *t, uint64_t key, uint16_t slot, uint16_t now_s) noexcept nogil
-# Main. Removes entries older than the ageing time.
-cdef void mac_expire(mac_table *t, uint16_t now_s) noexcept nogil
-# Main. Removes the entries of one slot, or of all with slot -1.
-cdef void mac_flush(mac_table *t, int slot) noexcept nogil
+
+
+cdef inline uint16_t slot_of(uint32_t value) noexcept nogil:
+    return value >> 16 & (MAC_SLOTS - 1)
+
+
+cdef inline mac_bucket *first_bucket(mac_table *t, uint32_t hash) noexcept nogil:
+    return &t.buckets[hash & t.mask]
+
+
+cdef inline mac_bucket *second_bucket(mac_table *t, uint32_t hash) noexcept nogil:
+    # never the first one: two writers' locks are taken in this order
+    return &t.buckets[(hash & t.mask) ^ ((hash >> 16 & t.mask) | 1)]
+
+
+cdef inline uint32_t mac_hash(const mac_table *t, uint64_t key) noexcept nogil:
+    return shim_hash_u64(key * t.secret)
+
+
+# Seconds since the time stamp; below 0 when another PMD's clock is ahead of 'now_s'.
+cdef inline int16_t age(uint32_t value, uint16_t now_s) noexcept nogil:
+    return <int16_t>(now_s - <uint16_t>value)
+
+
+cdef inline bint expired(const mac_table *t, uint32_t value, uint16_t now_s) noexcept nogil:
+    return (<int>age(value, now_s) > <int>load_relaxed_u32(&t.aging_s)
+            and not value & MAC_STATIC)
+
+
+cdef inline int find(const mac_bucket *b, uint64_t key) noexcept nogil:
+    cdef int i
+    for i in range(BUCKET_ENTRIES):
+        if b.keys[i] == key:
+            return i
+    return -1
+
+
+cdef inline bint try_lock(mac_bucket *b) noexcept nogil:
+    cdef uint32_t version = load_relaxed_u32(&b.version)
+    if version & 1 or not cas_u32(&b.version, version, version + 1):
+        return False
+    fence_release()             # the odd version is seen before any store that follows
+    return True
+
+
+cdef inline void unlock(mac_bucket *b) noexcept nogil:
+    store_release_u32(&b.version, b.version + 1)

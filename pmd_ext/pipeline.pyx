@@ -1,9 +1,10 @@
 """The switching pipeline: classify, put into a VLAN, learn, look up, group by output, transmit."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from pmd_ext.atomics cimport load_acquire_ptr, load_relaxed_u32
+from pmd_ext.atomics cimport load_acquire_ptr
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
-from pmd_ext.mactable cimport mac_key, mac_learn, mac_lookup, mac_prefetch
+from pmd_ext.maclearn cimport mac_learn
+from pmd_ext.mactable cimport mac_changes, mac_key, mac_lookup, mac_prefetch
 from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.mirror cimport mirror_copy, mirror_received
 from pmd_ext.patch cimport patch_cross
@@ -88,7 +89,7 @@ cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nog
 
 cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
     cdef bridge_view *bridge = b.source.bridge
-    cdef uint64_t when = <uint64_t>load_relaxed_u32(&bridge.macs.changes) << 16 | b.now_s
+    cdef uint64_t when = <uint64_t>mac_changes(bridge.macs, b.source.slot) << 16 | b.now_s
     cdef frame *f
     cdef uint16_t i
     for i in range(b.n):
@@ -97,9 +98,9 @@ cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
             continue
         if bridge.flood_vlans != NULL and vlan_in(bridge.flood_vlans, f.vlan):
             continue
-        mac_learn(bridge.macs, f.source, b.source.slot, b.now_s)
-        learned.source = f.source
-        learned.when = when
+        if mac_learn(bridge.macs, f.source, b.source.slot, b.now_s):
+            learned.source = f.source
+            learned.when = when
 
 
 cdef inline uint16_t output_of(burst *b, const frame *f) noexcept nogil:

@@ -16,6 +16,7 @@ from pmd_ext.dpdk.eal cimport (
     rte_version,
 )
 from pmd_ext.bridges cimport Bridges
+from pmd_ext.bridges import FDB_COUNTER_NAMES
 from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
@@ -29,8 +30,8 @@ from pmd_ext.state cimport MAX_PMDS, dataplane, dataplane_get, dataplane_init
 from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
 
 
-__all__ = ["PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES", "QUEUE_COUNTER_NAMES", "DatapathError",
-           "Runtime", "dpdk_version", "open_log"]
+__all__ = ["FDB_COUNTER_NAMES", "PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES",
+           "QUEUE_COUNTER_NAMES", "DatapathError", "Runtime", "dpdk_version", "open_log"]
 
 
 def dpdk_version() -> str:

@@ -197,7 +197,7 @@ cdef struct forwarding:
 # What was learned last from one source of bursts: skips the table while nothing changed.
 cdef struct lesson:
     uint64_t source             # mac_key()
-    uint64_t when               # the table's change counter and the coarse time then
+    uint64_t when               # the port's change counter in the table and the coarse time then
 
 cdef struct rxq:
     uint16_t slot

@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from agent.datapath import ApplyError
+from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
 from agent.model import (
     Action,
@@ -47,6 +48,7 @@ class FakeDatapath:
         self.polls: PollLists = ()
         self.pmds: dict[int, PmdSpec] = {}
         self.read = Readings()
+        self.flaps: Sequence[Flap] = ()
         self.tried: list[Action] = []                   # all actions, the refused ones too
         self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
 
@@ -145,6 +147,15 @@ class FakeDatapath:
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
         return ()
 
+    def fdb_entry(self, bridge: str, vlan: int, mac: str) -> FdbEntry | None:
+        return None
+
+    def set_fdb(self, bridge: str, port: str, vlan: int, mac: str) -> bool:
+        return False
+
+    def delete_fdb(self, bridge: str, vlan: int, mac: str) -> bool:
+        return False
+
     def flush_fdb(self, bridge: str) -> None:
         pass
 
@@ -153,6 +164,15 @@ class FakeDatapath:
 
     def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
         return {}
+
+    def fdb_flaps(self) -> Sequence[Flap]:
+        return self.flaps
+
+    def fdb_counters(self, bridge: str) -> FdbCounters:
+        return FdbCounters()
+
+    def clear_fdb_counters(self, bridge: str) -> None:
+        pass
 
     def usage(self) -> Mapping[str, int]:
         return {}

@@ -1,4 +1,4 @@
-"""ovs-appctl commands: the bytes of fdb/show as ovs-vswitchd's, and errors as replies."""
+"""ovs-appctl commands: errors as replies."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -8,50 +8,6 @@ import pytest
 
 from agent import VERSION, control
 from agent.command import CommandError
-from agent.model import OFPORT_LOCAL, FdbEntry
-
-OFPORTS = {"a": 2, "b": 12345, "br0": OFPORT_LOCAL}
-A = FdbEntry("a", 10, "52:54:00:aa:bb:01", 7)
-B = FdbEntry("b", 4095, "52:54:00:aa:bb:03", 123)
-LOCAL = FdbEntry("br0", 0, "52:54:00:aa:bb:02", 0)
-
-
-def test_single_bridge() -> None:
-    assert control.fdb_show({"br0": [A, LOCAL, B]}, OFPORTS, several=False) == (
-        " Port  VLAN  MAC                Age\n"
-        "12345  4095  52:54:00:aa:bb:03  123\n"
-        "    2    10  52:54:00:aa:bb:01    7\n"
-        "LOCAL     0  52:54:00:aa:bb:02    0\n")
-
-
-def test_single_bridge_without_entries() -> None:
-    assert control.fdb_show({"br0": []}, OFPORTS, several=False) == (
-        " Port  VLAN  MAC                Age\n")
-
-
-def test_several_bridges_named_once_each_even_when_empty() -> None:
-    older = FdbEntry("a", 10, "52:54:00:aa:bb:03", 9)
-    assert control.fdb_show({"br-tenant": [A, older], "br0": []}, OFPORTS, several=True) == (
-        " Bridge     Port  VLAN  MAC                Age\n"
-        " br-tenant     2    10  52:54:00:aa:bb:03    9\n"
-        "               2    10  52:54:00:aa:bb:01    7\n"
-        " br0\n")
-
-
-def test_column_is_as_wide_as_its_title_at_least() -> None:
-    assert control.fdb_show({"b": [A], "c": [LOCAL]}, OFPORTS, several=True) == (
-        " Bridge  Port  VLAN  MAC                Age\n"
-        " b          2    10  52:54:00:aa:bb:01    7\n"
-        " c      LOCAL     0  52:54:00:aa:bb:02    0\n")
-
-
-def test_rows_come_longest_unseen_first_then_by_address() -> None:
-    entries = [FdbEntry("a", vlan, f"00:00:00:00:00:0{mac}", age)
-               for vlan, mac, age in ((0, 3, 1), (2, 1, 1), (1, 1, 1), (0, 2, 9))]
-    rows = control.fdb_lines(entries, OFPORTS)
-    assert [(r.split()[1], r.split()[2][-1], r.split()[3]) for r in rows] == [
-        ("0", "2", "9"), ("1", "1", "1"), ("2", "1", "1"), ("0", "3", "1")]
-    assert control.fdb_lines(entries[::-1], OFPORTS) == rows
 
 
 def test_version_names_program_and_dpdk(monkeypatch: pytest.MonkeyPatch) -> None:

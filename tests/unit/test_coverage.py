@@ -66,6 +66,8 @@ def test_names_are_of_the_contract_once_each_and_in_order() -> None:
         "vhost_tx_contention", "datapath_drop_upcall_error", "datapath_drop_lock_error",
         "datapath_drop_rx_invalid_packet", "datapath_drop_invalid_port", "datapath_drop_meter",
         "drop_action_of_pipeline", "netdev_received", "netdev_sent", "bridge_reconfigure",
+        *(f"mac_learning_{event}" for event in ("learned", "expired", "evicted", "moved",
+                                                "static_none_move", "refused", "held")),
     ])) == coverage.NAMES
 
 

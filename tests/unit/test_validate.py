@@ -353,7 +353,7 @@ def test_no_pmd_without_a_port_to_poll() -> None:
     ("hwaddr", "03:00:00:00:00:01", "hwaddr: '03:00:00:00:00:01' is not a unicast Ethernet "
      "address; using an automatic one"),
     ("datapath-ids", "1", "datapath-ids: not an option; did you mean datapath-id?"),
-    ("mac-table-size", "1", "mac-table-size: has no effect: it is not served yet: 8192"),
+    ("mac-table-size", "1", "mac-table-size: 1 is outside 10..1000000, using 10"),
     ("colour", "red", None),
 ])
 def test_unusable_bridge_options_are_said(key: str, value: str, said: str | None) -> None:
