@@ -16,3 +16,10 @@ cdef poll_list *pmd_publish(pmd *me, poll_list *polls) noexcept nogil
 # Main. A list of 'n' rxqs to be filled in; NULL without memory.
 cdef poll_list *poll_list_new(dataplane *dp, unsigned n) noexcept nogil
 cdef void poll_list_free(poll_list *polls) noexcept nogil
+
+# What the host thread does like a PMD.
+# Main. What a thread needs and keeps when it ends; 0 or -errno.
+cdef int pmd_allocate(pmd *me) noexcept nogil
+# The thread itself, first and last.
+cdef void pmd_come_up(pmd *me, const char *name) noexcept nogil
+cdef void pmd_go_down(pmd *me) noexcept nogil

@@ -104,9 +104,7 @@ cdef void flush_caches(dataplane *dp) noexcept nogil:
                                     dp.pools[i])
 
 
-cdef void come_up(pmd *me) noexcept nogil:
-    cdef char name[16]
-    snprintf(name, sizeof(name), b"pmd-c%02d", me.core)
+cdef void pmd_come_up(pmd *me, const char *name) noexcept nogil:
     shim_thread_settle(name)
     memset(&me.work.counts, 0, sizeof(pmd_counters))
     me.work.counts.started = rte_rdtsc()
@@ -120,7 +118,7 @@ cdef void come_up(pmd *me) noexcept nogil:
     store_release_u32(&me.ready, 1)
 
 
-cdef void go_down(pmd *me) noexcept nogil:
+cdef void pmd_go_down(pmd *me) noexcept nogil:
     release_txqs(me, rte_rdtsc())
     rte_rcu_qsbr_thread_offline(me.dp.qsbr, me.index)
     rte_rcu_qsbr_thread_unregister(me.dp.qsbr, me.index)
@@ -184,7 +182,9 @@ cdef void *pmd_main(void *arg) noexcept nogil:
     cdef uint32_t rounds = 0, sleep_us = 0
     cdef uint64_t last_packet = 0, released = 0, unused = dp.tsc_hz // TXQ_HOLDS_PER_S
     cdef bint woken = False, slow, check
-    come_up(me)
+    cdef char name[16]
+    snprintf(name, sizeof(name), b"pmd-c%02d", me.core)
+    pmd_come_up(me, name)
     me.work.now = rte_rdtsc()
     while not load_acquire_u32(&me.stop):
         slow = rounds & CLOCK_ROUNDS == 0 or woken
@@ -208,7 +208,7 @@ cdef void *pmd_main(void *arg) noexcept nogil:
         settle(me, polls, &f, &last_packet, &woken)
         rte_rcu_qsbr_quiescent(dp.qsbr, me.index)
         sleep_us = rest(me, &f, sleep_us)
-    go_down(me)
+    pmd_go_down(me)
     return NULL
 
 
@@ -240,8 +240,7 @@ cdef poll_list *pmd_publish(pmd *me, poll_list *polls) noexcept nogil:
     return old
 
 
-cdef int allocate(pmd *me) noexcept nogil:
-    """What a PMD needs and keeps when its thread ends; 0 or -errno."""
+cdef int pmd_allocate(pmd *me) noexcept nogil:
     if me.wake_fd < 0:
         me.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         if me.wake_fd < 0:
@@ -256,7 +255,7 @@ cdef int allocate(pmd *me) noexcept nogil:
 
 
 cdef int pmd_start(pmd *me, int core) noexcept nogil:
-    cdef int error = allocate(me)
+    cdef int error = pmd_allocate(me)
     if error != 0:
         return error
     me.core = core

@@ -9,7 +9,7 @@ from errno import ENOMEM
 from pmd_ext.dpdk.eal cimport rte_socket_id
 from pmd_ext.dpdk.mbuf cimport (
     RTE_PKTMBUF_HEADROOM, rte_mempool, rte_mempool_free, rte_mempool_in_use_count,
-    rte_pktmbuf_pool_create,
+    rte_pktmbuf_pool_create_by_ops,
 )
 from pmd_ext.state cimport MAX_POOLS, dataplane_get
 from pmd_ext.errors import DatapathError
@@ -38,7 +38,7 @@ cdef class Pools:
         if pool is None:
             pool = Pool()
             pool.key = key
-            pool.packets = self.create(room_bytes, node)
+            pool.packets = self.create(room_bytes, node, owner == HOST_PORTS)
             if pool.packets == NULL:
                 # for a node that it has no memory on DPDK says other things, too
                 raise DatapathError(ENOMEM, "rte_pktmbuf_pool_create", port)
@@ -48,17 +48,21 @@ cdef class Pools:
         pool.users += 1
         return pool
 
-    cdef rte_mempool *create(self, int room_bytes, int node):
+    cdef rte_mempool *create(self, int room_bytes, int node, bint host):
         cdef unsigned buffers = max(
-            <int>(USUAL_BUFFERS if room_bytes <= USUAL_ROOM_BYTES else JUMBO_BUFFERS),
+            <int>(USUAL_BUFFERS if room_bytes <= USUAL_ROOM_BYTES and not host else JUMBO_BUFFERS),
             BUFFERS_PER_CORE * (os.cpu_count() or 1))
         cdef rte_mempool *packets
         self.made += 1
         text = b"packets-%d" % self.made    # names are unique in a process
         cdef const char *name = text
+        # The host thread may lose its core at any moment: nobody shall wait for it then.
+        cdef const char *kind = NULL
+        if host:
+            kind = b"ring_mt_rts"
         with nogil:
-            packets = rte_pktmbuf_pool_create(name, buffers, CACHE_BUFFERS, 0,
-                                              room_bytes + RTE_PKTMBUF_HEADROOM, node)
+            packets = rte_pktmbuf_pool_create_by_ops(
+                name, buffers, CACHE_BUFFERS, 0, room_bytes + RTE_PKTMBUF_HEADROOM, node, kind)
         return packets
 
     cdef give_back(self, Pool pool):

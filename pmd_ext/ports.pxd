@@ -1,6 +1,7 @@
 # All ports of the data plane. Main.
 from libc.stdint cimport uint32_t
 
+from pmd_ext.hosts cimport Hosts
 from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport Pool, Pools
 from pmd_ext.state cimport dataplane, slot
@@ -10,6 +11,8 @@ cdef class Ports:
     cdef dataplane *dp
     cdef Pools pools
     cdef Limits limits
+
+    cdef Hosts hosts
     cdef dict names    # slot -> port name
     cdef dict paths             # path of a socket, as bytes -> slot
     cdef dict pool_of           # slot -> Pool

@@ -12,13 +12,14 @@ from pmd_ext.capture cimport (
 )
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
+from pmd_ext.hosts cimport Hosts
 from pmd_ext.limits cimport Limits
-from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
+from pmd_ext.pools cimport HOST_PORTS, USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.readings cimport port_readings
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_PATCH, SLOT_VHOST, dataplane_get,
-    port_counters, ring_counters, ring_of, rxq_vring, slot, slot_changed, slot_disconnected,
-    synchronize, txq_vring,
+    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_HOST, SLOT_PATCH, SLOT_VHOST,
+    dataplane_get, host_port, port_counters, ring_counters, ring_of, rxq_vring, slot, slot_changed,
+    slot_disconnected, synchronize, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
@@ -35,6 +36,7 @@ cdef class Ports:
         self.pools = pools
         self.limits = Limits()
         self.names, self.paths, self.pool_of = {}, {}, {}
+        self.hosts = Hosts()
         self.free_slots = list(range(MAX_SLOTS))
         self.captured = set()
 
@@ -81,13 +83,40 @@ cdef class Ports:
         cdef int index = self.free_slot(name)
         cdef Pool pool = self.pools.take(USUAL_ROOM_BYTES, -1, -1, name)
         cdef slot *s = self.begin(index, SLOT_PATCH, pool, 0)
-        # one rxq and one txq, for what is counted
-        s.n_pairs = 1
+        # of one rxq and one txq, which are counted
         memset(&ring_of(self.dp, index, rxq_vring(0)).counts, 0, sizeof(ring_counters))
         memset(&ring_of(self.dp, index, txq_vring(0)).counts, 0, sizeof(ring_counters))
         s.used = True
         self.take(index, name, pool)
         return index
+
+    def add_host(self, name, int fd, *, bint packet, int mtu, int room_bytes, int node):
+        """Serves a device of the host's kernel by its descriptor, non-blocking, with a virtio-net
+        header of 10 bytes in front of each frame: a tap's without offloads, or with 'packet' an
+        AF_PACKET socket's with PACKET_AUXDATA. Returns the slot of the new port.
+
+        No PMD has to poll it. The descriptor stays the caller's, to be closed after remove().
+        Raises DatapathError: ENFILE (1023 ports), ENOMEM, EPERM (a descriptor that cannot be
+        waited for), EAGAIN (no more threads).
+        """
+        cdef int index = self.free_slot(name)
+        cdef Pool pool = self.pools.take(room_bytes, node, HOST_PORTS, name)
+        cdef slot *s = self.begin(index, SLOT_HOST, pool, mtu)
+        s.used = True
+        try:
+            self.hosts.add(index, fd, packet, name)
+        except BaseException:
+            s.used = False
+            self.pools.give_back(pool)
+            raise
+        self.take(index, name, pool)
+        return index
+
+    def host_state(self, int index):
+        """What the host thread noticed of a device: (errno with which it can be read no more or 0,
+        whether it gave frames that still have to be cut into segments). See Runtime.changes()."""
+        cdef host_port *port = &self.dp.host_ports[index]
+        return (port.error, bool(port.segmentable))
 
     cdef int free_slot(self, str name) except -1:
         """The lowest; DatapathError ENFILE without one."""
@@ -125,13 +154,15 @@ cdef class Ports:
         """
         cdef slot *s = &self.dp.slots[index]
         cdef Pool old = self.pool_of[index]
-        cdef Pool pool = self.pools.take(room_bytes, node, index if own_pool else -1,
-                                         self.names[index])
+        cdef int owner = HOST_PORTS if s.kind == SLOT_HOST else index if own_pool else -1
+        cdef Pool pool = self.pools.take(room_bytes, node, owner, self.names[index])
         store_relaxed_u32(&s.max_frame_bytes, mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
         if pool is not old:
             with nogil:
                 store_release_ptr(<void **>&s.pool, pool.packets)
                 synchronize()
+            if s.kind == SLOT_HOST:
+                self.hosts.flush(index)
             self.pool_of[index] = pool
         self.pools.give_back(old)
 
@@ -166,7 +197,8 @@ cdef class Ports:
         slot_changed(&self.dp.slots[index])
 
     def remove(self, int index):
-        """Ends the port. Of a vhost port the socket is unregistered and its guest disconnected.
+        """Ends the port: unregisters its socket, and its guest is disconnected; or lets go of its
+        descriptor.
 
         Raises DatapathError EBUSY while a bridge or a PMD still has it.
         """
@@ -176,7 +208,9 @@ cdef class Ports:
         if not s.detached:
             raise DatapathError(errno.EBUSY, "remove", name)
         self.end_capture(index)
-        if s.kind == SLOT_VHOST:
+        if s.kind == SLOT_HOST:
+            self.hosts.remove(index)
+        elif s.kind == SLOT_VHOST:
             with nogil:
                 rc = vhost_unregister(s)
             check(rc, "rte_vhost_driver_unregister", name)
@@ -235,6 +269,8 @@ cdef class Ports:
         for i in range(MAX_PMDS):
             if self.dp.pmds[i].counters != NULL:
                 memset(&self.dp.pmds[i].counters[index], 0, sizeof(port_counters))
+        if self.dp.host.counters != NULL:
+            memset(&self.dp.host.counters[index], 0, sizeof(port_counters))
         for i in range(MAX_QUEUE_PAIRS):
             # most never were used, and their pages do not exist
             if ring_of(self.dp, index, rxq_vring(i)).cycles:

@@ -8,7 +8,8 @@ from libc.string cimport memset
 from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, SLOT_VHOST, dataplane, pmd, pmd_counters,
+    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, SLOT_HOST, SLOT_PATCH, dataplane, pmd,
+    pmd_counters,
     ring_counters, ring_of, rxq_vring, slot, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_iotlb
@@ -98,7 +99,7 @@ cdef tuple changed_ports(dataplane *dp):
 
 
 cdef tuple port_values(dataplane *dp, int index):
-    """Sums over the PMDs."""
+    """Sums over the PMDs and the host thread."""
     cdef uint64_t sums[PORT_COUNTERS]
     cdef list values
     cdef int p, k
@@ -107,6 +108,9 @@ cdef tuple port_values(dataplane *dp, int index):
         if dp.pmds[p].counters != NULL:
             for k in range(PORT_COUNTERS):
                 sums[k] += (<uint64_t *>&dp.pmds[p].counters[index])[k]
+    if dp.host.counters != NULL:
+        for k in range(PORT_COUNTERS):
+            sums[k] += (<uint64_t *>&dp.host.counters[index])[k]
     values = sums
     return (*values, load_relaxed_u32(&dp.slots[index].tx_oversize_bytes))
 
@@ -132,7 +136,7 @@ cdef tuple port_readings(dataplane *dp, int index):
     while True:
         tries += 1
         generation = load_acquire_u32(&dp.generations[index])
-        pairs = s.n_pairs if s.vid >= 0 or s.kind != SLOT_VHOST else 0
+        pairs = 1 if s.kind in (SLOT_HOST, SLOT_PATCH) else s.n_pairs if s.vid >= 0 else 0
         readings = (port_values(dp, index),
                     tuple([queue_values(dp, index, rxq_vring(q)) for q in range(pairs)]),
                     tuple([queue_values(dp, index, txq_vring(q)) for q in range(pairs)]))

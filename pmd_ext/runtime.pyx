@@ -212,5 +212,6 @@ cdef class Runtime:
         self.set_bridges(())
         for index in list(self.ports.names):
             self.ports.remove(index)
+        self.ports.hosts.stop()
         for core in list(self.pmds.lists):
             self.stop_pmd(core)

@@ -7,6 +7,7 @@ from pmd_ext.capture cimport capture
 from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
+from pmd_ext.dpdk.ring cimport rte_ring
 from pmd_ext.mactable cimport mac_table
 from pmd_ext.meters cimport limits
 
@@ -22,6 +23,7 @@ cdef enum:
     MAX_PMDS = 128              # RTE_MAX_LCORE
     MAX_POOLS = MAX_SLOTS + 1   # one a slot, and the one that a slot changes to
     MAIN_READER = MAX_PMDS      # QSBR thread id of main while it reads what the library may free
+    HOST_READER = MAX_PMDS + 1  # that of the host thread
     BURST = 32                  # librte_vhost moves at most 32 packets a call
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
@@ -34,6 +36,7 @@ cdef enum:
 cdef enum:
     SLOT_VHOST
     SLOT_PATCH                  # what is sent to it comes in at its peer
+    SLOT_HOST                   # a device of the host's kernel
 
 cdef struct slot:
     # main writes before any table names the slot, everybody reads
@@ -199,6 +202,20 @@ cdef struct lesson:
     uint64_t source             # mac_key()
     uint64_t when               # the port's change counter in the table and the coarse time then
 
+# What a port of the host's kernel has besides its slot.
+cdef struct host_port:
+    # main writes before any table names the slot; PMDs and the host thread read
+    rte_ring *queue                 # frames to be sent, in buffers of the port's pool
+    bint packet                     # the descriptor is an AF_PACKET socket's, else a tap's
+    # main writes before a list of the host thread names the slot, and after; the host thread reads
+    int32_t fd                      # -1: none
+    # the host thread writes, main reads
+    uint32_t error                  # errno of a device that can be read no more; 0: it can
+    uint32_t segmentable            # frames came that somebody has to cut into segments
+    uint32_t taken                  # frames taken from the queue so far
+    # the host thread alone
+    lesson learned
+
 cdef struct rxq:
     uint16_t slot
     uint16_t queue
@@ -302,6 +319,8 @@ cdef struct dataplane:
     # see the structs
     slot slots[MAX_SLOTS]
     pmd pmds[MAX_PMDS]
+    host_port host_ports[MAX_SLOTS]
+    pmd host                        # the host thread: no PMD, but it forwards like one
     # callbacks write and read; new_connection comes first for every vid
     int16_t vid_slot[MAX_VIDS]
 

@@ -44,7 +44,7 @@ cdef int dataplane_init(int wake_fd) noexcept nogil:
     """Allocates the instance; returns 0 or -errno. Once per process, before any thread."""
     global _dp
     cdef dataplane *dp
-    cdef size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(MAX_PMDS + 1)
+    cdef size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(HOST_READER + 1)
     cdef int i
     if (sizeof(ring) != RING_BYTES
             or sizeof(port_counters) != PORT_COUNTERS * sizeof(uint64_t)
@@ -59,7 +59,7 @@ cdef int dataplane_init(int wake_fd) noexcept nogil:
         return -ENOMEM
     if posix_memalign(<void **>&dp.qsbr, 64, qsbr_bytes) != 0:
         return -ENOMEM
-    rte_rcu_qsbr_init(dp.qsbr, MAX_PMDS + 1)
+    rte_rcu_qsbr_init(dp.qsbr, HOST_READER + 1)
     rte_rcu_qsbr_thread_register(dp.qsbr, MAIN_READER)
     dp.fwd = <forwarding *>calloc(1, sizeof(forwarding))
     if dp.fwd == NULL:
@@ -71,6 +71,14 @@ cdef int dataplane_init(int wake_fd) noexcept nogil:
         dp.pmds[i].dp = dp
         dp.pmds[i].index = i
         dp.pmds[i].wake_fd = dp.pmds[i].epoll_fd = -1
+    dp.host.dp = dp
+    dp.host.index = HOST_READER
+    dp.host.core = -1
+    dp.host.wake_fd = dp.host.epoll_fd = -1
+    # above that of every PMD, however many there are: own_txq()
+    dp.host.tx_id = MAX_PMDS
+    for i in range(MAX_SLOTS):
+        dp.host_ports[i].fd = -1
     for i in range(MAX_VIDS):
         dp.vid_slot[i] = -1
     _dp = dp

@@ -10,10 +10,11 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinl
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
 from pmd_ext.flow cimport flow_hash
+from pmd_ext.host_queue cimport host_enqueue
 from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.state cimport (
-    BURST, MAX_SLOTS, TXQ_NONE, pmd, port_counters, ring, ring_counters, ring_of, slot, txq_hold,
-    txq_vring,
+    BURST, MAX_SLOTS, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring, ring_counters,
+    ring_of, slot, txq_hold, txq_vring,
 )
 
 
@@ -137,10 +138,11 @@ cdef void release_txqs(pmd *me, uint64_t used_before) noexcept nogil:
 
 cdef inline uint16_t own_txq(pmd *me, slot *s, uint16_t slot_id, uint16_t n) noexcept nogil:
     """The txq of this thread (OVS: dpif-netdev's static and XPS modes): one that no other sends
-    to, or when there are too few for all threads, main among them, the least used."""
+    to, or when there are too few for all threads, the host's among them, the least used."""
     cdef txq_hold *hold
-    if n > load_acquire_u32(&me.dp.n_pmds):
-        return load_relaxed_u32(&me.tx_id)
+    cdef uint32_t n_pmds = load_acquire_u32(&me.dp.n_pmds)
+    if n > n_pmds:
+        return min(load_relaxed_u32(&me.tx_id), n_pmds)     # the host thread has the last
     if n == 1:
         return 0
     hold = &me.work.held[slot_id]
@@ -186,27 +188,36 @@ cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf
         send(me, s, slot_id, vid, txqs[first], group, size)
 
 
+cdef inline uint16_t admit(slot *s, port_counters *c, rte_mbuf **pkts, uint16_t n,
+                           rte_mbuf **admitted) noexcept nogil:
+    """Takes those that the port may be sent: not too long for it, and within its QoS."""
+    cdef const limits *limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
+    cdef uint16_t kept = keep_fitting(s, pkts, n, admitted)
+    c.tx_mtu_drops += n - kept
+    if limited != NULL and kept:
+        n = police_tx(limited, admitted, kept)
+        c.tx_qos_drops += kept - n
+        kept = n
+    return kept
+
+
 cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     cdef slot *s = &me.dp.slots[slot_id]
     cdef port_counters *c = &me.counters[slot_id]
     cdef rte_mbuf *fitting[BURST]
     cdef uint16_t kept, n_txqs
-    cdef const limits *limited
     cdef int32_t vid = load_acquire_i32(&s.vid)
-    if vid < 0:
+    if vid < 0 and s.kind == SLOT_VHOST:
         c.tx_disconnected_drops += n
         return
     if load_relaxed_u32(&s.down):
         c.tx_disabled_drops += n
         return
-    kept = keep_fitting(s, pkts, n, fitting)
-    c.tx_mtu_drops += n - kept
-    limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
-    if limited != NULL and kept:
-        n = police_tx(limited, fitting, kept)
-        c.tx_qos_drops += kept - n
-        kept = n
+    kept = admit(s, c, pkts, n, fitting)
     if kept == 0:
+        return
+    if s.kind == SLOT_HOST:
+        c.tx_failure_drops += kept - host_enqueue(me, slot_id, fitting, kept)
         return
     n_txqs = s.n_pairs
     if n_txqs > 1 and load_relaxed_u32(&s.tx_hash):

@@ -29,10 +29,14 @@ cdef extern from "rte_mbuf.h" nogil:
         uint16_t data_off
         rte_mempool *pool
         rte_mbuf *next
+        uint16_t buf_len
+        uint16_t nb_segs
         # ...
-    rte_mempool *rte_pktmbuf_pool_create(const char *name, unsigned n, unsigned cache_size,
-                                         uint16_t priv_size, uint16_t data_room_size,
-                                         int socket_id)
+    rte_mempool *rte_pktmbuf_pool_create_by_ops(const char *name, unsigned n, unsigned cache_size,
+                                                uint16_t priv_size, uint16_t data_room_size,
+                                                int socket_id, const char *ops_name)
+    rte_mbuf *rte_pktmbuf_alloc(rte_mempool *mp)
     rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *mp, uint32_t offset,
                                uint32_t length)
+    void rte_pktmbuf_free(rte_mbuf *m)
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned count)

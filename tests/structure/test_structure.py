@@ -24,6 +24,7 @@ PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "membership",
 DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
               "fence", "vlan", "patch", "meters", "mirror", "capture", "macflaps", "maclearn",
               "macwalk")
+              "fence", "vlan", "host", "host_io", "host_queue")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason
