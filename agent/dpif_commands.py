@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from agent import control, dpif_show
+from agent import control, dpif_show, report
 from agent.datapath import Datapath
 from agent.model import Snapshot
-from agent.publish import Publisher, statistics_of
+from agent.publish import Publisher
 from agent.reconcile import Reconciler
 
 
@@ -50,4 +50,5 @@ class DpifCommands:
         datapath = self._datapath()
         if datapath is None or port.spec is None or port.state is None:
             return {}
-        return statistics_of(port.spec, port.state.connected, datapath.counters(port.name))
+        return report.statistics_of(port.spec, datapath.counters(port.name),
+                                    connected=port.state.connected)

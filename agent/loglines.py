@@ -118,7 +118,7 @@ def tx_steering(port: str, by_hash: bool) -> Line:
 
 def removing(state: PortState) -> Iterator[Line]:
     """Before a port is removed: its guest will not find back to a socket of ours by itself."""
-    if isinstance(state.device, Registration) and state.attached and not state.device.client:
+    if state.attached and isinstance(state.device, Registration) and not state.device.client:
         yield "err", f"Removing port '{state.name}' while vhost device still attached."
         yield "err", ("To restore connectivity after re-adding of port, VM on socket "
                       f"'{state.device.path}' must be restarted.")

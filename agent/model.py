@@ -1,5 +1,4 @@
-"""The values that the control plane passes around. Imports nothing of ours but other such values;
-all frozen.
+"""The values that the control plane passes around. Imports only values of ours; all frozen.
 
 Equality answers "did anything change?"; collections are sorted tuples where order means nothing.
 """
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from agent.host_model import HostDevice, HostState
 from agent.limits import NO_LIMITS, Limits, QosRow
 from agent.mirror_model import MirrorRow, MirrorSpec
 
@@ -20,6 +20,7 @@ PATCH_TYPE = "patch"
 
 OFPORT_LOCAL = 65534
 OFPORT_NONE = -1
+NO_HOST = HostState()
 
 
 # --- what OVSDB says ------------------------------------------------------------------------------
@@ -52,6 +53,7 @@ class InterfaceRow:
     ofport: int | None = None
     ofport_request: int | None = None
     mtu_request: int | None = None
+    mac: str = ""                           # of an internal port
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     # rate in kbit/s, burst in kbit, and both in 1000 packets; 0: not set
     ingress_policing: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -115,7 +117,7 @@ class PatchDevice:
     peer: str                       # name of the other, which has to name this one
 
 
-Device = Registration | PatchDevice     # what a port is in the data plane
+Device = Registration | HostDevice | PatchDevice    # what a port is in the data plane
 
 ASSIGN_CYCLES, ASSIGN_ROUNDROBIN, ASSIGN_GROUP = "cycles", "roundrobin", "group"
 
@@ -247,11 +249,13 @@ class PortState:
     tx_hash: bool = False
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
     limits: Limits = NO_LIMITS
+    host: HostState = NO_HOST           # of a device of the host
 
     @property
     def n_rxqs(self) -> int:
-        """Queues to place: those of the guest; one without a guest. None of a patch port."""
-        if isinstance(self.device, PatchDevice):
+        """Queues to place: those of the guest; one without a guest; none of ports that no PMD
+        polls."""
+        if not isinstance(self.device, Registration):
             return 0
         return max(1, len(self.vring_sizes) // 2)
 
@@ -343,6 +347,14 @@ class SetMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHostDevice:
+    """Another address or MTU of a port's device."""
+
+    name: str
+    device: HostDevice
+
+
+@dataclass(frozen=True, slots=True)
 class SetBridges:
     bridges: Bridges
 
@@ -388,7 +400,7 @@ class SetPollLists:
 
 
 Action = (AddPort | RemovePort | SetTxRetriesMax | SetTxHash | SetAdminState | SetMemory
-          | SetLimits | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
+          | SetLimits | SetHostDevice | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent import mirroring
+from agent.host_model import HostDevice
 from agent.model import (
     Action,
     AddPort,
@@ -24,6 +25,7 @@ from agent.model import (
     RestPmd,
     SetAdminState,
     SetBridges,
+    SetHostDevice,
     SetLimits,
     SetMemory,
     SetPollLists,
@@ -46,6 +48,8 @@ def stays(spec: PortSpec, state: PortState) -> bool:
     wanted, has = spec.device, state.device
     if wanted == has:
         return True
+    if isinstance(wanted, HostDevice) and isinstance(has, HostDevice):
+        return (wanted.kind, wanted.name) == (has.kind, has.name)
     if not isinstance(wanted, Registration) or not isinstance(has, Registration):
         return False
     if wanted.client != has.client or (wanted.client and wanted.path != has.path):
@@ -81,7 +85,7 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     # a thousand ports are looked at whenever one changes.
     staying = {name: state for name, state in observed.ports.items()
                if (spec := specs.get(name)) is not None
-               and (spec.device is state.device or stays(spec, state))}
+               and not state.host.lost and (spec.device is state.device or stays(spec, state))}
     gone = observed.ports.keys() - staying.keys()
     names = staying.keys()
 
@@ -105,6 +109,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
             actions.append(SetAdminState(name, not state.up))
         if spec.limits is not state.limits and spec.limits != state.limits:
             actions.append(SetLimits(name, spec.limits))
+        if spec.device is not state.device and isinstance(spec.device, HostDevice) and (
+                spec.device != state.device):
+            actions.append(SetHostDevice(name, spec.device))
         node = state.numa if many_nodes and state.numa >= 0 else state.node
         if node != state.node or (
                 spec.memory is not state.memory and spec.memory != state.memory):

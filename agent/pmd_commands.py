@@ -8,7 +8,7 @@ from agent import control, dpdk_log, pmd_show
 from agent.command import CommandError
 from agent.coverage import Coverage, memory_line
 from agent.datapath import Datapath
-from agent.model import Counters, Readings, Rxq
+from agent.model import VHOST_TYPES, Counters, Readings, Rxq
 from agent.reconcile import Reconciler
 
 NOT_DPDK = "Not a DPDK Interface"
@@ -129,19 +129,23 @@ class PmdCommands:
         datapath = self._datapath()
         if not words and datapath is not None:
             return datapath.describe_mempool(None)
-        if not words or words[0] not in self._reconciler.desired.ports or datapath is None:
+        if not words or words[0] not in self._dpdk_ports() or datapath is None:
             raise CommandError(NOT_DPDK)
         state = self._reconciler.observed.ports.get(words[0])
         if state is None or not state.connects:     # OVS has none before the first guest
             raise CommandError("Not allocated")
         return datapath.describe_mempool(words[0])
 
+    def _dpdk_ports(self) -> set[str]:
+        return {name for name, spec in self._reconciler.desired.ports.items()
+                if spec.type in VHOST_TYPES}
+
     def _set_admin_state(self, words: Sequence[str]) -> str:
         *names, state = words
         if state.lower() not in STATES:
             raise CommandError("Invalid Admin State")
-        ports = self._reconciler.desired.ports
-        if not ports.keys() >= set(names):
+        ports = self._dpdk_ports()
+        if not ports >= set(names):
             raise CommandError(NOT_DPDK)
         self._reconciler.set_admin_state(names or ports, STATES[state.lower()])
         self._changed()

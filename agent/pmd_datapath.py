@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,12 @@ from uuid import UUID
 
 from agent.datapath import ApplyError
 from agent.fdb import FdbCounters, Flap
+from agent.host_device import SYSTEM
+from agent.host_model import HostDevice, HostState
+from agent.host_ports import HostPorts
 from agent.mirror_model import MirrorCounters
 from agent.model import (
+    NO_HOST,
     Action,
     AddPort,
     Bridges,
@@ -34,6 +39,7 @@ from agent.model import (
     Rxq,
     SetAdminState,
     SetBridges,
+    SetHostDevice,
     SetLimits,
     SetMemory,
     SetPollLists,
@@ -101,6 +107,10 @@ class PmdDatapath:
             self._runtime = Runtime(argv)
         except DatapathError as e:
             raise ApplyError(e.strerror) from e
+        self._host_ports = HostPorts()
+        self._wake = select.epoll()
+        self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
+        self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
         self._slots: dict[str, int] = {}            # port name -> slot
         self._names: dict[int, str] = {}            # slot -> port name
         self._states: dict[str, PortState] = {}     # as applied, with what guests did
@@ -111,20 +121,25 @@ class PmdDatapath:
 
     @property
     def wake_fd(self) -> int:
-        return self._runtime.wake_fd
+        return self._wake.fileno()
 
     def drain_wake(self) -> bool:
+        links_changed = self._host_ports.drain()
         woken = self._runtime.drain_wake()
         if woken:
             self._runtime.ports.end_captures()
-        return woken
+        return woken or links_changed
 
     def observe(self) -> Observed:
+        look = set(self._host_names()) if self._host_ports.look_again() else set()
         left: list[int] = []            # whose guest went, if only to come again
         for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
              rxqs, txqs) in self._runtime.changes():
             name = self._names[slot]
             before = self._states[name]
+            if isinstance(before.device, HostDevice):
+                look.add(name)
+                continue
             if before.connected and (not connected or connects != before.connects):
                 left.append(slot)
             self._states[name] = replace(
@@ -133,9 +148,16 @@ class PmdDatapath:
                 vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
         if left:
             self._runtime.bridges.flush_ports(left)
+        for name in look:
+            self._states[name] = self._host_ports.look(
+                self._states[name], *self._runtime.ports.host_state(self._slots[name]))
         return Observed(ports=dict(self._states), bridges=self._bridges,
                         polls=tuple(sorted(self._polls.items())),
                         pmds=tuple(spec for _, spec in sorted(self._pmds.items())))
+
+    def _host_names(self) -> list[str]:
+        return [name for name, state in self._states.items()
+                if isinstance(state.device, HostDevice)]
 
     def apply(self, action: Action) -> None:
         try:
@@ -145,6 +167,9 @@ class PmdDatapath:
 
     def _sentence(self, action: Action, e: OSError) -> str:
         match action:
+            case AddPort(spec) if isinstance(spec.device, HostDevice):
+                return (NO_DEVICE.format(spec.name, os.strerror(e.errno or 0))
+                        + f": {e.strerror}")
             case AddPort(spec):
                 head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                         else NO_DEVICE.format(spec.name, "Unknown error -1"))
@@ -165,7 +190,14 @@ class PmdDatapath:
             case RemovePort(name):
                 slot = self._slots[name]
                 ports.remove(slot)
+                if isinstance(self._states[name].device, HostDevice):
+                    self._host_ports.close(name)
                 del self._slots[name], self._names[slot], self._states[name]
+            case SetHostDevice(name, device):
+                unset = self._host_ports.set(device)
+                self._states[name] = replace(
+                    self._states[name], device=device,
+                    host=replace(self._states[name].host, unset=unset))
             case SetTxRetriesMax(name, retries):
                 ports.set_tx_retries_max(self._slots[name], retries)
                 self._states[name] = replace(self._states[name], tx_retries_max=retries)
@@ -216,16 +248,19 @@ class PmdDatapath:
 
     def _add(self, spec: PortSpec) -> None:
         assert spec.device is not None
+        host = NO_HOST
         match spec.device:
             case Registration() as registration:
                 slot = self._add_vhost(spec, registration)
+            case HostDevice() as device:
+                slot, host = self._add_host(spec, device)
             case PatchDevice():
                 slot = self._runtime.ports.add_patch(spec.name)
         self._slots[spec.name], self._names[slot] = slot, spec.name
         # Datapath port 0 is the datapath's own.
         self._states[spec.name] = PortState(
             spec.name, spec.device, spec.tx_retries_max, spec.memory, ANY_NODE, number=slot + 1,
-            tx_hash=spec.tx_hash)
+            tx_hash=spec.tx_hash, host=host)
 
     def _add_vhost(self, spec: PortSpec, registration: Registration) -> int:
         memory = spec.memory
@@ -236,6 +271,18 @@ class PmdDatapath:
             postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
             mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
             tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
+
+    def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:
+        memory = spec.memory
+        fd, unset = self._host_ports.open(device)
+        try:
+            slot = self._runtime.ports.add_host(
+                spec.name, fd, packet=device.kind == SYSTEM, mtu=memory.mtu,
+                room_bytes=memory.room_bytes, node=ANY_NODE)
+        except BaseException:
+            self._host_ports.close(spec.name)
+            raise
+        return slot, HostState(driver=self._host_ports.driver(spec.name), unset=unset)
 
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])
@@ -335,4 +382,7 @@ class PmdDatapath:
                 f"DPDK's own; each connected guest adds less than 1 MiB")
 
     def close(self) -> None:
+        hosts = self._host_names()
         self._runtime.close()
+        for name in hosts:
+            self._host_ports.close(name)

@@ -8,12 +8,10 @@ from uuid import UUID
 
 from agent import ofport, report
 from agent.model import (
-    PATCH_TYPE,
     BridgeRow,
     Counters,
     Desired,
     Observed,
-    PortSpec,
     Snapshot,
 )
 
@@ -108,13 +106,8 @@ class Publisher:
                       counters(name) if state is not None else Counters())
             if name in self._rewritten or values != self._statistics.get(name):
                 updates["Interface", self._made_of[name][0].uuid] = {
-                    "statistics": statistics_of(desired.ports[name], *values)}
+                    "statistics": report.statistics_of(
+                        desired.ports[name], values[1], connected=values[0])}
             self._statistics[name] = values
         self._rewritten.clear()
         return updates
-
-
-def statistics_of(spec: PortSpec, connected: bool, counters: Counters) -> dict[str, int]:
-    if spec.type == PATCH_TYPE:
-        return report.patch_statistics(counters)
-    return report.statistics(counters, connected)

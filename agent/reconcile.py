@@ -100,7 +100,9 @@ class Reconciler:
         for name, f in self._short.items():
             problems.setdefault(name, []).append(f.text)
         for core, why in sorted(self._no_pmd.items()):
-            for name in self.desired.ports:
+            for name, spec in self.desired.ports.items():
+                if not isinstance(spec.device, Registration):
+                    continue        # no PMD polls it
                 problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
         if self.desired.pmds:       # else it is said that there is none
             unpolled: dict[str, list[int]] = {}
@@ -137,7 +139,7 @@ class Reconciler:
         'retry_all' tries refused ports again before their time: something changed.
         """
         if datapath is not None:
-            self._look(datapath)
+            self._look(datapath, now_ms)
         config = self._look_at_config(snapshot, datapath is not None)
         self.desired = desired(snapshot, config, self._owners, self._memo)
         self._say_problems(config)
@@ -162,7 +164,7 @@ class Reconciler:
                     # no queue goes to a PMD that is not there
                     if len(self._no_pmd) == without or isinstance(action, StartPmd):
                         self._apply(datapath, action, now_ms)
-                self._look(datapath)
+                self._look(datapath, now_ms)
                 if (len(self._no_pmd) == without
                         and not any(isinstance(action, AddPort) for action in actions)):
                     break           # only what is new has still to be put to work
@@ -282,15 +284,20 @@ class Reconciler:
             case _:
                 log.dpif.err(f"{action}: {text}")
                 return
+        self._note(failures, spec, text, now_ms)
+
+    def _note(self, failures: Failures, spec: PortSpec, text: str, now_ms: int) -> None:
         before = failures.get(spec.name)
         failures[spec.name] = next_failure(spec, text, before, now_ms)
         if before is None or before.text != text:
             log.netdev.err(f"{spec.name}: {text}" if failures is self._short else text)
 
-    def _look(self, datapath: Datapath) -> None:
+    def _look(self, datapath: Datapath, now_ms: int) -> None:
         before = self.observed.ports
         self.observed = datapath.observe()
         for name, state in self.observed.ports.items():
+            if state.host.lost and name not in self._refused and name in self.desired.ports:
+                self._note(self._refused, self.desired.ports[name], state.host.lost, now_ms)
             was = before.get(name)
             if was is not state:
                 say(loglines.guest_lines(was or loglines.without_guest(state), state))

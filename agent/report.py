@@ -4,20 +4,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from agent import validate
+from agent import report_host, validate
+from agent.host_device import bridge_address
+from agent.host_model import HostDevice
 from agent.ifindex import ifindex
 from agent.model import (
     PATCH_TYPE,
     VHOST_TYPES,
     BridgeRow,
     Counters,
+    Device,
     InterfaceRow,
-    PatchDevice,
     PortSpec,
     PortState,
     Registration,
     Snapshot,
 )
+
+HOST_TYPES = ("internal", "system", "tap")
 
 Columns = dict[str, Any]        # column -> value as OVSDB has it ([]: empty)
 
@@ -71,24 +75,16 @@ def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Colum
         "dpdk_initialized": dpdk_initialized,
         "dpdk_version": [dpdk_version],
         "datapath_types": ["netdev"],
-        "iface_types": sorted(["internal", PATCH_TYPE, *(VHOST_TYPES if dpdk_initialized else ())]),
+        "iface_types": sorted([*HOST_TYPES, PATCH_TYPE,
+                               *(VHOST_TYPES if dpdk_initialized else ())]),
     }
 
 
 def datapath_id(row: BridgeRow) -> str:
-    """16 hexadecimal digits: as configured, else from hwaddr, else from the row's UUID.
-
-    The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
-    32-bit words), so that the id is the one it would use.
-    """
+    """16 hexadecimal digits: as configured, else of the bridge's address."""
     if configured := validate.datapath_id(row.other_config.get("datapath-id", "")):
         return configured
-    if hwaddr := validate.ethernet_address(row.other_config.get("hwaddr", "")):
-        return "0000" + hwaddr.hex()
-    raw = row.uuid.bytes
-    mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
-    mac[0] = mac[0] & ~0x01 | 0x02
-    return "0000" + mac.hex()
+    return "0000" + bridge_address(row).hex()
 
 
 def bridge(row: BridgeRow) -> Columns:
@@ -104,9 +100,7 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
     Keys as of OVS's netdev_dpdk_vhost_user_get_status() and netdev_get_status(), then ours.
     """
     device = state.device if state is not None else None
-    wanted = spec.device
-    assert not isinstance(device, PatchDevice)
-    assert not isinstance(wanted, PatchDevice)
+    assert device is None or isinstance(device, Registration)
     connected = state is not None and state.connected
     checksums = state is not None and connected and bool(state.features & NET_F_GUEST_CSUM)
     values = {
@@ -134,16 +128,16 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
             values["vhost-iommu-support"] = "true"
         if device.postcopy:
             values["vhost-postcopy-support"] = "true"
-        if waiting := pending(wanted, device):
+        if waiting := pending(spec.device, device):
             values["pending"] = waiting
     if spec.problems or problems:
         values["problems"] = "; ".join((*spec.problems, *problems))
     return values
 
 
-def pending(wanted: Registration | None, has: Registration) -> str:
+def pending(wanted: Device | None, has: Registration) -> str:
     """What of a port's settings waits for the guest to disconnect; empty when nothing does."""
-    if wanted is None or wanted == has:
+    if not isinstance(wanted, Registration) or wanted == has:
         return ""
     waits = []
     if wanted.path != has.path:
@@ -178,6 +172,15 @@ def statistics(counters: Counters, connected: bool) -> dict[str, int]:
     return values
 
 
+def statistics_of(spec: PortSpec, counters: Counters, connected: bool) -> dict[str, int]:
+    """Interface.statistics of a port of any type."""
+    if isinstance(spec.device, HostDevice):
+        return report_host.statistics(counters)
+    if spec.type == PATCH_TYPE:
+        return patch_statistics(counters)
+    return statistics(counters, connected)
+
+
 # Columns that only a failure or another daemon leaves something in.
 EMPTY: Columns = {"link_speed": [], "duplex": []}
 CLEARED: Columns = {**EMPTY, "lacp_current": [], "cfm_fault": [], "cfm_fault_status": [],
@@ -192,7 +195,7 @@ def failed_interface(error: str) -> Columns:
 
 
 def local_interface() -> Columns:
-    """The bridge's own port. It has no host device, hence is down, as OVS's is at first."""
+    """The bridge's own port before DPDK runs: it has no device yet."""
     return {"error": [], "admin_state": [LINK_DOWN], "link_state": [LINK_DOWN]}
 
 
@@ -236,6 +239,7 @@ def patch_statistics(counters: Counters) -> dict[str, int]:
 INTERFACES: Mapping[str, Callable[[PortSpec, PortState | None, Collection[str]], Columns]] = {
     **dict.fromkeys(VHOST_TYPES, vhost_interface),
     PATCH_TYPE: patch_interface,
+    **dict.fromkeys((*HOST_TYPES, ""), report_host.host_interface),
 }
 
 

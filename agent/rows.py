@@ -181,6 +181,7 @@ def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[Interfac
             options=pairs(row, "options"), other_config=pairs(row, "other_config"),
             ofport=known[row.uuid].ofport if row.uuid in known else first(row, "ofport"),
             ofport_request=first(row, "ofport_request"), mtu_request=first(row, "mtu_request"),
+            mac=first(row, "mac") or "",
             unserved=tuple(set_columns(row, schema.without_effect("Interface"))), port=on,
             ingress_policing=(
                 first(row, "ingress_policing_rate") or 0, first(row, "ingress_policing_burst") or 0,

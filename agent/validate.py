@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
-from agent import mirroring, patch_device, vhost_device
+from agent import host_device, mirroring, patch_device, vhost_device
 from agent.fdb import aging_s, table_size
+from agent.host_device import ethernet_address
 from agent.hostconfig import HostConfig, mtu_range
 from agent.limits import NO_LIMITS, Limits
 from agent.membership import membership
@@ -49,7 +50,6 @@ RESERVED_PREFIXES = ("vxlan_sys", "genev_sys", "gre_sys", "bareudp_sys", "gtpu_s
                      "ip6gre_sys", "erspan_sys", "ip6erspan_sys")
 
 DATAPATH_ID = re.compile("[0-9a-fA-F]{16}|0[xX][0-9a-fA-F]{1,16}")
-ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 
 NO_FRAMES_OF_ITS_OWN = Memory(0, 0)     # a patch port receives into no buffers
 
@@ -58,11 +58,15 @@ DEVICES: Mapping[str, Callable[[InterfaceRow, HostConfig], tuple[Device | None, 
     PATCH_TYPE: patch_device.patch,
     SERVER_TYPE: vhost_device.server,
     CLIENT_TYPE: vhost_device.client,
+    "internal": host_device.internal,
+    "tap": host_device.tap,
+    "system": host_device.system,
+    "": host_device.system,
 }
 
-# {interface: (what it was made of: row, bridge's name and datapath_type, settings; and its spec or
-# error)}: a row that is the same object is not looked at again.
-Made = tuple[InterfaceRow, tuple[str, str], HostConfig, "PortSpec | str"]
+# {interface: (what it was made of: row, bridge's name, datapath_type and address, settings; and its
+# spec or error)}: a row that is the same object is not looked at again.
+Made = tuple[InterfaceRow, tuple[str, ...], HostConfig, "PortSpec | str"]
 Memo = dict[str, Made]
 
 
@@ -71,14 +75,6 @@ def datapath_id(text: str) -> str | None:
     if not DATAPATH_ID.fullmatch(text) or not int(text, 16):
         return None
     return f"{int(text, 16):016x}"
-
-
-def ethernet_address(text: str) -> bytes | None:
-    """A unicast address that is not zero, or None."""
-    if not ETHERNET_ADDRESS.fullmatch(text):
-        return None
-    octets = bytes(int(octet, 16) for octet in text.split(":"))
-    return octets if any(octets) and not octets[0] & 1 else None
 
 
 def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
@@ -102,7 +98,7 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
 
 
 def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> None:
-    """Raises PortError for rows that no vhost port can be made of."""
+    """Raises PortError for rows that no port can be made of."""
     if not usable_name(bridge.name):
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
                         + f": {NO_BRIDGE.format(bridge.name)}")
@@ -114,11 +110,11 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> 
             NO_OFPORT.format(row.name, "Invalid argument")
             + f": bridge {bridge.name} has datapath_type {found}, only netdev is served here "
             f"(ovs-vsctl set Bridge {bridge.name} datapath_type=netdev)")
-    if row.type not in DEVICES:
+    if row.type not in DEVICES and not is_local(bridge, row):
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
             + f": type {shown(row.type or 'system')} is not served, only "
-            + ", ".join(DEVICES))
+            + ", ".join(sorted(filter(None, DEVICES))))
     if not dpdk_initialized:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
@@ -157,7 +153,11 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     """The port that a row asks for, which was limited like that before; raises PortError when it
     cannot be served."""
     refuse_row(bridge, row, config.dpdk_initialized)
-    device, device_problems = DEVICES[row.type](row, config)
+    device: Device | None
+    if is_local(bridge, row):
+        device, device_problems = host_device.local(bridge, row)
+    else:
+        device, device_problems = DEVICES[row.type](row, config)
     vhost_texts = Texts(row.options if row.type == CLIENT_TYPE else {}, "Interface", "options")
     retries = vhost_texts.integer("tx-retries-max")
     memory, problems = (port_memory(row, config) if row.type != PATCH_TYPE
@@ -235,13 +235,13 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     bridges = [b for b in snapshot.bridges if usable_name(b.name)]
     for bridge in snapshot.bridges:
         served = bridge.datapath_type == "netdev" and usable_name(bridge.name)
-        on = (bridge.name, bridge.datapath_type)
+        on = (bridge.name, bridge.datapath_type, bridge.other_config.get("hwaddr", ""))
         for row in bridge.interfaces:
             port = row.name
             made = before.get(port)
             if (made is None or made[0] is not row or made[2] is not config or made[1] != on):
-                if served and is_local(bridge, row):
-                    continue
+                if served and is_local(bridge, row) and not config.dpdk_initialized:
+                    continue    # it waits for DPDK, and is down
                 limited = limits_before(row, made)
                 made = (row, on, config, spec_or_error(bridge, row, config, limited))
             memo[port] = made

@@ -10,6 +10,7 @@ from pmd_ext.dpdk.ring cimport (
     rte_ring_free, rte_ring_get_capacity, rte_ring_set_prod_htd_max,
 )
 from pmd_ext.errors cimport check
+from pmd_ext.errors import DatapathError
 from pmd_ext.host cimport host_start, host_stop, host_unwatch, host_watch
 from pmd_ext.pmd cimport pmd_publish, poll_list_free, poll_list_new
 from pmd_ext.state cimport (
@@ -41,6 +42,7 @@ cdef class Hosts:
 
     cdef int add(self, uint16_t index, int fd, bint packet, str name) except -1:
         cdef host_port *port = &self.dp.host_ports[index]
+        cdef int rc
         self.made += 1
         text = b"host-%d" % self.made
         # The host thread, which may lose its core at any moment, is a producer like the PMDs: with
@@ -59,7 +61,9 @@ cdef class Hosts:
             if not self.dp.host.running:
                 check(host_start(&self.dp.host), "start of the host thread", name)
             self.publish([*self.slots, index])
-            check(host_watch(&self.dp.host, index, port), "epoll_ctl", name)
+            rc = host_watch(&self.dp.host, index, port)
+            if rc != 0:         # check() has another use for -1, which is -EPERM
+                raise DatapathError(-rc, "epoll_ctl", name)
         except BaseException:
             self.remove(index)
             raise

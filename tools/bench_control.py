@@ -23,7 +23,7 @@ from agent.machine import free_hugepage_bytes
 from tools.bench_numbers import Case, compare, kib, medians, shares, table, thread_time
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import last_cpu
-from tools.host import ORDINARY_MEMORY, Host, HostError, temporary_host
+from tools.host import AGENT, ORDINARY_MEMORY, Host, HostError, temporary_host
 from tools.ovsdb_client import Client
 
 BRIDGE = "br0"
@@ -65,7 +65,7 @@ class Side:
 # A network namespace each: both are entitled to devices whose names are taken on this machine.
 CONTROL = "daemon.ctl"          # in the run directory
 ALIKE = ("--pidfile", "--log-file", "-vconsole:off", f"--unixctl={CONTROL}")
-OURS = Side("agent", ("unshare", "--net", *Host.agent_command(), "run", *ALIKE))
+OURS = Side("agent", ("unshare", "--net", AGENT, "run", *ALIKE))
 THEIRS = Side("OVS", ("unshare", "--net", str(PEER), "--disable-system", *ALIKE))
 FLOOR = Side("floor")
 

@@ -13,7 +13,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,11 +39,25 @@ def last_cpu() -> int:
 
 def is_listening(path: Path) -> bool:
     """Whether a unix socket listens at ``path``; found out without connecting to it."""
-    for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == str(path) and int(fields[3], 16) & _SO_ACCEPTCON:
-            return True
+    for table in _unix_tables():
+        for line in table.splitlines()[1:]:
+            fields = line.split(maxsplit=7)
+            if len(fields) == 8 and fields[7] == str(path) and int(fields[3], 16) & _SO_ACCEPTCON:
+                return True
     return False
+
+
+def _unix_tables() -> Iterator[str]:
+    """/proc/net/unix of each network namespace that a process is in: sockets are listed apart."""
+    seen = set()
+    for process in ("self", *filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            namespace = os.readlink(f"/proc/{process}/ns/net")
+            if namespace not in seen:
+                seen.add(namespace)
+                yield Path(f"/proc/{process}/net/unix").read_text(errors="replace")
+        except OSError:     # it ended
+            continue
 
 
 def _free_ifindex() -> int:

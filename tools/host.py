@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from agent.machine import free_hugepage_bytes
 from tools.guest import DIE_WITH_PARENT, is_listening
+from tools.netns import Netns
 from tools.wait import wait_for
 
 T = TypeVar("T")
@@ -26,6 +28,9 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 ENOUGH_HUGEPAGE_BYTES = 256 << 20
 ORDINARY_MEMORY = "--no-huge -m 256 --no-shconf"
+
+
+AGENT = str(Path(sys.executable).parent / "vhost-agent")
 
 
 class HostError(Exception):
@@ -52,6 +57,13 @@ class Host:
         self.ovsdb: subprocess.Popen[bytes] | None = None
         self.agents: list[subprocess.Popen[bytes]] = []
 
+    @cached_property
+    def netns(self) -> Netns:
+        """Where daemons run: no device but a loopback, whatever the machine has."""
+        netns = Netns()
+        netns.run("ip", "link", "set", "lo", "up")
+        return netns
+
     def __enter__(self) -> Host:
         return self
 
@@ -76,7 +88,7 @@ class Host:
                     ) -> subprocess.Popen[bytes]:
         """An ovsdb-server on DIR/SOCKET, listening or not yet, for the caller to end."""
         return subprocess.Popen(
-            [*DIE_WITH_PARENT, "ovsdb-server", str(database),
+            [*DIE_WITH_PARENT, *self.netns.command("ovsdb-server"), str(database),
              f"--remote=punix:{self.directory}/{socket}",
              f"--unixctl={self.directory}/{name}.ctl", "-vconsole:off",
              f"--log-file={self.directory}/{name}.log", *options],
@@ -123,9 +135,9 @@ class Host:
         self.agents.append(agent)
         return agent
 
-    @staticmethod
-    def agent_command() -> list[str]:
-        return [str(Path(sys.executable).parent / "vhost-agent")]
+    def agent_command(self) -> list[str]:
+        """In the host's network namespace, for its bridges are devices there."""
+        return self.netns.command(AGENT)
 
     def output(self) -> str:
         """What agents printed (stdout, stderr) so far."""
@@ -166,6 +178,9 @@ class Host:
         # An interrupt between the start of a command and knowing its process leaves it behind.
         subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", str(self.directory)],
                        check=False)
+        if "netns" in self.__dict__:
+            self.netns.close()
+            del self.netns
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -183,6 +198,10 @@ class Host:
     def vsctl(self, *words: str) -> str:
         return self.check("ovs-vsctl", f"--db={self.remote}", "--retry", "--timeout=30",
                           *words).strip()
+
+    def inside(self, *command: str) -> str:
+        """Output of a command that must work in the host's network namespace."""
+        return self.check(*self.netns.command(*command))
 
     def appctl(self, *words: str) -> str:
         """ovs-appctl to the agent started last."""

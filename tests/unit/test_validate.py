@@ -151,9 +151,12 @@ NO_OFPORT = "could not add network device {} to ofproto (Invalid argument): "
      NO_DEVICE.format("p", "File name too long") + f"socket path '/{'x' * 107}' has 108 bytes, a "
      "UNIX socket can have 107"),
     (row("p", "dpdk"), NO_DEVICE.format("p", "Address family not supported by protocol")
-     + "type 'dpdk' is not served, only patch, dpdkvhostuser, dpdkvhostuserclient"),
-    (row("p", ""), NO_DEVICE.format("p", "Address family not supported by protocol")
-     + "type 'system' is not served, only patch, dpdkvhostuser, dpdkvhostuserclient"),
+     + "type 'dpdk' is not served, only dpdkvhostuser, dpdkvhostuserclient, internal, patch, "
+     "system, tap"),
+    (row("x" * 16, "tap"), NO_DEVICE.format("x" * 16, "File name too long")
+     + "the name of a device of the host has 15 bytes at most"),
+    (row("a b", ""), NO_DEVICE.format("a b", "Invalid argument")
+     + "the name of a device of the host has no '/', ':' and blanks"),
     (row("p", on={"interfaces": 2}),
      NO_OFPORT.format("p") + "port p is a bond, which is not served"),
 ])
@@ -327,11 +330,6 @@ def test_room_of_the_packet_buffers(mtu: int, shared: tuple[int, ...], room: int
 def test_secure_bridge_without_controller_forwards_nothing() -> None:
     assert on_bridges(wish(row("p"), fail_mode="secure")) == {"br0": ()}
     assert on_bridges(wish(row("p"), fail_mode="standalone")) == {"br0": ("p",)}
-
-
-def test_local_port_is_not_a_port_of_ours() -> None:
-    result = wish(row("br0", "internal"))
-    assert (result.ports, result.errors, on_bridges(result)) == ({}, {}, {"br0": ()})
 
 
 def test_port_with_the_name_of_its_bridge_is_served() -> None:

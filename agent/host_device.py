@@ -1,0 +1,83 @@
+"""Devices of the host's kernel that ports are, of their rows: pure."""
+from __future__ import annotations
+
+import re
+
+from agent.host_model import HostDevice
+from agent.hostconfig import HostConfig, mtu_range
+from agent.model import BridgeRow, InterfaceRow
+from agent.options import in_range, shown, unknown
+from agent.refusal import NO_DEVICE, PortError
+
+INTERNAL, TAP, SYSTEM = "internal", "tap", "system"
+NAME_BYTES = 15                 # IFNAMSIZ less its final zero
+ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
+# Options of queues that PMDs poll: the host thread polls none.
+FOR_QUEUES = ("pmd-rxq-affinity", "tx-steering")
+
+
+def ethernet_address(text: str) -> bytes | None:
+    """A unicast address that is not zero, or None."""
+    if not ETHERNET_ADDRESS.fullmatch(text):
+        return None
+    octets = bytes(int(octet, 16) for octet in text.split(":"))
+    return octets if any(octets) and not octets[0] & 1 else None
+
+
+def bridge_address(row: BridgeRow) -> bytes:
+    """other_config:hwaddr, else the one that is made of the row's UUID.
+
+    The UUID's first six bytes are taken as they lie in ovs-vswitchd's memory (little-endian
+    32-bit words), so that the address is the one it would use.
+    """
+    if hwaddr := ethernet_address(row.other_config.get("hwaddr", "")):
+        return hwaddr
+    raw = row.uuid.bytes
+    mac = bytearray([raw[3], raw[2], raw[1], raw[0], raw[7], raw[6]])
+    mac[0] = mac[0] & ~0x01 | 0x02
+    return bytes(mac)
+
+
+def check_name(row: InterfaceRow) -> None:
+    """What the kernel takes as the name of a device."""
+    name = row.name
+    if len(name.encode()) > NAME_BYTES:
+        raise PortError(NO_DEVICE.format(name, "File name too long")
+                        + f": the name of a device of the host has {NAME_BYTES} bytes at most")
+    if name in (".", "..") or any(c in "/:" or c.isspace() for c in name):
+        raise PortError(NO_DEVICE.format(name, "Invalid argument")
+                        + ": the name of a device of the host has no '/', ':' and blanks")
+
+
+def device(kind: str, row: InterfaceRow, mac: str | None = None) -> tuple[HostDevice, list[str]]:
+    check_name(row)
+    mtu = row.mtu_request
+    if mtu is not None and not in_range(mtu, *mtu_range()):
+        mtu = None              # port_memory() says so
+    said = list(unknown(row.options, "Interface", "options", (), f"type {row.type or kind}"))
+    said += [f"{key}: has no effect on type {row.type or kind}: no PMD thread polls the port"
+             for key in FOR_QUEUES if key in row.other_config]
+    return HostDevice(kind, row.name, mac, mtu), said
+
+
+def internal(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
+    """A tap of our own, and what could not be used of its row."""
+    mac = ethernet_address(row.mac) if row.mac else None
+    found, said = device(INTERNAL, row, mac.hex(":") if mac else None)
+    if row.mac and mac is None:
+        said.append(f"mac: {shown(row.mac)} is not a unicast Ethernet address; using an automatic "
+                    "one")
+    return found, said
+
+
+def tap(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
+    return device(TAP, row)
+
+
+def system(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
+    return device(SYSTEM, row)
+
+
+def local(bridge: BridgeRow, row: InterfaceRow) -> tuple[HostDevice, list[str]]:
+    """The bridge's own port: internal, whatever its type says, with the bridge's address."""
+    return device(INTERNAL, row, bridge_address(bridge).hex(":"))

@@ -1,0 +1,79 @@
+"""Descriptors of the host's devices that are ports, and how these devices are."""
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+
+from agent import netdev
+from agent.host_device import SYSTEM
+from agent.host_model import HostDevice
+from agent.model import PortState
+from agent.refusal import NO_DEVICE
+
+
+class HostPorts:
+    """For the main thread only."""
+
+    def __init__(self) -> None:
+        self._events = netdev.LinkEvents()
+        self._changed = False
+        self._fds: dict[str, int] = {}      # by port
+
+    @property
+    def events_fd(self) -> int:
+        return self._events.fileno()
+
+    def open(self, device: HostDevice) -> tuple[int, tuple[str, ...]]:
+        """A descriptor, kept until close(), and what the device does not take. OSError says in
+        words why there is none."""
+        fd = (netdev.open_packet if device.kind == SYSTEM else netdev.open_tap)(device.name)
+        self._fds[device.name] = fd
+        return fd, self.set(device)
+
+    def set(self, device: HostDevice) -> tuple[str, ...]:
+        """Gives the device its address and MTU; what it does not take."""
+        problems = []
+        try:
+            if device.mac is not None:
+                netdev.set_mac(device.name, device.mac)
+        except OSError as e:
+            problems.append(str(e.strerror))
+        try:
+            if device.mtu is not None:
+                netdev.set_mtu(device.name, device.mtu)
+        except OSError as e:
+            problems.append(str(e.strerror))
+        return tuple(problems)
+
+    def driver(self, port: str) -> tuple[str, str, str]:
+        return netdev.driver(port)
+
+    def close(self, port: str) -> None:
+        """The data plane uses the descriptor no more; a tap that we made goes with it."""
+        os.close(self._fds.pop(port))
+
+    def drain(self) -> bool:
+        """Whether some device of the host changed since look_again()."""
+        self._changed = self._events.drain() or self._changed
+        return self._changed
+
+    def look_again(self) -> bool:
+        """Whether devices are to be looked at: forgets what drain() said."""
+        changed = self.drain()
+        self._changed = False
+        return changed
+
+    def look(self, state: PortState, failed: int, segmentable: bool) -> PortState:
+        """The port as its device is now; the same object when nothing changed. 'failed' is the
+        errno that the data plane has of it."""
+        link = netdev.look(state.name)
+        before = state.host
+        known = before.link.ifindex if before.link is not None else None
+        if link is None or failed or known not in (None, link.ifindex):
+            lost = (NO_DEVICE.format(state.name, os.strerror(failed or errno.ENODEV))
+                    + ": the device was deleted from outside; it is looked for again in a moment")
+            now = replace(before, link=None, lost=before.lost or lost)
+        else:
+            now = replace(before, link=link, segmentable=segmentable)
+        return state if now == before else replace(state, host=now)

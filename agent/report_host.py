@@ -1,0 +1,69 @@
+"""What the row of a port of the host's kernel should say: pure (OVS: netdev_linux)."""
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import schema
+from agent.model import Counters, PortSpec, PortState
+
+# Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
+NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "rx_missed_errors",
+         "collisions")
+BASE = {"packets": "good_packets", "bytes": "good_bytes"}
+RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops")
+# A key of a reason -> the counter of the port, where they differ.
+TX_REASONS = {"ovs_tx_failure_drops": "tx_failure_drops",
+              "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops"}
+TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disabled_drops")
+
+
+def up_or_down(up: bool) -> str:
+    return "up" if up else "down"
+
+
+def status(spec: PortSpec, state: PortState, problems: Collection[str]) -> dict[str, str]:
+    driver, version, firmware = state.host.driver
+    values = {"driver_name": driver, "driver_version": version, "firmware_version": firmware}
+    values |= {key.name: "false" for key in schema.keys("Interface", "status")
+               if key.name.endswith("_offload")}
+    said = [*spec.problems, *state.host.unset, *problems]
+    mtu, link = spec.memory.mtu, state.host.link
+    if link is not None and link.mtu > mtu:
+        said.append(f"MTU {link.mtu} of the device: frames of more than {mtu + 18} bytes are not "
+                    f"sent to it (ovs-vsctl set Interface {spec.name} mtu_request={link.mtu})")
+    if state.host.segmentable:
+        said.append("frames came that are to be cut into segments, which is not served yet: they "
+                    "are dropped, counted as rx_oversize_drops (ethtool -K DEVICE tso off gso off "
+                    "on the side that sends, gro off here)")
+    if said:
+        values["problems"] = "; ".join(said)
+    return values
+
+
+def host_interface(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()
+                   ) -> dict[str, Any]:
+    """Columns of a port's row but for its number and its statistics."""
+    columns: dict[str, Any] = {"error": [], "link_resets": [0], "link_speed": [], "duplex": []}
+    if state is None or state.host.link is None:
+        return {**columns, "admin_state": ["down"], "link_state": ["down"], "mtu": [],
+                "mac_in_use": [], "ifindex": [], "status": {}}
+    link = state.host.link
+    return {**columns, "admin_state": [up_or_down(link.up)],
+            "link_state": [up_or_down(link.running)], "mtu": [link.mtu], "mac_in_use": [link.mac],
+            "ifindex": [link.ifindex], "status": status(spec, state, problems)}
+
+
+def statistics(counters: Counters) -> dict[str, int]:
+    """Interface.statistics; drops by reason where there were any."""
+    port = counters.port
+    values = dict.fromkeys(NEVER, 0)
+    for direction, queues in (("rx", counters.rx_queues), ("tx", counters.tx_queues)):
+        for key, name in BASE.items():
+            values[f"{direction}_{key}"] = sum(queue[name] for queue in queues)
+    values["rx_multicast_packets"] = sum(q["multicast_packets"] for q in counters.rx_queues)
+    values["rx_dropped"] = sum(port.get(name, 0) for name in RX_DROPS)
+    values["tx_dropped"] = sum(port.get(name, 0) for name in TX_DROPS)
+    reasons = {key: port.get(TX_REASONS.get(key, key), 0) for key in (
+        key.name for key in schema.keys("Interface", "statistics") if key.name.endswith("_drops"))}
+    return values | {key: count for key, count in reasons.items() if count}

@@ -1,0 +1,173 @@
+"""Ports of the host's kernel, from ovs-vsctl to packets; the bridge's own among them."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.agent.conftest import Contract
+from tools.frontend import ethernet
+from tools.host import HostError, wait_until
+from tools.netns import Netns
+
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+ALL = "ff:ff:ff:ff:ff:ff"
+NO_DEVICE = "could not open network device {} ({}): "
+
+
+def links(contract: Contract) -> set[str]:
+    """Devices in the agent's namespace."""
+    words = [line.split() for line in contract.host.inside("ip", "-o", "link").splitlines()]
+    return {word[1].rstrip(":").partition("@")[0] for word in words} - {"lo"}
+
+
+def add(contract: Contract, name: str, type_: str, *settings: str) -> str:
+    """Adds a port; its error."""
+    return contract.attempt(name, f"type={type_}", *settings)
+
+
+@contextmanager
+def far_end(contract: Contract, name: str) -> Iterator[Netns]:
+    """A veth pair from the agent's namespace, where it is NAME, to another, where it is eth0."""
+    host = contract.host
+    with Netns() as other:
+        host.inside("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns",
+                    other.path)
+        other.run("ip", "link", "set", "eth0", "up")
+        host.inside("ip", "link", "set", name, "up")
+        yield other
+
+
+def test_bridge_is_a_device_with_its_address(contract: Contract) -> None:
+    host = contract.host
+    assert "br0" in links(contract)
+    mac = host.get("Bridge", "br0", "datapath_id")[4:]
+    assert contract.get("br0", "mac_in_use").replace(":", "") == mac
+    assert contract.get("br0", "ofport") == 65534
+    assert (contract.get("br0", "admin_state"), contract.get("br0", "link_state")) == (
+        "down", "down")
+    host.inside("ip", "link", "set", "br0", "up", "mtu", "1400")
+    wait_until(lambda: contract.get("br0", "link_state") == "up", "the kernel is heard")
+    assert (contract.get("br0", "admin_state"), contract.get("br0", "mtu")) == ("up", 1400)
+    assert host.inside("ip", "-o", "link", "show", "br0").startswith(
+        f"{contract.get('br0', 'ifindex')}: br0:")
+    assert contract.status("br0")["driver_name"] == "tun"
+    host.vsctl("set", "Bridge", "br0", f'other_config:hwaddr="{A}"')
+    wait_until(lambda: contract.get("br0", "mac_in_use") == A, "the address follows")
+    assert A in host.inside("ip", "link", "show", "br0")
+
+
+def test_host_pings_through_its_bridge(contract: Contract) -> None:
+    host = contract.host
+    host.inside("ip", "link", "set", "br0", "up")
+    host.inside("ip", "address", "add", "10.7.0.1/24", "dev", "br0")
+    with far_end(contract, "h0") as other:
+        other.run("ip", "address", "add", "10.7.0.2/24", "dev", "eth0")
+        assert add(contract, "h0", "system") == ""
+        assert " 0% packet loss" in host.inside("ping", "-c", "3", "-i", "0.1", "-W", "5",
+                                                "10.7.0.2")
+    values = contract.fresh("br0")
+    assert values["rx_packets"] >= 4
+    assert values["tx_packets"] >= 4
+    assert values["rx_errors"] == 0
+
+
+@pytest.mark.parametrize("type_", ["internal", "tap"])
+def test_guest_and_a_second_device(contract: Contract, type_: str) -> None:
+    host = contract.host
+    assert add(contract, "h0", type_, f'mac="{A}"', "mtu_request=2000") == ""
+    wait_until(lambda: contract.get("h0", "mtu") == 2000, "it has its MTU")
+    if type_ == "internal":
+        assert contract.get("h0", "mac_in_use") == A
+    host.inside("ip", "link", "set", "h0", "up")
+    host.inside("ip", "address", "add", "10.7.1.1/24", "dev", "h0")
+    contract.client("a")
+    guest = contract.joined("a")
+    arp = bytes.fromhex("0001080006040001" + B.replace(":", "") + "0a070102"
+                        + "000000000000" + "0a070101")
+    guest.send([ethernet(ALL, B, arp, ethertype=0x0806)])
+    reply = wait_until(lambda: [f for f in guest.recv() if f[12:14] == b"\x08\x06" and f[21] == 2],
+                       "the host answers")
+    assert reply[0][:6].hex(":") == B
+    host.vsctl("del-port", "br0", "h0")
+    assert links(contract) == {"br0"}
+
+
+def test_deleted_from_outside_and_made_again(contract: Contract) -> None:
+    host = contract.host
+    add(contract, "h0", "internal")
+    contract.client("a")
+    guest = contract.joined("a")
+    host.inside("ip", "link", "set", "br0", "up")
+    before = contract.get("h0", "ifindex")
+    host.inside("ip", "link", "del", "h0")
+    wait_until(lambda: contract.get("h0", "ifindex") not in (None, before), "it is made again")
+    assert contract.get("h0", "error") is None
+    assert "the device was deleted from outside" in contract.log()
+    guest.send([ethernet(ALL, B)])
+    wait_until(lambda: contract.fresh("br0")["tx_packets"] > 0, "its neighbour works")
+
+
+def test_device_that_comes_later_is_found(contract: Contract) -> None:
+    host = contract.host
+    error = add(contract, "h0", "system")
+    assert error == NO_DEVICE.format("h0", "No such device") + "there is no device of that name"
+    host.inside("ip", "link", "add", "h0", "type", "dummy")
+    try:
+        wait_until(lambda: contract.get("h0", "error") is None, "it is found")
+        host.inside("ip", "link", "del", "h0")
+        wait_until(lambda: "deleted from outside" in str(contract.get("h0", "error"))
+                   or "there is no device" in str(contract.get("h0", "error")), "it is missed")
+    finally:
+        host.run(*host.netns.command("ip", "link", "del", "h0"))
+
+
+@pytest.mark.parametrize(("name", "type_", "why"), [
+    ("lo", "system", "(Invalid argument): it is no Ethernet device"),
+    ("h1", "internal", "(Invalid argument): the name is taken by a device that is no tap"),
+    ("x" * 16, "tap", "(File name too long): the name of a device of the host has 15 bytes at"),
+])
+def test_device_that_cannot_be_had(contract: Contract, name: str, type_: str, why: str) -> None:
+    host = contract.host
+    host.inside("ip", "link", "add", "h1", "type", "dummy")
+    try:
+        assert why in add(contract, name, type_)
+        assert contract.get(name, "ofport") == -1
+        assert contract.get("br0", "error") is None
+        host.vsctl("del-port", "br0", name)
+    finally:
+        host.inside("ip", "link", "del", "h1")
+
+
+def test_bridge_whose_name_is_taken_serves_its_other_ports(contract: Contract) -> None:
+    host = contract.host
+    host.inside("ip", "link", "add", "br1", "type", "dummy")
+    try:
+        with pytest.raises(HostError, match="br1"):
+            host.vsctl("add-br", "br1", "--", "set", "Bridge", "br1", "datapath_type=netdev")
+        assert "the name is taken by a device that is no tap" in str(contract.get("br1", "error"))
+        assert contract.attempt("h2", "type=internal", bridge="br1") == ""
+    finally:
+        host.inside("ip", "link", "del", "br1")
+    wait_until(lambda: contract.get("br1", "error") is None, "it is made once the name is free")
+    host.vsctl("del-br", "br1")
+
+
+def test_a_device_that_was_there_is_left_there(contract: Contract) -> None:
+    host = contract.host
+    host.inside("ip", "tuntap", "add", "dev", "h0", "mode", "tap")
+    try:
+        assert add(contract, "h0", "tap") == ""
+        host.vsctl("del-port", "br0", "h0")
+        assert "h0" in links(contract)
+    finally:
+        host.inside("ip", "link", "del", "h0")
+
+
+def test_nothing_is_left_when_the_bridge_goes(contract: Contract) -> None:
+    add(contract, "h0", "internal")
+    add(contract, "h1", "tap")
+    assert links(contract) == {"br0", "h0", "h1"}
+    contract.host.vsctl("del-br", "br0")
+    assert links(contract) == set()
