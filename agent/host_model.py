@@ -34,3 +34,8 @@ class HostState:
     unset: tuple[str, ...] = ()     # what it does not take, in plain words
     lost: str = ""                  # why it serves no more, in plain words
     segmentable: bool = False       # frames came that are still to be cut into segments
+
+    @property
+    def is_up(self) -> bool:
+        """False only when that is known."""
+        return self.link is None or self.link.up

@@ -149,8 +149,11 @@ class PmdDatapath:
         if left:
             self._runtime.bridges.flush_ports(left)
         for name in look:
-            self._states[name] = self._host_ports.look(
-                self._states[name], *self._runtime.ports.host_state(self._slots[name]))
+            before, slot = self._states[name], self._slots[name]
+            now = self._host_ports.look(before, *self._runtime.ports.host_state(slot))
+            if now.host.is_up != before.host.is_up:     # what is sent to it need not be copied
+                self._runtime.ports.set_admin_state(slot, now.host.is_up)
+            self._states[name] = now
         return Observed(ports=dict(self._states), bridges=self._bridges,
                         polls=tuple(sorted(self._polls.items())),
                         pmds=tuple(spec for _, spec in sorted(self._pmds.items())))

@@ -11,6 +11,7 @@ cdef extern from "rte_ring.h" nogil:
     void rte_ring_free(rte_ring *r)
     unsigned rte_ring_enqueue_burst(rte_ring *r, void **objects, unsigned n, unsigned *room)
     unsigned rte_ring_dequeue_burst(rte_ring *r, void **objects, unsigned n, unsigned *left)
+    unsigned rte_ring_free_count(const rte_ring *r)
     unsigned rte_ring_count(const rte_ring *r)
     unsigned rte_ring_get_capacity(const rte_ring *r)
     int rte_ring_set_prod_htd_max(rte_ring *r, unsigned most)

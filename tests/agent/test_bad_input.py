@@ -167,7 +167,8 @@ def test_file_in_the_way_is_not_touched(served: Host, pair: Pair) -> None:
 
 def test_vlans_of_ports_change_while_they_work(served: Host, pair: Pair) -> None:
     a, b = pair.guests
-    served.vsctl("set", "Port", "good0", "tag=10", "--", "set", "Port", "good1", "tag=20")
+    served.vsctl("set", "Port", "good0", "tag=10", "--", "set", "Port", "good1", "tag=20",
+                 "--", "set", "Port", "br0", "tag=30")
     a.send([ethernet(B, A)])
     wait_until(lambda: served.statistic("good0", "rx_no_output_drops") == 1, "it is dropped")
     assert b.recv() == []
@@ -176,7 +177,8 @@ def test_vlans_of_ports_change_while_they_work(served: Host, pair: Pair) -> None
     served.vsctl("set", "Port", "good1", "tag=[]", "trunks=10")
     a.send([ethernet(B, A)])
     assert b.recv_wait(1) == [ethernet(B, A)[:12] + bytes.fromhex("8100000a") + ethernet(B, A)[12:]]
-    served.vsctl("clear", "Port", "good0", "tag", "--", "clear", "Port", "good1", "trunks")
+    served.vsctl("clear", "Port", "good0", "tag", "--", "clear", "Port", "good1", "trunks",
+                 "--", "clear", "Port", "br0", "tag")
     pair.exchange()
 
 
