@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import schema
-from agent.model import VHOST_TYPES, AutoBalance, Placing, PmdSpec
+from agent.model import ETH_TYPE, VHOST_TYPES, AutoBalance, Placing, PmdSpec
 from agent.options import Texts, integer, misspelt, pairs, shown, without_effect
 from agent.pmdconfig import auto_balance, placing, pmds, sleeps
 
@@ -109,4 +109,4 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
     return replace(
         config, problems=tuple(problem for _, problem in said),
         port_problems={type_: tuple(p for o, p in said if o is not None and type_ in o.port_types)
-                       for type_ in VHOST_TYPES})
+                       for type_ in (ETH_TYPE, *VHOST_TYPES)})

@@ -17,6 +17,7 @@ CLIENT_TYPE = "dpdkvhostuserclient"
 SERVER_TYPE = "dpdkvhostuser"
 VHOST_TYPES = (SERVER_TYPE, CLIENT_TYPE)
 PATCH_TYPE = "patch"
+ETH_TYPE = "dpdk"
 
 OFPORT_LOCAL = 65534
 OFPORT_NONE = -1
@@ -117,7 +118,31 @@ class PatchDevice:
     peer: str                       # name of the other, which has to name this one
 
 
-Device = Registration | HostDevice | PatchDevice    # what a port is in the data plane
+@dataclass(frozen=True, slots=True)
+class EthDevice:
+    """An Ethernet device of DPDK's, as it is asked for."""
+
+    devargs: str                    # DPDK's words for it
+    n_rxq: int = 1
+    n_txq: int = 2                  # one for each PMD, and one more
+    n_rxq_desc: int = 2048
+    n_txq_desc: int = 2048
+    lsc: bool = True                # interrupts when its link changes, if it can
+
+
+# What a port is in the data plane.
+Device = Registration | EthDevice | HostDevice | PatchDevice
+
+
+def place(device: Device | None) -> str | None:
+    """What one port alone can have: the path of a socket, DPDK's words for a device."""
+    match device:
+        case Registration(path):
+            return path
+        case EthDevice(devargs):
+            return devargs
+        case _:
+            return None
 
 ASSIGN_CYCLES, ASSIGN_ROUNDROBIN, ASSIGN_GROUP = "cycles", "roundrobin", "group"
 
@@ -227,6 +252,36 @@ PollLists = tuple[tuple[int, tuple[Rxq, ...]], ...]     # ((core, rxqs), ...), c
 
 
 @dataclass(frozen=True, slots=True)
+class EthInfo:
+    """What is known of an Ethernet device in use; names as DPDK's."""
+
+    port_no: int
+    dpdk_version: str = ""
+    driver_name: str = ""
+    bus_name: str = ""
+    bus_info: str = ""
+    numa_id: int = -1
+    min_rx_bufsize: int = 0
+    max_rx_queues: int = 0
+    max_tx_queues: int = 0
+    max_mac_addrs: int = 0
+    max_hash_mac_addrs: int = 0
+    max_vfs: int = 0
+    max_vmdq_pools: int = 0
+    n_rxq: int = 1
+    n_txq: int = 1
+    n_rxq_desc: int = 0
+    n_txq_desc: int = 0
+    mac: str = ""
+    mtu: int = 0
+    lsc: bool = False               # it interrupts when its link changes
+    sender: bool = False            # a thread sends for the PMDs, for its driver may wait
+    link_up: bool = False
+    full_duplex: bool = False
+    link_speed_mbps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PortState:
     """A port of the data plane and its guest. One that did not change is the same object."""
 
@@ -250,11 +305,14 @@ class PortState:
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
     limits: Limits = NO_LIMITS
     host: HostState = NO_HOST           # of a device of the host
+    eth: EthInfo | None = None          # of an Ethernet device
 
     @property
     def n_rxqs(self) -> int:
-        """Queues to place: those of the guest; one without a guest; none of ports that no PMD
-        polls."""
+        """Queues to place: those of the device, or of the guest, one without a guest; none of
+        ports that no PMD polls."""
+        if self.eth is not None:
+            return self.eth.n_rxq
         if not isinstance(self.device, Registration):
             return 0
         return max(1, len(self.vring_sizes) // 2)
@@ -278,6 +336,7 @@ class Counters:
     # of each queue, since the guest connected; empty without a guest
     rx_queues: tuple[Mapping[str, int], ...] = ()
     tx_queues: tuple[Mapping[str, int], ...] = ()
+    device: Mapping[str, int] = field(default_factory=dict)     # an Ethernet device's own
 
 
 class RxqLoad(NamedTuple):

@@ -15,6 +15,7 @@ from agent.model import (
     AddPort,
     Bridges,
     Desired,
+    EthDevice,
     Observed,
     PmdSpec,
     PollLists,
@@ -46,6 +47,8 @@ def stays(spec: PortSpec, state: PortState) -> bool:
     if spec.device is None:
         return False
     wanted, has = spec.device, state.device
+    if isinstance(wanted, EthDevice) and spec.memory != state.memory:
+        return False        # the device has to be stopped for another MTU
     if wanted == has:
         return True
     if isinstance(wanted, HostDevice) and isinstance(has, HostDevice):
@@ -85,7 +88,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     # a thousand ports are looked at whenever one changes.
     staying = {name: state for name, state in observed.ports.items()
                if (spec := specs.get(name)) is not None
-               and not state.host.lost and (spec.device is state.device or stays(spec, state))}
+               and not state.host.lost
+               and ((spec.device is state.device and spec.memory is state.memory)
+                    or stays(spec, state))}
     gone = observed.ports.keys() - staying.keys()
     names = staying.keys()
 

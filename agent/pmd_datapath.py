@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from agent import eth_device
 from agent.datapath import ApplyError
 from agent.fdb import FdbCounters, Flap
 from agent.host_device import SYSTEM
@@ -25,6 +26,8 @@ from agent.model import (
     Bridges,
     BridgeSpec,
     Counters,
+    EthDevice,
+    EthInfo,
     FdbEntry,
     Observed,
     PatchDevice,
@@ -140,6 +143,9 @@ class PmdDatapath:
             if isinstance(before.device, HostDevice):
                 look.add(name)
                 continue
+            if isinstance(before.device, EthDevice):
+                self._states[name] = replace(before, eth=self._eth_info(slot))
+                continue
             if before.connected and (not connected or connects != before.connects):
                 left.append(slot)
             self._states[name] = replace(
@@ -173,6 +179,11 @@ class PmdDatapath:
             case AddPort(spec) if isinstance(spec.device, HostDevice):
                 return (NO_DEVICE.format(spec.name, os.strerror(e.errno or 0))
                         + f": {e.strerror}")
+            case AddPort(spec) if isinstance(spec.device, EthDevice):
+                if e.errno == errno.EADDRINUSE and isinstance(e, DatapathError):
+                    return eth_device.IN_USE.format(spec.name, spec.device.devargs, e.port)
+                return eth_device.not_attached(spec.device.devargs, e.errno or 0,
+                                               getattr(e, "call", ""))
             case AddPort(spec):
                 head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                         else NO_DEVICE.format(spec.name, "Unknown error -1"))
@@ -257,6 +268,8 @@ class PmdDatapath:
                 slot = self._add_vhost(spec, registration)
             case HostDevice() as device:
                 slot, host = self._add_host(spec, device)
+            case EthDevice() as ethernet:
+                slot = self._add_eth(spec, ethernet)
             case PatchDevice():
                 slot = self._runtime.ports.add_patch(spec.name)
         self._slots[spec.name], self._names[slot] = slot, spec.name
@@ -264,6 +277,16 @@ class PmdDatapath:
         self._states[spec.name] = PortState(
             spec.name, spec.device, spec.tx_retries_max, spec.memory, ANY_NODE, number=slot + 1,
             tx_hash=spec.tx_hash, host=host)
+
+    def _add_eth(self, spec: PortSpec, device: EthDevice) -> int:
+        return self._runtime.ports.add_eth(
+            spec.name, device.devargs, n_rxq=device.n_rxq, n_txq=device.n_txq,
+            n_rxq_desc=device.n_rxq_desc, n_txq_desc=device.n_txq_desc, lsc=device.lsc,
+            mtu=spec.memory.mtu, room_bytes=spec.memory.room_bytes, tx_hash=spec.tx_hash)
+
+    def _eth_info(self, slot: int) -> EthInfo:
+        facts: dict[str, Any] = dict(self._runtime.ports.eth_info(slot))
+        return EthInfo(dpdk_version=dpdk_version(), **facts)
 
     def _add_vhost(self, spec: PortSpec, registration: Registration) -> int:
         memory = spec.memory
@@ -289,10 +312,13 @@ class PmdDatapath:
 
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])
+        device: dict[str, int] = {}
+        if self._states[port].eth is not None:
+            device = dict(self._runtime.ports.eth_statistics(self._slots[port]))
         return Counters(
             dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
-            tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx))
+            tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx), device)
 
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         return self._runtime.ports.queue_counters(self._slots[port])

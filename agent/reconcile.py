@@ -30,6 +30,7 @@ from agent.model import (
     Snapshot,
     StartPmd,
     StopPmd,
+    place,
 )
 from agent.options import number_ranges
 from agent.placing import Placer
@@ -199,8 +200,8 @@ class Reconciler:
 
     def _owners(self) -> Mapping[str, str]:
         """{path in use: the port that has it}"""
-        return {state.device.path: name for name, state in self.observed.ports.items()
-                if isinstance(state.device, Registration)}
+        return {path: name for name, state in self.observed.ports.items()
+                if (path := place(state.device)) is not None}
 
     def _look_at_config(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
         made_of = (snapshot.other_config, dpdk_initialized)

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from agent import report_host, validate
+from agent import report_eth, report_host, validate
 from agent.host_device import bridge_address
 from agent.host_model import HostDevice
 from agent.ifindex import ifindex
 from agent.model import (
+    ETH_TYPE,
     PATCH_TYPE,
     VHOST_TYPES,
     BridgeRow,
@@ -76,7 +77,7 @@ def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Colum
         "dpdk_version": [dpdk_version],
         "datapath_types": ["netdev"],
         "iface_types": sorted([*HOST_TYPES, PATCH_TYPE,
-                               *(VHOST_TYPES if dpdk_initialized else ())]),
+                               *((*VHOST_TYPES, ETH_TYPE) if dpdk_initialized else ())]),
     }
 
 
@@ -158,6 +159,8 @@ def statistics(counters: Counters, connected: bool) -> dict[str, int]:
     Keys as of OVS's netdev_dpdk_vhost_get_stats() and netdev_dpdk_get_custom_stats().
     """
     port = counters.port
+    if counters.device:
+        return report_eth.statistics(counters)
     values = {key: port.get(name, 0) if name else 0 for key, name in OVS_STATISTICS.items()}
     values |= {key: port.get(key, 0) for key in REASONS if connected or port.get(key, 0)}
     if not connected:
@@ -240,6 +243,7 @@ INTERFACES: Mapping[str, Callable[[PortSpec, PortState | None, Collection[str]],
     **dict.fromkeys(VHOST_TYPES, vhost_interface),
     PATCH_TYPE: patch_interface,
     **dict.fromkeys((*HOST_TYPES, ""), report_host.host_interface),
+    ETH_TYPE: report_eth.interface,
 }
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
-from agent import host_device, mirroring, patch_device, vhost_device
+from agent import eth_device, host_device, mirroring, patch_device, vhost_device
 from agent.fdb import aging_s, table_size
 from agent.host_device import ethernet_address
 from agent.hostconfig import HostConfig, mtu_range
@@ -15,18 +15,21 @@ from agent.membership import membership
 from agent.mirror_model import MirrorSpec
 from agent.model import (
     CLIENT_TYPE,
+    ETH_TYPE,
     PATCH_TYPE,
     SERVER_TYPE,
     BridgeRow,
     BridgeSpec,
     Desired,
     Device,
+    EthDevice,
     InterfaceRow,
     Memory,
     PatchDevice,
     PortSpec,
     Registration,
     Snapshot,
+    place,
 )
 from agent.options import (
     Texts,
@@ -62,6 +65,7 @@ DEVICES: Mapping[str, Callable[[InterfaceRow, HostConfig], tuple[Device | None, 
     "tap": host_device.tap,
     "system": host_device.system,
     "": host_device.system,
+    ETH_TYPE: eth_device.device,
 }
 
 # {interface: (what it was made of: row, bridge's name, datapath_type and address, settings; and its
@@ -189,7 +193,8 @@ def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[st
                       ) -> dict[str, str]:
     """{port: error}: of ports on one path the one that has it already stays, else the first by
     name. 'owners' tells which ports have the paths in use."""
-    paths = {spec.name: spec.device.path for spec in specs if isinstance(spec.device, Registration)}
+    types = {spec.name: spec.type for spec in specs}
+    paths = {spec.name: path for spec in specs if (path := place(spec.device)) is not None}
     errors: dict[str, str] = {}
     if len(set(paths.values())) == len(paths):
         return errors
@@ -198,7 +203,8 @@ def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[st
         winner, *losers = sorted((name for name in paths if paths[name] == path),
                                  key=lambda name: (name != owner, name))
         errors |= {
-            name: NO_DEVICE.format(name, "Address already in use")
+            name: eth_device.IN_USE.format(name, path, winner) if types[name] == ETH_TYPE
+            else NO_DEVICE.format(name, "Address already in use")
             + f": port {winner} has the socket {path} already" for name in losers}
     return errors
 
@@ -264,7 +270,8 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     mirrors = {bridge.name: mirroring.mirrors(bridge, {
         spec.name: spec.membership for spec in ports.get(bridge.name, ())})
         for bridge in netdev if bridge.mirrors}
-    pmds = config.pmds if any(isinstance(p.device, Registration) for p in specs.values()) else ()
+    pmds = config.pmds if any(isinstance(p.device, Registration | EthDevice)
+                            for p in specs.values()) else ()
     return Desired(
         ports=specs,
         bridges=tuple(bridge_spec(b, ports.get(b.name, ()), peers,

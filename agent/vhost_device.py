@@ -9,6 +9,10 @@ from agent.refusal import NO_DEVICE, PortError
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
 VDUSE_DIR = "/dev/vduse/"
+# Options of Ethernet devices that a guest decides about here.
+GUEST_DECIDES = {"n_rxq": "the guest decides how many queues there are",
+                 "n_rxq_desc": "the guest decides how long its rings are",
+                 "n_txq_desc": "the guest decides how long its rings are"}
 
 
 def check_length(row: InterfaceRow, path: str) -> None:
@@ -36,7 +40,10 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
                            f"{VDUSE_DIR}) has it; here the guest decides")
         pairs = 1
     said = [problem for _, problem in texts.problems]
-    said += unknown(row.options, "Interface", "options", known, f"type {row.type}")
+    said += [f"{key}: has no effect: {why}" for key, why in GUEST_DECIDES.items()
+             if key in row.options]
+    said += unknown(row.options.keys() - GUEST_DECIDES.keys(), "Interface", "options", known,
+                    f"type {row.type}")
     said += without_effect(row.options, "Interface", "options")
     if not path:
         said.append("vhost-server-path is not set: the port has no socket yet")

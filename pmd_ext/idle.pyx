@@ -16,7 +16,7 @@ from pmd_ext.atomics cimport (
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport rte_vhost_enable_guest_notification
-from pmd_ext.state cimport pmd, poll_list, ring_of, rxq, rxq_vring
+from pmd_ext.state cimport SLOT_ETH, pmd, poll_list, ring_of, rxq, rxq_vring
 
 
 cdef extern from * nogil:
@@ -101,6 +101,9 @@ cdef bint watch(pmd *me, poll_list *polls) noexcept nogil:
     cdef int32_t kick
     if polls.watched:
         return True
+    for i in range(polls.n_active):
+        if me.dp.slots[polls.active[i].slot].kind == SLOT_ETH:
+            return False        # it has nobody who kicks
     if me.epoll_fd >= 0:
         close(me.epoll_fd)
     me.epoll_fd = epoll_create1(EPOLL_CLOEXEC)

@@ -11,10 +11,11 @@ from pmd_ext.dpdk.vhost cimport (
     VIRTIO_F_RING_PACKED, rte_vhost_dequeue_burst, rte_vhost_enable_guest_notification,
     rte_vhost_get_vring_base,
 )
+from pmd_ext.ethdev cimport eth_receive
 from pmd_ext.idle cimport idle_disarm
 from pmd_ext.pipeline cimport forward
 from pmd_ext.state cimport (
-    BURST, forwarding, pmd, poll_list, ring, ring_of, rxq, rxq_vring, slot, txq_vring,
+    BURST, SLOT_ETH, forwarding, pmd, poll_list, ring, ring_of, rxq, rxq_vring, slot, txq_vring,
 )
 from pmd_ext.transmit cimport count
 
@@ -49,6 +50,16 @@ cdef void find_oversize(pmd *me, rxq *q, ring *r, int32_t vid, uint16_t n) noexc
         me.counters[q.slot].rx_oversize_drops += drops
 
 
+cdef uint16_t poll_eth(pmd *me, slot *s, rxq *q, ring *r, const forwarding *fwd, uint16_t now_s
+                       ) noexcept nogil:
+    cdef rte_mbuf *pkts[BURST]
+    cdef uint16_t n = eth_receive(s, q.queue, pkts)
+    if n:
+        count(&r.counts, pkts, n)
+        forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
+    return n
+
+
 cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check,
                               uint16_t now_s) noexcept nogil:
     """Takes one burst and forwards it; returns its size."""
@@ -60,7 +71,7 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     cdef int32_t vid = load_acquire_i32(&s.vid)
     # a guest that left, or came back with fewer queues, since the active ones were looked for
     if vid < 0 or q.queue >= s.n_pairs:
-        return 0
+        return poll_eth(me, s, q, r, fwd, now_s) if s.kind == SLOT_ETH else 0
     if q.connects != s.connects:
         begin(s, q, vid)
     me.work.calling = &r.counts
@@ -120,8 +131,8 @@ cdef void find_active(pmd *me, poll_list *polls) noexcept nogil:
     for i in range(polls.n):
         q = &polls.rxqs[i]
         s = &me.dp.slots[q.slot]
-        if (load_acquire_i32(&s.vid) >= 0 and q.queue < s.n_pairs and s.rx_enabled[q.queue]
-                and not load_relaxed_u32(&s.down)):
+        if ((s.kind == SLOT_ETH or load_acquire_i32(&s.vid) >= 0 and q.queue < s.n_pairs)
+                and s.rx_enabled[q.queue] and not load_relaxed_u32(&s.down)):
             polls.active[polls.n_active] = q
             polls.n_active += 1
         else:

@@ -9,7 +9,9 @@ cdef enum:
 # One pool and how many slots use it.
 cdef class Pool:
     cdef rte_mempool *packets
-    cdef tuple key              # data room in bytes, node, slot that has it for itself, HOST_PORTS or -1
+    # data room in bytes, node, slot that has it for itself, HOST_PORTS or -1, buffers held
+    cdef tuple key
+
     cdef int place              # in the data plane's list of pools
     cdef int users
 
@@ -18,11 +20,12 @@ cdef class Pools:
     cdef dict pools
     cdef int made               # so far; names their pools
     # The pool for frames up to 'room_bytes', made when there is none yet; one more slot uses it.
-    # 'node' -1: that of the main lcore. 'owner': the slot it is for alone, HOST_PORTS, or -1. Raises
-    # DatapathError in the name of 'port'.
-    cdef Pool take(self, int room_bytes, int node, int owner, str port)
+    # 'node' -1: that of the main lcore. 'owner': the slot it is for alone, HOST_PORTS, or -1.
+    # 'buffers': how many a device holds, beside those of bursts under way. Raises DatapathError in
+    # the name of 'port'.
+    cdef Pool take(self, int room_bytes, int node, int owner, str port, unsigned buffers=*)
     # One slot less uses it; after quiescence, for the last one frees it.
-    cdef rte_mempool *create(self, int room_bytes, int node, bint host)
+    cdef rte_mempool *create(self, int room_bytes, int node, bint host, unsigned held)
     cdef give_back(self, Pool pool)
     cdef size_t memory_bytes(self)
     # Buffers that are neither in a pool nor in a thread's cache.

@@ -29,16 +29,16 @@ cdef class Pools:
     def __cinit__(self) -> None:
         self.pools = {}
 
-    cdef Pool take(self, int room_bytes, int node, int owner, str port):
+    cdef Pool take(self, int room_bytes, int node, int owner, str port, unsigned buffers=0):
         cdef Pool pool
         if node < 0:
             node = <int>rte_socket_id()
-        key = (room_bytes, node, owner)
+        key = (room_bytes, node, owner, buffers)
         pool = self.pools.get(key)
         if pool is None:
             pool = Pool()
             pool.key = key
-            pool.packets = self.create(room_bytes, node, owner == HOST_PORTS)
+            pool.packets = self.create(room_bytes, node, owner == HOST_PORTS, buffers)
             if pool.packets == NULL:
                 # for a node that it has no memory on DPDK says other things, too
                 raise DatapathError(ENOMEM, "rte_pktmbuf_pool_create", port)
@@ -48,17 +48,19 @@ cdef class Pools:
         pool.users += 1
         return pool
 
-    cdef rte_mempool *create(self, int room_bytes, int node, bint host):
-        cdef unsigned buffers = max(
-            <int>(USUAL_BUFFERS if room_bytes <= USUAL_ROOM_BYTES and not host else JUMBO_BUFFERS),
-            BUFFERS_PER_CORE * (os.cpu_count() or 1))
+    cdef rte_mempool *create(self, int room_bytes, int node, bint host, unsigned held):
+        cdef unsigned per_core = BUFFERS_PER_CORE * (os.cpu_count() or 1)
+        cdef unsigned usual = (USUAL_BUFFERS if room_bytes <= USUAL_ROOM_BYTES and not host
+                               else JUMBO_BUFFERS)
+        cdef unsigned buffers = held + per_core if held else max(usual, per_core)
         cdef rte_mempool *packets
         self.made += 1
         text = b"packets-%d" % self.made    # names are unique in a process
         cdef const char *name = text
-        # The host thread may lose its core at any moment: nobody shall wait for it then.
+        # The host thread and those that send for devices may lose their core at any moment: nobody
+        # shall wait for them then.
         cdef const char *kind = NULL
-        if host:
+        if host or held:
             kind = b"ring_mt_rts"
         with nogil:
             packets = rte_pktmbuf_pool_create_by_ops(

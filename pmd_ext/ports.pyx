@@ -12,13 +12,18 @@ from pmd_ext.capture cimport (
 )
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
+from pmd_ext.ethconfig cimport (
+    eth_buffers, eth_close, eth_info, eth_look_at_link, eth_node, eth_open, eth_start,
+    eth_statistics,
+)
 from pmd_ext.hosts cimport Hosts
 from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport HOST_PORTS, USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.readings cimport port_readings
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_HOST, SLOT_PATCH, SLOT_VHOST,
-    dataplane_get, host_port, port_counters, ring_counters, ring_of, rxq_vring, slot, slot_changed,
+    MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_ETH, SLOT_HOST, SLOT_PATCH, SLOT_VHOST,
+    dataplane_get, eth_port, host_port, port_counters, ring_counters, ring_of, rxq_vring, slot,
+    slot_changed,
     slot_disconnected, synchronize, txq_vring,
 )
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
@@ -118,6 +123,55 @@ cdef class Ports:
         cdef host_port *port = &self.dp.host_ports[index]
         return (port.error, bool(port.segmentable))
 
+    def add_eth(self, name, devargs, *, n_rxq, n_txq, n_rxq_desc, n_txq_desc, lsc, mtu, room_bytes,
+                tx_hash):
+        """Starts the Ethernet device that DPDK's words name, such as '0000:06:00.0' or
+        'net_af_packet0,iface=eth0', and returns the slot of the new port.
+
+        Queues, descriptors and the MTU are the nearest to the wanted ones that the device can
+        have. With 'lsc' it interrupts when its link changes, if it can. Raises DatapathError:
+        EADDRINUSE (its 'port' is the one that has the device already), ENFILE (1023 ports), ENOMEM,
+        or what DPDK and the driver said.
+        """
+        cdef Pool pool
+        cdef slot *s
+        cdef int i, index = self.free_slot(name)
+        cdef eth_port *eth = eth_open(self.dp, self.names, name, devargs, n_rxq, n_txq, n_rxq_desc,
+                                      n_txq_desc)
+        s = &self.dp.slots[index]
+        s.eth = eth
+        try:
+            pool = self.pools.take(room_bytes, eth_node(eth), index, name, eth_buffers(eth))
+        except DatapathError:
+            eth_close(self.dp, s)
+            raise
+        self.begin(index, SLOT_ETH, pool, mtu)
+        s.tx_retries_max = 0
+        s.tx_hash = tx_hash
+        try:
+            eth_start(s, name, mtu, lsc)
+        except DatapathError:
+            eth_close(self.dp, s)
+            self.pools.give_back(pool)
+            raise
+        for i in range(MAX_QUEUE_PAIRS):
+            memset(&ring_of(self.dp, index, rxq_vring(i)).counts, 0, sizeof(ring_counters))
+            memset(&ring_of(self.dp, index, txq_vring(i)).counts, 0, sizeof(ring_counters))
+        s.used = True
+        self.take(index, name, pool)
+        slot_changed(s)
+        return index
+
+    def eth_info(self, int index):
+        """What is known of the device of a port: (name, value) pairs."""
+        return eth_info(&self.dp.slots[index])
+
+    def eth_statistics(self, int index):
+        """What the device of a port counted, by DPDK's names: (name, value) pairs. Looks at its
+        link, too: a change is reported as others are."""
+        eth_look_at_link(&self.dp.slots[index])
+        return eth_statistics(&self.dp.slots[index])
+
     cdef int free_slot(self, str name) except -1:
         """The lowest; DatapathError ENFILE without one."""
         if not self.free_slots:
@@ -210,6 +264,9 @@ cdef class Ports:
         self.end_capture(index)
         if s.kind == SLOT_HOST:
             self.hosts.remove(index)
+        elif s.kind == SLOT_ETH:
+            with nogil:
+                eth_close(self.dp, s)
         elif s.kind == SLOT_VHOST:
             with nogil:
                 rc = vhost_unregister(s)

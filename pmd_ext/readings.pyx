@@ -8,7 +8,7 @@ from libc.string cimport memset
 from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, SLOT_HOST, SLOT_PATCH, dataplane, pmd,
+    MAX_PMDS, MAX_SLOTS, PMD_COUNTERS, PORT_COUNTERS, SLOT_ETH, SLOT_VHOST, dataplane, pmd,
     pmd_counters,
     ring_counters, ring_of, rxq_vring, slot, txq_vring,
 )
@@ -70,6 +70,9 @@ cdef int next_changed(dataplane *dp, int index) noexcept nogil:
 cdef tuple port_state(int index, slot *s):
     cdef bint connected = s.vid >= 0
     cdef int pairs = s.n_pairs if connected else 0
+    if s.kind == SLOT_ETH:
+        return (index, 0, False, 0, bool(s.link_up), 0, s.numa, 0, (),
+                tuple(range(s.eth.n_rxq)), tuple(range(s.eth.n_txq)))
     return (index, s.connections, s.connection >= 0, s.connects, connected, s.features, s.numa,
             s.guest_mtu,
             tuple([s.vring_sizes[i] for i in range(s.n_vrings if connected else 0)]),
@@ -132,14 +135,19 @@ cdef tuple queue_values(dataplane *dp, int index, uint16_t vring):
 cdef tuple port_readings(dataplane *dp, int index):
     cdef slot *s = &dp.slots[index]
     cdef uint32_t generation
-    cdef int pairs, tries = 0
+    cdef int rxqs, txqs, tries = 0
     while True:
         tries += 1
         generation = load_acquire_u32(&dp.generations[index])
-        pairs = 1 if s.kind in (SLOT_HOST, SLOT_PATCH) else s.n_pairs if s.vid >= 0 else 0
+        if s.kind == SLOT_ETH:
+            rxqs, txqs = s.eth.n_rxq, s.n_pairs
+        elif s.kind == SLOT_VHOST:
+            rxqs = txqs = s.n_pairs if s.vid >= 0 else 0
+        else:
+            rxqs = txqs = 1
         readings = (port_values(dp, index),
-                    tuple([queue_values(dp, index, rxq_vring(q)) for q in range(pairs)]),
-                    tuple([queue_values(dp, index, txq_vring(q)) for q in range(pairs)]))
+                    tuple([queue_values(dp, index, rxq_vring(q)) for q in range(rxqs)]),
+                    tuple([queue_values(dp, index, txq_vring(q)) for q in range(txqs)]))
         fence_acquire()
         if tries == READ_TRIES or load_acquire_u32(&dp.generations[index]) == generation:
             return readings

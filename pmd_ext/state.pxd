@@ -37,15 +37,41 @@ cdef enum:
     SLOT_VHOST
     SLOT_PATCH                  # what is sent to it comes in at its peer
     SLOT_HOST                   # a device of the host's kernel
+    SLOT_ETH                    # an Ethernet device of DPDK's
+
+# The device of a slot of kind SLOT_ETH. Main writes before any table names the slot and frees it
+# after none does; PMDs and main read, where nothing else is said.
+cdef struct eth_port:
+    uint16_t port_id
+    uint16_t n_rxq
+    uint16_t n_txq              # the device's; PMDs see slot.n_pairs
+    uint16_t n_rxq_desc
+    uint16_t n_txq_desc
+    bint lsc                    # main alone: the device interrupts when its link changes
+    bint attached               # main alone: the agent probed it, and removes it
+    # Where sending may block: PMDs put copies on the ring, the thread of the port sends them
+    rte_ring *queue             # NULL: PMDs send themselves
+    int wake_fd                 # eventfd: ends the thread's wait
+    pthread_t thread            # main alone
+    # main writes, the thread reads
+    uint32_t stop
+    # the thread writes, PMDs and main read
+    uint32_t waiting            # for frames, or about to
+    # the thread writes, main reads relaxed
+    uint64_t drops              # frames that the device did not take
 
 cdef struct slot:
     # main writes before any table names the slot, everybody reads
-    uint32_t kind               # SLOT_VHOST ...
+    uint32_t kind               # SLOT_VHOST ...; the vid of all others is always -1
     # main writes (release), PMDs read (acquire) for each burst; the old one is freed after quiescence
     rte_mempool *pool           # that the port receives into
     limits *limits              # of what it receives, sends and floods; NULL: none
     capture *capture            # of what it receives and sends; NULL: there is none
-    # callbacks write (main after unregister), vid last with release; PMDs and main read
+    eth_port *eth               # of kind SLOT_ETH, else NULL
+    # main and DPDK's interrupt thread write, main reads
+    uint32_t link_up            # of kind SLOT_ETH: as it was last found
+    # callbacks write (main after unregister), vid last with release; PMDs and main read. Of kind
+    # SLOT_ETH main does as with 'eth': n_pairs are its txqs.
     int32_t vid                 # -1: no guest may be touched
     uint32_t connects           # times a guest became ready since the port was added
     uint16_t n_pairs            # queue pairs of this connection

@@ -9,12 +9,13 @@ from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
+from pmd_ext.ethdev cimport eth_send
 from pmd_ext.flow cimport flow_hash
 from pmd_ext.host_queue cimport host_enqueue
 from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.state cimport (
-    BURST, MAX_SLOTS, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring, ring_counters,
-    ring_of, slot, txq_hold, txq_vring,
+    BURST, MAX_SLOTS, SLOT_ETH, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
+    ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
 
 
@@ -83,7 +84,10 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
     lock_ring(me, r)
     me.work.calling = &r.counts
     while True:
-        moved = rte_vhost_enqueue_burst(vid, vring, pkts + sent, n - sent)
+        if vid >= 0:
+            moved = rte_vhost_enqueue_burst(vid, vring, pkts + sent, n - sent)
+        else:
+            moved = eth_send(s, vring // 2, pkts + sent, n - sent)
         sent += moved
         if moved == 0 or sent == n:
             break

@@ -96,8 +96,8 @@ def test_2_2_dpdk_and_types(contract: Contract) -> None:
     assert get("dpdk_initialized") is True
     assert re.fullmatch(r"DPDK \d+\.\d+\.\d+", str(get("dpdk_version")))
     assert get("datapath_types") == "netdev"
-    assert get("iface_types") == ["dpdkvhostuser", "dpdkvhostuserclient", "internal", "system",
-                                  "tap"]
+    assert get("iface_types") == ["dpdk", "dpdkvhostuser", "dpdkvhostuserclient", "internal",
+                                  "patch", "system", "tap"]
 
 
 def test_2_3_datapath_id_of_the_uuid_and_version(contract: Contract) -> None:

@@ -80,7 +80,7 @@ class Switch:
             if core not in self.cores():
                 self.runtime.start_pmd(core, 0, False)
         rxqs = [(state[0], queue) for state in self.observe()
-                for queue in range(max(1, len(state[8]) // 2))]
+                for queue in range(max(1, len(state[8]) // 2, len(state[9])))]
         lists: dict[int, list[tuple[int, int]]] = {core: [] for core in self.cores()}
         for i, rxq in enumerate(rxqs):
             lists[cores[i % len(cores)]].append(rxq)

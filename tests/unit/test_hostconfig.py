@@ -13,7 +13,7 @@ from agent.hostconfig import (
     host_config,
     mtu_range,
 )
-from agent.model import CLIENT_TYPE, SERVER_TYPE, AutoBalance, Placing, PmdSpec
+from agent.model import CLIENT_TYPE, ETH_TYPE, SERVER_TYPE, AutoBalance, Placing, PmdSpec
 from agent.options import shown
 
 RUNDIR = "/run/ovs"
@@ -26,7 +26,7 @@ def config(dpdk: bool = True, at_start: dict[str, str] | None = None, **texts: s
 
 
 def test_nothing_configured_is_all_defaults() -> None:
-    none: dict[str, tuple[str, ...]] = {SERVER_TYPE: (), CLIENT_TYPE: ()}
+    none: dict[str, tuple[str, ...]] = {ETH_TYPE: (), SERVER_TYPE: (), CLIENT_TYPE: ()}
     assert config() == HostConfig(
         socket_dir=RUNDIR, pmds=(PmdSpec(0, 0), PmdSpec(2, 1)), default_sleep_us=0,
         placing=Placing("cycles", isolate=True), auto_balance=None, numa_nodes=2,

@@ -301,7 +301,7 @@ def test_each_key_that_is_written_is_in_the_contract_once(column: str) -> None:
 
 @pytest.mark.parametrize(("column", "key"), KEYS, ids=[f"{c}:{k.name}" for c, k in KEYS])
 def test_key_of_the_contract_is_written_when_it_says(column: str, key: schema.Key) -> None:
-    if key.when == "a device of the host":
+    if key.when.endswith("a device of the host"):
         assert key.name in host_keys()[column]
         return
     there = {(connected, any(pattern(key).fullmatch(k) for k in keys))

@@ -150,8 +150,8 @@ NO_OFPORT = "could not add network device {} to ofproto (Invalid argument): "
     (row("p", options={"vhost-server-path": "/" + "x" * 107}),
      NO_DEVICE.format("p", "File name too long") + f"socket path '/{'x' * 107}' has 108 bytes, a "
      "UNIX socket can have 107"),
-    (row("p", "dpdk"), NO_DEVICE.format("p", "Address family not supported by protocol")
-     + "type 'dpdk' is not served, only dpdkvhostuser, dpdkvhostuserclient, internal, patch, "
+    (row("p", "gre"), NO_DEVICE.format("p", "Address family not supported by protocol")
+     + "type 'gre' is not served, only dpdk, dpdkvhostuser, dpdkvhostuserclient, internal, patch, "
      "system, tap"),
     (row("x" * 16, "tap"), NO_DEVICE.format("x" * 16, "File name too long")
      + "the name of a device of the host has 15 bytes at most"),

@@ -1,0 +1,162 @@
+"""Ports that are Ethernet devices of DPDK's: a veth pair (net_af_packet), and net_null."""
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ext.conftest import Switch
+from tools.frontend import ethernet
+from tools.host import wait_until
+
+A, B, C, D = (f"02:00:00:00:00:0{x}" for x in "abcd")
+ALL = "ff:ff:ff:ff:ff:ff"
+ETH = {"n_rxq": 1, "n_txq": 2, "n_rxq_desc": 512, "n_txq_desc": 512, "lsc": True, "mtu": 1500,
+       "room_bytes": 2048, "tx_hash": False}
+ETH_P_ALL = 3
+PACKET_AUXDATA_VLAN = 8         # of a frame whose tag the kernel took out
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+class Wire:
+    """A veth pair: one end is for DPDK, frames go in and out of the other."""
+
+    def __init__(self, name: str) -> None:
+        self.near, self.far = f"{name}n{os.getpid() % 10000}", f"{name}f{os.getpid() % 10000}"
+        ip("link", "add", self.near, "type", "veth", "peer", "name", self.far)
+        for end in (self.near, self.far):       # without an address of its own the kernel is silent
+            ip("link", "set", end, "addrgenmode", "none")
+            ip("link", "set", end, "up")
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.socket.bind((self.far, ETH_P_ALL))
+        self.socket.settimeout(5)
+
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.socket.send(frame)
+
+    def recv(self) -> bytes:
+        """The next frame that came out of the other end."""
+        while True:
+            frame, address = self.socket.recvfrom(2048)
+            if address[2] != socket.PACKET_OUTGOING:
+                return frame
+
+    def close(self) -> None:
+        self.socket.close()
+        ip("link", "del", self.near)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    wire = Wire("ve")
+    yield wire
+    wire.close()
+
+
+def add_eth(switch: Switch, name: str, devargs: str, **options: Any) -> int:
+    switch.slots[name] = slot = switch.runtime.ports.add_eth(name, devargs, **{**ETH, **options})
+    return int(slot)
+
+
+def add_wire(switch: Switch, name: str, wire: Wire, **options: Any) -> int:
+    return add_eth(switch, name, f"net_af_packet_{name},iface={wire.near}", **options)
+
+
+def info(switch: Switch, name: str) -> dict[str, Any]:
+    return dict(switch.runtime.ports.eth_info(switch.slots[name]))
+
+
+def fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_frames_go_both_ways_and_addresses_are_learned(switch: Switch, wire: Wire) -> None:
+    switch.add("a")
+    add_wire(switch, "e", wire)
+    switch.bridge("a", "e")
+    a = switch.attach("a")
+    wire.send(ethernet(ALL, B))
+    assert a.recv_wait(1) == [ethernet(ALL, B)]
+    a.send([ethernet(B, A)])
+    assert wire.recv() == ethernet(B, A)
+    wire.send(ethernet(A, B))
+    assert a.recv_wait(1) == [ethernet(A, B)]
+    counters = switch.counters("e")
+    assert (counters["rx_packets"], counters["tx_packets"]) == (2, 1)
+    statistics = dict(switch.runtime.ports.eth_statistics(switch.slots["e"]))
+    assert (statistics["ipackets"], statistics["opackets"]) == (2, 1)
+    assert switch.connected("e")
+
+
+def test_what_is_flooded_is_the_same_frame_for_each(switch: Switch, wire: Wire) -> None:
+    """Tags are written for one port after the other: what a device still sends is a copy."""
+    switch.add("a", "b")
+    add_wire(switch, "e", wire)
+    a, b = switch.attach("a"), switch.attach("b")
+    switch.bridges({"br0": {
+        "a": {"vlan_mode": "access", "vlan": 10}, "e": {},
+        "b": {"vlan_mode": "access", "vlan": 10}}})
+    a.send([ethernet(ALL, A)])
+    plain, tagged = ethernet(ALL, A), ethernet(ALL, A, vlan=10)
+    assert b.recv_wait(1) == [plain]
+    assert wire.recv() in (tagged, plain)       # the kernel may show the tag beside the frame
+    wire.send(ethernet(A, D, vlan=10))
+    assert a.recv_wait(1) == [ethernet(A, D)]
+    wire.send(ethernet(A, D, vlan=11), ethernet(ALL, D, vlan=10))
+    assert b.recv_wait(1) == [ethernet(ALL, D)]
+
+
+def test_two_queues_are_polled(switch: Switch) -> None:
+    add_eth(switch, "n", "net_null0,size=64", n_rxq=2)
+    switch.bridge("n")
+    switch.poll()
+    wait_until(lambda: all(q["good_packets"] for q in switch.queues("n")["rx"]), "both are polled")
+    assert info(switch, "n")["n_rxq"] == len(switch.queues("n")["rx"]) == 2
+
+
+def test_device_that_takes_nothing_stalls_nobody(switch: Switch, wire: Wire) -> None:
+    switch.add("a", "b")
+    add_wire(switch, "e", wire)
+    switch.bridge("a", "b", "e")
+    a, b = switch.attach("a"), switch.attach("b")
+    ip("link", "set", wire.near, "down")
+    b.send([ethernet(ALL, B)])
+    assert a.recv_wait(1)
+    for _ in range(100):                    # more than all rings on the way together hold
+        a.send([ethernet(ALL, A)] * 32)
+        assert len(b.recv_wait(32)) == 32
+    switch.runtime.set_bridges([])          # waits for the PMD
+    wait_until(lambda: not switch.connected("e") or
+               switch.runtime.ports.eth_statistics(switch.slots["e"]), "link")
+
+
+def test_device_has_one_port_and_is_free_again_afterwards(switch: Switch, wire: Wire) -> None:
+    from pmd_ext.runtime import DatapathError
+
+    before = fds()
+    add_wire(switch, "e", wire)
+    with pytest.raises(DatapathError) as caught:
+        switch.runtime.ports.add_eth("f", f"net_af_packet_e,iface={wire.near}", **ETH)
+    assert caught.value.port == "e"
+    switch.remove("e")
+    wait_until(lambda: fds() <= before + 2, "descriptors are closed")       # a PMD has two
+    add_wire(switch, "e", wire)
+
+
+@pytest.mark.parametrize("devargs", [
+    "", "nonsense", "net_af_packet7", "net_af_packet8,iface=none", "0000:99:00.0", "net_null9,x=1",
+    "class=eth,mac=02:00:00:00:00:77", "class=eth,mac=x", "net_nobody0", "," * 300])
+def test_words_that_name_no_device_are_refused(switch: Switch, devargs: str) -> None:
+    from pmd_ext.runtime import DatapathError
+
+    with pytest.raises(DatapathError) as caught:
+        add_eth(switch, "e", devargs)
+    print(devargs, caught.value)
