@@ -6,8 +6,9 @@ import os
 import re
 
 import schema
+from agent.eth_values import EthDevice
 from agent.hostconfig import HostConfig
-from agent.model import ETH_TYPE, EthDevice, InterfaceRow
+from agent.model import ETH_TYPE, InterfaceRow
 from agent.options import Texts, shown, unknown, without_effect
 from agent.refusal import PortError
 

@@ -9,13 +9,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent import mirroring
+from agent.eth_values import EthDevice
 from agent.host_model import HostDevice
 from agent.model import (
     Action,
     AddPort,
     Bridges,
     Desired,
-    EthDevice,
     Observed,
     PmdSpec,
     PollLists,
@@ -118,8 +118,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
                 spec.device != state.device):
             actions.append(SetHostDevice(name, spec.device))
         node = state.numa if many_nodes and state.numa >= 0 else state.node
-        if node != state.node or (
-                spec.memory is not state.memory and spec.memory != state.memory):
+        # an Ethernet device keeps its buffers as long as it runs
+        if state.eth is None and (node != state.node or (
+                spec.memory is not state.memory and spec.memory != state.memory)):
             actions.append(SetMemory(name, spec.memory, node))
 
     wanted = among(desired.bridges, names)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from agent import eth_device
 from agent.datapath import ApplyError
+from agent.eth_values import EthDevice, EthInfo
 from agent.fdb import FdbCounters, Flap
 from agent.host_device import SYSTEM
 from agent.host_model import HostDevice, HostState
@@ -26,8 +27,6 @@ from agent.model import (
     Bridges,
     BridgeSpec,
     Counters,
-    EthDevice,
-    EthInfo,
     FdbEntry,
     Observed,
     PatchDevice,

@@ -5,8 +5,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from agent.eth_values import EthDevice, EthInfo
 from agent.ifindex import ifindex
-from agent.model import Counters, EthDevice, EthInfo, PortSpec, PortState
+from agent.model import Counters, PortSpec, PortState
 
 IF_TYPE_ETHERNET = 6            # RFC 3635
 MBPS = 1_000_000

@@ -26,7 +26,7 @@ def status(spec: PortSpec, state: PortState, problems: Collection[str]) -> dict[
     driver, version, firmware = state.host.driver
     values = {"driver_name": driver, "driver_version": version, "firmware_version": firmware}
     values |= {key.name: "false" for key in schema.keys("Interface", "status")
-               if key.name.endswith("_offload")}
+               if key.name.startswith("tx_") and key.name.endswith("_offload")}
     said = [*spec.problems, *state.host.unset, *problems]
     mtu, link = spec.memory.mtu, state.host.link
     if link is not None and link.mtu > mtu:

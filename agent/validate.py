@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import schema
 from agent import eth_device, host_device, mirroring, patch_device, vhost_device
+from agent.eth_values import EthDevice
 from agent.fdb import aging_s, table_size
 from agent.host_device import ethernet_address
 from agent.hostconfig import HostConfig, mtu_range
@@ -22,7 +23,6 @@ from agent.model import (
     BridgeSpec,
     Desired,
     Device,
-    EthDevice,
     InterfaceRow,
     Memory,
     PatchDevice,

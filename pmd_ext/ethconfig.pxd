@@ -21,6 +21,3 @@ cdef eth_start(slot *s, str name, uint16_t mtu, bint lsc)
 cdef void eth_close(dataplane *dp, slot *s) noexcept nogil
 # The link as it is now; rings when it changed.
 cdef void eth_look_at_link(slot *s) noexcept nogil
-# What is known of the device, and what it counted: (name, value) pairs.
-cdef tuple eth_info(slot *s)
-cdef tuple eth_statistics(slot *s)

@@ -5,7 +5,7 @@ All for main. Calls that may take long run without the GIL.
 import errno
 import os
 
-from libc.errno cimport EINVAL, ENODEV, ENOMEM
+from libc.errno cimport ENODEV, ENOMEM
 from libc.stdint cimport uint16_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
@@ -14,24 +14,21 @@ from libc.string cimport memset, strcmp, strncmp
 from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_u32, store_release_u32
 from pmd_ext.dpdk.ethdev cimport (
     RING_F_EXACT_SZ, RING_F_SC_DEQ, RTE_ETH_DEV_INTR_LSC, RTE_ETH_EVENT_INTR_LSC,
-    RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
-    RTE_ETH_RX_OFFLOAD_CHECKSUM, RTE_MAX_ETHPORTS, rte_bus_name, rte_dev_bus, rte_dev_bus_info,
-    rte_dev_iterator, rte_dev_probe, rte_dev_remove, rte_device, rte_eth_allmulticast_enable,
-    rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc, rte_eth_dev_callback_register,
-    rte_eth_dev_callback_unregister, rte_eth_dev_close, rte_eth_dev_configure,
-    rte_eth_dev_get_mtu, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_set_mtu,
-    rte_eth_dev_socket_id, rte_eth_dev_start, rte_eth_dev_stop, rte_eth_event_type,
-    rte_eth_iterator_cleanup, rte_eth_iterator_init, rte_eth_iterator_next, rte_eth_link,
-    rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_promiscuous_enable,
-    rte_eth_rx_queue_setup, rte_eth_stats, rte_eth_stats_get, rte_eth_tx_queue_setup,
-    rte_eth_xstat, rte_eth_xstat_name, rte_eth_xstats_get, rte_eth_xstats_get_names,
-    rte_ether_addr, rte_ring_create, rte_ring_free,
+    RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP, RTE_MAX_ETHPORTS,
+    rte_bus_name, rte_dev_bus, rte_dev_iterator, rte_dev_probe, rte_dev_remove, rte_device,
+    rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
+    rte_eth_dev_callback_register, rte_eth_dev_callback_unregister, rte_eth_dev_close,
+    rte_eth_dev_configure, rte_eth_dev_get_mtu, rte_eth_dev_info, rte_eth_dev_info_get,
+    rte_eth_dev_set_mtu, rte_eth_dev_socket_id, rte_eth_dev_start, rte_eth_dev_stop,
+    rte_eth_event_type, rte_eth_iterator_cleanup, rte_eth_iterator_init, rte_eth_iterator_next,
+    rte_eth_link, rte_eth_link_get_nowait, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
+    rte_eth_tx_queue_setup, rte_ring_create, rte_ring_free,
 )
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.ethdev cimport eth_sender
 from pmd_ext.state cimport (
-    BURST, MAX_QUEUE_PAIRS, MAX_SLOTS, dataplane, eth_port, slot, slot_changed,
+    MAX_QUEUE_PAIRS, MAX_SLOTS, dataplane, eth_port, slot, slot_changed,
 )
 
 
@@ -352,63 +349,3 @@ cdef void eth_close(dataplane *dp, slot *s) noexcept nogil:
             rte_dev_remove(info.device)
     s.eth = NULL
     free(eth)
-
-
-cdef tuple eth_info(slot *s):
-    cdef eth_port *eth = s.eth
-    cdef rte_eth_dev_info info
-    cdef rte_eth_link link
-    cdef rte_ether_addr address
-    cdef uint16_t mtu = 0
-    cdef const char *bus_info = NULL
-    memset(&link, 0, sizeof(link))
-    memset(&address, 0, sizeof(address))
-    if rte_eth_dev_info_get(eth.port_id, &info) != 0:
-        memset(&info, 0, sizeof(info))
-    if info.device != NULL:
-        bus_info = rte_dev_bus_info(info.device)
-    rte_eth_link_get_nowait(eth.port_id, &link)
-    rte_eth_macaddr_get(eth.port_id, &address)
-    rte_eth_dev_get_mtu(eth.port_id, &mtu)
-    return (
-        ("port_no", eth.port_id), ("numa_id", eth_node(eth)),
-        ("driver_name", info.driver_name.decode() if info.driver_name != NULL else ""),
-        ("bus_name", rte_bus_name(rte_dev_bus(info.device)).decode() if info.device != NULL else ""),
-        ("bus_info", bus_info.decode() if bus_info != NULL else ""),
-        ("min_rx_bufsize", info.min_rx_bufsize),
-        ("max_rx_queues", info.max_rx_queues), ("max_tx_queues", info.max_tx_queues),
-        ("max_mac_addrs", info.max_mac_addrs), ("max_hash_mac_addrs", info.max_hash_mac_addrs),
-        ("max_vfs", info.max_vfs), ("max_vmdq_pools", info.max_vmdq_pools),
-        ("n_rxq", eth.n_rxq), ("n_txq", eth.n_txq),
-        ("n_rxq_desc", eth.n_rxq_desc), ("n_txq_desc", eth.n_txq_desc),
-        ("mac", ":".join([f"{address.addr_bytes[i]:02x}" for i in range(6)])), ("mtu", mtu),
-        ("lsc", bool(eth.lsc)), ("sender", eth.queue != NULL),
-        ("link_up", bool(link.link_status)), ("full_duplex", bool(link.link_duplex)),
-        ("link_speed_mbps", link.link_speed),
-    )
-
-
-cdef tuple eth_statistics(slot *s):
-    cdef eth_port *eth = s.eth
-    cdef rte_eth_stats stats
-    cdef rte_eth_xstat_name *names
-    cdef rte_eth_xstat *values
-    cdef int i, n
-    memset(&stats, 0, sizeof(stats))
-    rte_eth_stats_get(eth.port_id, &stats)
-    found = [("ipackets", stats.ipackets), ("opackets", stats.opackets), ("ibytes", stats.ibytes),
-             ("obytes", stats.obytes), ("imissed", stats.imissed), ("ierrors", stats.ierrors),
-             ("oerrors", stats.oerrors), ("rx_nombuf", stats.rx_nombuf),
-             ("sender_drops", eth.drops)]
-    n = max(0, rte_eth_xstats_get_names(eth.port_id, NULL, 0))
-    names = <rte_eth_xstat_name *>calloc(n + 1, sizeof(rte_eth_xstat_name))
-    values = <rte_eth_xstat *>calloc(n + 1, sizeof(rte_eth_xstat))
-    if (names != NULL and values != NULL
-            and rte_eth_xstats_get_names(eth.port_id, names, n) == n
-            and rte_eth_xstats_get(eth.port_id, values, n) == n):
-        for i in range(n):
-            if values[i].id < <uint64_t>n:
-                found.append(((<bytes>names[values[i].id].name).decode(), values[i].value))
-    free(names)
-    free(values)
-    return tuple(found)

@@ -82,9 +82,10 @@ cdef uint16_t receive(pmd *me, uint16_t slot, host_port *port, rte_mbuf **pkts) 
     """Takes up to BURST frames from the port's device."""
     cdef port_counters *c = &me.counters[slot]
     cdef rte_mempool *pool = <rte_mempool *>load_acquire_ptr(<void **>&me.dp.slots[slot].pool)
-    cdef uint16_t n = 0, tries
+    cdef uint16_t n = 0, left = BURST
     cdef int came
-    for tries in range(BURST):
+    while left:
+        left -= 1
         pkts[n] = rte_pktmbuf_alloc(pool)
         if pkts[n] == NULL:
             break               # frames wait in the kernel meanwhile

@@ -13,9 +13,9 @@ from pmd_ext.capture cimport (
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.ethconfig cimport (
-    eth_buffers, eth_close, eth_info, eth_look_at_link, eth_node, eth_open, eth_start,
-    eth_statistics,
+    eth_buffers, eth_close, eth_look_at_link, eth_node, eth_open, eth_start,
 )
+from pmd_ext.ethinfo cimport eth_info, eth_statistics
 from pmd_ext.hosts cimport Hosts
 from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport HOST_PORTS, USUAL_ROOM_BYTES, Pool, Pools

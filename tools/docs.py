@@ -9,7 +9,8 @@ import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
-SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client", "patch": "patch"}
+SERVED = {"dpdk": "dpdk", "dpdkvhostuser": "server", "dpdkvhostuserclient": "client",
+          "patch": "patch"}
 ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT",
        "QoS": "UUID", "Queue": "UUID"}
 OPTIONS_HEAD = """# Options
@@ -120,8 +121,8 @@ def columns_page() -> str:
             text += row(f"`{name}`", shown_type(column["type"]), column["writer"], doc)
     for name in ("status", "statistics"):
         text += f"\n## Keys of Interface.{name}\n\n"
-        text += ("`<i>` is a vring, `<q>` a queue of the port, `<d>` is `rx` (the guest sent it) "
-                 "or `tx` (sent to the guest).\n\n")
+        text += ("`<name>` is a driver's word, `<i>` a vring, `<q>` a queue of the port, `<d>` is "
+                 "`rx` (the guest sent it) or `tx` (sent to the guest).\n\n")
         text += keys(schema.keys("Interface", name))
     text += "\n## Keys of Mirror.statistics\n\n" + keys(schema.keys("Mirror", "statistics"))
     return text

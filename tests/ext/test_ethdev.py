@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,9 @@ ALL = "ff:ff:ff:ff:ff:ff"
 ETH = {"n_rxq": 1, "n_txq": 2, "n_rxq_desc": 512, "n_txq_desc": 512, "lsc": True, "mtu": 1500,
        "room_bytes": 2048, "tx_hash": False}
 ETH_P_ALL = 3
-PACKET_AUXDATA_VLAN = 8         # of a frame whose tag the kernel took out
+SOL_PACKET, PACKET_AUXDATA = 263, 8
+AUXDATA = struct.Struct("=IIIHHHH")     # status, ... TCI and TPID of a tag that was taken out
+VLAN_VALID, TPID_VALID = 1 << 4, 1 << 6
 
 
 def ip(*words: str) -> None:
@@ -36,6 +39,7 @@ class Wire:
             ip("link", "set", end, "up")
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.bind((self.far, ETH_P_ALL))
+        self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self.socket.settimeout(5)
 
     def send(self, *frames: bytes) -> None:
@@ -45,9 +49,14 @@ class Wire:
     def recv(self) -> bytes:
         """The next frame that came out of the other end."""
         while True:
-            frame, address = self.socket.recvfrom(2048)
-            if address[2] != socket.PACKET_OUTGOING:
-                return frame
+            frame, data, _, address = self.socket.recvmsg(2048, 256)
+            if address[2] == socket.PACKET_OUTGOING:
+                continue
+            status, *_, tci, tpid = AUXDATA.unpack(data[0][2])
+            if status & VLAN_VALID:
+                tag = struct.pack("!HH", tpid if status & TPID_VALID else 0x8100, tci)
+                frame = frame[:12] + tag + frame[12:]
+            return frame
 
     def close(self) -> None:
         self.socket.close()
@@ -104,14 +113,15 @@ def test_what_is_flooded_is_the_same_frame_for_each(switch: Switch, wire: Wire) 
     switch.bridges({"br0": {
         "a": {"vlan_mode": "access", "vlan": 10}, "e": {},
         "b": {"vlan_mode": "access", "vlan": 10}}})
-    a.send([ethernet(ALL, A)])
-    plain, tagged = ethernet(ALL, A), ethernet(ALL, A, vlan=10)
-    assert b.recv_wait(1) == [plain]
-    assert wire.recv() in (tagged, plain)       # the kernel may show the tag beside the frame
-    wire.send(ethernet(A, D, vlan=10))
-    assert a.recv_wait(1) == [ethernet(A, D)]
-    wire.send(ethernet(A, D, vlan=11), ethernet(ALL, D, vlan=10))
-    assert b.recv_wait(1) == [ethernet(ALL, D)]
+    payload = b"x" * 60
+    for _ in range(3):
+        a.send([ethernet(ALL, A, payload)])
+        assert b.recv_wait(1) == [ethernet(ALL, A, payload)]
+        assert wire.recv() == ethernet(ALL, A, payload, vlan=10)
+    wire.send(ethernet(A, D, payload, vlan=10))
+    assert a.recv_wait(1) == [ethernet(A, D, payload)]
+    wire.send(ethernet(A, D, payload, vlan=11), ethernet(ALL, D, payload, vlan=10))
+    assert b.recv_wait(1) == [ethernet(ALL, D, payload)]
 
 
 def test_two_queues_are_polled(switch: Switch) -> None:

@@ -48,7 +48,7 @@ def test_devices_of_the_host(type_: str, kind: str) -> None:
     ({"mac": "01:00:00:00:00:01"}, "mac: '01:00:00:00:00:01' is not a unicast Ethernet address; "
      "using an automatic one"),
     ({"mtu_request": 9703}, "unsupported MTU 9703: mtu_request is outside 68..9702, using 1500"),
-    ({"options": {"n_rxq": "2", "x": "y"}}, "x: not an option of type internal"),
+    ({"options": {"x": "y"}}, "x: not an option of type internal"),
     ({"other_config": {"tx-steering": "hash"}},
      "tx-steering: has no effect on type internal: no PMD thread polls the port")])
 def test_what_a_device_of_the_host_cannot_use_is_said(kw: dict[str, Any], problem: str) -> None:

@@ -47,7 +47,7 @@ def test_everything_configured() -> None:
         pmds=(PmdSpec(3, 1, 70, block=True),), default_sleep_us=50,
         placing=Placing("group", isolate=False), auto_balance=AutoBalance(120_000, 80, 10),
         numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
-        port_problems={SERVER_TYPE: (), CLIENT_TYPE: ()})
+        port_problems={ETH_TYPE: (), SERVER_TYPE: (), CLIENT_TYPE: ()})
 
 
 texts = st.dictionaries(
@@ -122,15 +122,15 @@ def test_range_of_an_mtu_is_that_of_mtu_request() -> None:
     ("vhost-postcopy-support", "1", {CLIENT_TYPE}),
     ("per-port-memory", "on", {SERVER_TYPE, CLIENT_TYPE}),
     ("shared-mempool-config", "x", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-cpu-mask", "100f", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-rxq-assign", "Group", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-rxq-isolate", "false", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-auto-lb", "1", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-auto-lb-rebal-interval", "0", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-auto-lb-load-threshold", "101", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-auto-lb-improvement-threshold", "-1", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-sleep-max", "x", {SERVER_TYPE, CLIENT_TYPE}),
-    ("pmd-idle-mode", "sleep", {SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-cpu-mask", "100f", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-rxq-assign", "Group", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-rxq-isolate", "false", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb", "1", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-rebal-interval", "0", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-load-threshold", "101", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-auto-lb-improvement-threshold", "-1", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-sleep-max", "x", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
+    ("pmd-idle-mode", "sleep", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
     ("stats-update-interval", "1", set()),
     ("dpdk-probe-at-init", "x", set()),
     ("dpdk-init", "yes", set()),

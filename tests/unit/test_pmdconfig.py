@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import schema
 from agent import model, pmdconfig
 from agent.hostconfig import COLUMN, TABLE, HostConfig, host_config
-from agent.model import CLIENT_TYPE, SERVER_TYPE, AutoBalance, Placing, PmdSpec
+from agent.model import CLIENT_TYPE, ETH_TYPE, SERVER_TYPE, AutoBalance, Placing, PmdSpec
 from agent.options import Texts
 
 CORES = {0: (0, 1), 2: (2, 3, 12)}      # nodes are not numbered through
@@ -20,7 +20,8 @@ NO_MASK = "is not a hexadecimal mask: what is no digit counts as 0"
 def config(**texts: str) -> HostConfig:
     got = host_config({key.replace("_", "-"): text for key, text in texts.items()},
                       rundir="/run/ovs", numa_cores=CORES, dpdk_initialized=True)
-    assert got.port_problems == {SERVER_TYPE: got.problems, CLIENT_TYPE: got.problems}
+    assert got.port_problems == dict.fromkeys(
+        (ETH_TYPE, SERVER_TYPE, CLIENT_TYPE), got.problems)
     return got
 
 

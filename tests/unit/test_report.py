@@ -89,7 +89,7 @@ def test_columns_of_a_bridge() -> None:
 
 
 @pytest.mark.parametrize(("initialized", "types"), [
-    (True, ["dpdkvhostuser", "dpdkvhostuserclient", "internal", "patch", "system", "tap"]),
+    (True, ["dpdk", "dpdkvhostuser", "dpdkvhostuserclient", "internal", "patch", "system", "tap"]),
     (False, ["internal", "patch", "system", "tap"])])
 def test_columns_of_the_host(initialized: bool, types: list[str]) -> None:
     assert report.host(Snapshot(next_cfg=7), "DPDK 24.11.2", initialized) == {

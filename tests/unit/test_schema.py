@@ -13,11 +13,13 @@ from ovs.db.schema import DbSchema
 
 import agent
 import schema
-from agent import mirroring, report, report_host
+from agent import mirroring, report, report_eth, report_host
+from agent.eth_values import EthDevice, EthInfo
 from agent.host_model import HostDevice, HostState, Link
 from agent.mirror_model import MirrorCounters
 from agent.model import (
     CLIENT_TYPE,
+    ETH_TYPE,
     SERVER_TYPE,
     BridgeRow,
     Counters,
@@ -41,6 +43,7 @@ WRITERS = {(table, name): column["writer"] for table, name, column in COLUMNS}
 WITHOUT_EFFECT = {(table, column): schema.without_effect(table, column)
                   for table in schema.columns() for column in ("options", "other_config")
                   if schema.without_effect(table, column)}
+FOR_DEVICES = "type=dpdk"
 KEYS = [(column, key) for column in ("status", "statistics")
         for key in schema.keys("Interface", column)]
 
@@ -148,7 +151,7 @@ def test_key_is_well_formed(column: str, key: schema.Key) -> None:
     assert WRITERS["Interface", column] == "agent"
     assert key.doc.endswith(".")
     assert not key.when.endswith(".")
-    assert set(re.findall("<.*?>", key.name)) <= {"<i>", "<q>", "<d>"}
+    assert set(re.findall("<.*?>", key.name)) <= {"<i>", "<q>", "<d>", "<name>"}
 
 
 # --- the code against the contract: options -------------------------------------------------------
@@ -287,9 +290,29 @@ def host_keys() -> dict[str, set[str]]:
 
 def pattern(key: schema.Key) -> re.Pattern[str]:
     text = re.escape(key.name)
-    for name, digits in (("<i>", "[0-9]+"), ("<q>", "[0-9]+"), ("<d>", "(rx|tx)")):
+    for name, digits in (("<i>", "[0-9]+"), ("<q>", "[0-9]+"), ("<d>", "(rx|tx)"),
+                         ("<name>", "[a-z0-9_]+")):
         text = text.replace(re.escape(name), digits)
     return re.compile(text)
+
+
+def made_of_devices() -> dict[str, set[str]]:
+    """{column: keys of a port of type dpdk}"""
+    spec = replace(SPEC, type=ETH_TYPE, device=EthDevice("x"), problems=("x",))
+    counted = Counters(PORT, device={name: 1 for d in ("rx", "tx") for name in (
+        f"{d}_q0_packets", f"{d}_q1_bytes", f"{d}_crc_errors", f"{d}_ring_dropped",
+        f"{d}_management_packets", f"{d}_broadcast_packets", f"{d}_size_64_packets", "nothing")})
+    return {"status": {*report_eth.status(spec, EthInfo(0))},
+            "statistics": {*report.statistics(counted, connected=True)}}
+
+
+def test_keys_of_devices_are_in_the_contract_once_and_the_other_way_round() -> None:
+    for column, keys in made_of_devices().items():
+        own = [k for k in schema.keys("Interface", column) if k.when == FOR_DEVICES]
+        assert [k.name for k in own if not any(pattern(k).fullmatch(key) for key in keys)] == []
+        for key in keys:
+            assert len([k for k in schema.keys("Interface", column)
+                        if pattern(k).fullmatch(key)]) == 1, key
 
 
 @pytest.mark.parametrize("column", ["status", "statistics"])
@@ -299,7 +322,10 @@ def test_each_key_that_is_written_is_in_the_contract_once(column: str) -> None:
         assert len([name for name, p in patterns.items() if p.fullmatch(key)]) == 1, key
 
 
-@pytest.mark.parametrize(("column", "key"), KEYS, ids=[f"{c}:{k.name}" for c, k in KEYS])
+OF_GUESTS = [(c, k) for c, k in KEYS if k.when != FOR_DEVICES]
+
+
+@pytest.mark.parametrize(("column", "key"), OF_GUESTS, ids=[f"{c}:{k.name}" for c, k in OF_GUESTS])
 def test_key_of_the_contract_is_written_when_it_says(column: str, key: schema.Key) -> None:
     if key.when.endswith("a device of the host"):
         assert key.name in host_keys()[column]

@@ -107,9 +107,9 @@ def test_client_port_without_path_says_what_else_is_wrong() -> None:
 def test_options_that_are_none_are_said_each_in_its_way() -> None:
     options = {"vhost-server-path": "/x", "tx-retries-mx": "1", "n_rxq": "4", "colour": "red"}
     assert wish(row("p", options=options)).ports["p"].problems == (
+        "n_rxq: has no effect: the guest decides how many queues there are",
         "colour: not an option of type dpdkvhostuserclient",
-        "tx-retries-mx: not an option of type dpdkvhostuserclient; did you mean tx-retries-max?",
-        "n_rxq: has no effect: the guest decides how many queues there are")
+        "tx-retries-mx: not an option of type dpdkvhostuserclient; did you mean tx-retries-max?")
 
 
 @pytest.mark.parametrize("type_", TYPES)
