@@ -132,7 +132,8 @@ class PmdCommands:
         if not words or words[0] not in self._dpdk_ports() or datapath is None:
             raise CommandError(NOT_DPDK)
         state = self._reconciler.observed.ports.get(words[0])
-        if state is None or not state.connects:     # OVS has none before the first guest
+        # OVS has none before the first guest
+        if state is None or (state.eth is None and not state.connects):
             raise CommandError("Not allocated")
         return datapath.describe_mempool(words[0])
 

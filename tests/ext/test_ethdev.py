@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ ETH_P_ALL = 3
 SOL_PACKET, PACKET_AUXDATA = 263, 8
 AUXDATA = struct.Struct("=IIIHHHH")     # status, ... TCI and TPID of a tag that was taken out
 VLAN_VALID, TPID_VALID = 1 << 4, 1 << 6
+SYS_POLL = 7                    # of x86-64
 
 
 def ip(*words: str) -> None:
@@ -132,20 +134,40 @@ def test_two_queues_are_polled(switch: Switch) -> None:
     assert info(switch, "n")["n_rxq"] == len(switch.queues("n")["rx"]) == 2
 
 
-def test_device_that_takes_nothing_stalls_nobody(switch: Switch, wire: Wire) -> None:
+def sender_waits() -> bool:
+    """Whether the thread that sends for a port waits inside its driver, for room."""
+    for task in Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text().startswith("eth-tx-"):
+            number = (task / "syscall").read_text().split()[0]
+            return number == str(SYS_POLL)
+    return False
+
+
+@pytest.mark.parametrize("trouble", ["down", "full"])
+def test_device_that_takes_nothing_stalls_nobody(switch: Switch, wire: Wire, trouble: str
+                                                 ) -> None:
     switch.add("a", "b")
-    add_wire(switch, "e", wire)
+    add_eth(switch, "e", f"net_af_packet_e,iface={wire.near},qdisc_bypass=0")
     switch.bridge("a", "b", "e")
     a, b = switch.attach("a"), switch.attach("b")
-    ip("link", "set", wire.near, "down")
+    if trouble == "down":
+        ip("link", "set", wire.near, "down")
+    else:                                   # a frame a second at most leaves the kernel
+        subprocess.run(f"tc qdisc add dev {wire.near} root tbf rate 8bit burst 2000 limit 99999999"
+                       .split(), check=True)
     b.send([ethernet(ALL, B)])
     assert a.recv_wait(1)
+    frames = [ethernet(ALL, A)] * 32
     for _ in range(100):                    # more than all rings on the way together hold
-        a.send([ethernet(ALL, A)] * 32)
+        a.send(frames)
         assert len(b.recv_wait(32)) == 32
-    switch.runtime.set_bridges([])          # waits for the PMD
-    wait_until(lambda: not switch.connected("e") or
-               switch.runtime.ports.eth_statistics(switch.slots["e"]), "link")
+    if trouble == "full":
+        wait_until(sender_waits, "the driver waits for room")
+    drops = dict(switch.runtime.ports.eth_statistics(switch.slots["e"]))["sender_drops"]
+    assert switch.counters("e")["tx_failure_drops"] + drops > 0
+    switch.remove("e")                      # ends the wait
+    a.send(frames)
+    assert len(b.recv_wait(32)) == 32
 
 
 def test_device_has_one_port_and_is_free_again_afterwards(switch: Switch, wire: Wire) -> None:
@@ -169,4 +191,4 @@ def test_words_that_name_no_device_are_refused(switch: Switch, devargs: str) -> 
 
     with pytest.raises(DatapathError) as caught:
         add_eth(switch, "e", devargs)
-    print(devargs, caught.value)
+    assert caught.value.call == "rte_dev_probe"

@@ -52,8 +52,7 @@ def test_options() -> None:
     ("rx__flow__ctrl", "true",
      "rx-flow-ctrl: has no effect: flow control is left as the device has it"),
 ])
-def test_what_cannot_be_used_is_said_and_the_default_is_used(key: str, text: str,
-                                                             said: str) -> None:
+def test_what_cannot_be_used_is_said_and_replaced(key: str, text: str, said: str) -> None:
     assert made(**{key: text}) == (made()[0], [said])
 
 
