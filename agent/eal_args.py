@@ -10,10 +10,11 @@ from agent.options import cpu_mask, shown
 MEMORY_KEYS = ("dpdk-extra", "dpdk-alloc-mem", "dpdk-socket-mem", "dpdk-socket-limit",
                "dpdk-hugepage-dir")
 DEVICE_WORDS = ("-a", "--allow", "-b", "--block")
-# A device of each bus that there is not, allowed so that no other is taken. The EAL refuses the
-# name of a bus that it lacks, and of pci devices it knows a word for none.
+# A device of each bus that there is not, or no driver knows, allowed so that no other is taken but
+# by a port's own words. The EAL refuses the name of a bus that it lacks.
 NO_DEVICES = {"auxiliary": "auxiliary:", "cdx": "cdx:cdx-", "fslmc": "fslmc:dpni.65535",
-              "uacce": "uacce:", "vmbus": "vmbus:00000000-0000-0000-0000-000000000000"}
+              "pci": "pci:0000:00:00.0", "uacce": "uacce:",
+              "vmbus": "vmbus:00000000-0000-0000-0000-000000000000"}
 MAX_LCORES = 128                # RTE_MAX_LCORE of DPDK's builds, but for some that have more
 
 # For a host without free hugepages: ordinary memory, and no files shared with other processes.
@@ -68,10 +69,11 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
         args += ["--lcores", f"0@{main_cpu}"]
     if (other_config.get("dpdk-probe-at-init", "").lower() != "true"
             and not any(word.split("=")[0] in DEVICE_WORDS for word in args)):
-        if "--no-pci" not in args:
+        if "pci" not in buses and "--no-pci" not in args:
             args.append("--no-pci")
         for bus in sorted(NO_DEVICES.keys() & set(buses)):
-            args += ["-a", NO_DEVICES[bus]]
+            if bus != "pci" or "--no-pci" not in args:
+                args += ["-a", NO_DEVICES[bus]]
     return (program, *args), tuple(lines)
 
 

@@ -19,5 +19,7 @@ cdef eth_start(slot *s, str name, uint16_t mtu, bint lsc)
 # Stops and lets go of the device; one that the agent probed is removed from DPDK when no other slot
 # has a port of it. The slot must be detached, or never have been known.
 cdef void eth_close(dataplane *dp, slot *s) noexcept nogil
+# Takes the link up or down, of a device that can.
+cdef void eth_set_link(slot *s, bint up) noexcept nogil
 # The link as it is now; rings when it changed.
 cdef void eth_look_at_link(slot *s) noexcept nogil

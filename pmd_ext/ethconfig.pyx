@@ -19,6 +19,7 @@ from pmd_ext.dpdk.ethdev cimport (
     rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
     rte_eth_dev_callback_register, rte_eth_dev_callback_unregister, rte_eth_dev_close,
     rte_eth_dev_configure, rte_eth_dev_get_mtu, rte_eth_dev_info, rte_eth_dev_info_get,
+    rte_eth_dev_set_link_down, rte_eth_dev_set_link_up,
     rte_eth_dev_set_mtu, rte_eth_dev_socket_id, rte_eth_dev_start, rte_eth_dev_stop,
     rte_eth_event_type, rte_eth_iterator_cleanup, rte_eth_iterator_init, rte_eth_iterator_next,
     rte_eth_link, rte_eth_link_get_nowait, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
@@ -206,6 +207,14 @@ cdef void eth_look_at_link(slot *s) noexcept nogil:
     if up != load_relaxed_u32(&s.link_up):
         store_relaxed_u32(&s.link_up, up)
         slot_changed(s)
+
+
+cdef void eth_set_link(slot *s, bint up) noexcept nogil:
+    if up:
+        rte_eth_dev_set_link_up(s.eth.port_id)
+    else:
+        rte_eth_dev_set_link_down(s.eth.port_id)
+    eth_look_at_link(s)
 
 
 cdef int set_up_queues(slot *s, uint16_t mtu, bint lsc, const char **call) noexcept nogil:

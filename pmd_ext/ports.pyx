@@ -13,7 +13,8 @@ from pmd_ext.capture cimport (
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.ethconfig cimport (
-    eth_buffers, eth_close, eth_look_at_link, eth_node, eth_open, eth_start,
+    eth_buffers, eth_close, eth_look_at_link, eth_node, eth_open, eth_set_link,
+    eth_start,
 )
 from pmd_ext.ethinfo cimport eth_info, eth_statistics
 from pmd_ext.hosts cimport Hosts
@@ -248,6 +249,9 @@ cdef class Ports:
     def set_admin_state(self, int index, bint up):
         """A port that is down receives nothing and drops what is sent to it."""
         store_relaxed_u32(&self.dp.slots[index].down, not up)
+        if self.dp.slots[index].kind == SLOT_ETH:
+            with nogil:
+                eth_set_link(&self.dp.slots[index], up)
         slot_changed(&self.dp.slots[index])
 
     def remove(self, int index):

@@ -104,6 +104,8 @@ cdef extern from "rte_ethdev.h" nogil:
     int rte_eth_dev_start(uint16_t port_id)
     int rte_eth_dev_stop(uint16_t port_id)
     int rte_eth_dev_close(uint16_t port_id)
+    int rte_eth_dev_set_link_up(uint16_t port_id)
+    int rte_eth_dev_set_link_down(uint16_t port_id)
     int rte_eth_promiscuous_enable(uint16_t port_id)
     int rte_eth_allmulticast_enable(uint16_t port_id)
     int rte_eth_dev_set_mtu(uint16_t port_id, uint16_t mtu)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ext.conftest import Switch
+from tests.ext.conftest import CORE, Switch
 from tools.frontend import ethernet
 from tools.host import wait_until
 
@@ -168,6 +168,33 @@ def test_device_that_takes_nothing_stalls_nobody(switch: Switch, wire: Wire, tro
     switch.remove("e")                      # ends the wait
     a.send(frames)
     assert len(b.recv_wait(32)) == 32
+
+
+def test_link_is_followed(switch: Switch) -> None:
+    add_eth(switch, "r", "net_ring_link")
+    assert switch.connected("r")
+    for up in (False, True):
+        switch.runtime.ports.set_admin_state(switch.slots["r"], up)
+        assert switch.runtime.drain_wake()
+        assert switch.connected("r") == info(switch, "r")["link_up"] == up
+
+
+def test_pmd_that_may_wait_for_guests_polls_on_for_a_device(switch: Switch, wire: Wire) -> None:
+    switch.add("a")
+    add_wire(switch, "e", wire)
+    switch.bridge("a", "e")
+    a = switch.attach("a")
+    switch.runtime.rest_pmd(CORE, 0, True)
+    # longer than the silence after which a PMD waits, were there guests alone
+    wait_until(lambda: iterations(switch) > 100_000, "it polls")
+    wire.send(ethernet(ALL, B))
+    assert a.recv_wait(1) == [ethernet(ALL, B)]
+
+
+def iterations(switch: Switch) -> int:
+    """Rounds that the PMD polled."""
+    _, ((_, *values),), _ = switch.runtime.readings()
+    return int(values[3])
 
 
 def test_device_has_one_port_and_is_free_again_afterwards(switch: Switch, wire: Wire) -> None:

@@ -159,11 +159,14 @@ NONE_OF_THESE = ("-a", "auxiliary:", "-a", "fslmc:dpni.65535", "-a",
 
 
 def test_no_device_of_any_bus_is_taken_and_no_bus_is_named_that_is_not_there() -> None:
-    assert build({}, buses=BUSES) == ((*PLAIN, *NONE_OF_THESE), ())
+    argv, lines = build({}, buses=BUSES)
+    assert argv == (*PLAIN[:-1], *NONE_OF_THESE[:4], "-a", "pci:0000:00:00.0", *NONE_OF_THESE[4:])
+    assert lines == ()
     assert build({}, buses=("vdev", "cdx", "uacce"))[0] == (
         *PLAIN, "-a", "cdx:cdx-", "-a", "uacce:")
-    assert build({}, buses=("pci",))[0] == PLAIN
-    assert "pci" not in NO_DEVICES
+    assert build({}, buses=("pci",))[0] == (*PLAIN[:-1], "-a", "pci:0000:00:00.0")
+    assert build({"dpdk-extra": "--no-pci"}, buses=("pci",))[0].count("--no-pci") == 1
+    assert NO_DEVICES.keys() >= {"pci"}
 
 
 @pytest.mark.parametrize("extra", ["-a 0000:01:00.0", "--allow=0000:01:00.0", "-b x", "--block x"])
