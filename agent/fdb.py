@@ -11,6 +11,7 @@ from agent.options import Texts, integer, shown, span
 
 HEADER = " Port  VLAN  MAC                Age"
 STATIC = -1                     # an entry's age: it was set by hand
+NEVER = 1 << 16                 # seconds; longer than anything is unseen
 ADDRESS = re.compile("[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}")
 ATOI = re.compile(r"\s*([+-]?[0-9]{1,9})")
 VLANS = 4096
@@ -100,12 +101,12 @@ def port_text(number: int) -> str:
 def lines(entries: Sequence[FdbEntry], ofports: Mapping[str, int]) -> list[str]:
     """Rows of fdb/show, those set by hand first, then the longest unseen (OVS: least recently used
     first)."""
-    def unseen(entry: FdbEntry) -> tuple[bool, int, str, int]:
-        return entry.age_s != STATIC, -entry.age_s, entry.mac, entry.vlan
-
-    numbers = {port: port_text(number) for port, number in ofports.items()}
-    return [f"{numbers.get(e.port, '0'):>5}  {e.vlan:>4}  {e.mac}  "
-            f"{'static' if e.age_s == STATIC else e.age_s:>3}" for e in sorted(entries, key=unseen)]
+    # A table may have a million rows: sorted twice, which is faster than by a key of four parts.
+    numbers = {port: f"{port_text(number):>5}" for port, number in ofports.items()}
+    rows = sorted((mac, vlan, age_s, port) for port, vlan, mac, age_s in entries)
+    rows.sort(key=lambda row: NEVER if row[2] == STATIC else row[2], reverse=True)
+    return [f"{numbers.get(port, '    0')}  {vlan:4}  {mac}  "
+            f"{'static' if age_s == STATIC else f'{age_s:3}'}" for mac, vlan, age_s, port in rows]
 
 
 def show(tables: Mapping[str, Sequence[FdbEntry]], ofports: Mapping[str, int], several: bool

@@ -421,9 +421,8 @@ Action = (AddPort | RemovePort | SetTxRetriesMax | SetTxHash | SetAdminState | S
           | SetLimits | SetHostDevice | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
 
 
-@dataclass(frozen=True, slots=True)
-class FdbEntry:
-    """One MAC table entry."""
+class FdbEntry(NamedTuple):
+    """One MAC table entry. A tuple, for a million are made for a large table."""
 
     port: str
     vlan: int

@@ -94,7 +94,7 @@ def make_way(path: str) -> None:
 
 
 def mac_text(mac: int) -> str:
-    return ":".join(f"{octet:02x}" for octet in mac.to_bytes(6, "big"))
+    return mac.to_bytes(6, "big").hex(":")
 
 
 def mac_number(mac: str) -> int:
