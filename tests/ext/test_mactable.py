@@ -113,7 +113,7 @@ def test_full_table_takes_from_the_port_that_owns_most(
         (len(quiet), len(loud), size // 4)) - size - counted(switch)["refused"]
 
 
-def test_flood_of_addresses_neither_evicts_nor_slows_down_neighbours(
+def test_flood_of_addresses_evicts_no_neighbour_and_is_limited(
         switch: Switch, guests: dict[str, FrontEnd]) -> None:
     a, b, c = guests.values()
     set_table(switch, 1000)
