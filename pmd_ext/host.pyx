@@ -1,9 +1,9 @@
 """The host thread: frames from and to devices of the host's kernel.
 
 It forwards like a PMD, and has what a PMD has, but waits in epoll for its descriptors, is not
-pinned, and is no PMD to anybody who counts them. All system calls on these devices are its own; none
-of them waits. A port gets a bounded number of frames in each round, so that none starves the others.
-While the thread waits it is offline for QSBR, as a PMD is.
+pinned, and is no PMD to anybody who counts them. All system calls on these devices are its own;
+none of them waits. A port gets a bounded number of frames in each round, so that none starves the
+others. While the thread waits it is offline for QSBR, as a PMD is.
 """
 from libc.errno cimport errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -82,10 +82,10 @@ cdef uint16_t receive(pmd *me, uint16_t slot, host_port *port, rte_mbuf **pkts) 
     """Takes up to BURST frames from the port's device."""
     cdef port_counters *c = &me.counters[slot]
     cdef rte_mempool *pool = <rte_mempool *>load_acquire_ptr(<void **>&me.dp.slots[slot].pool)
-    cdef uint16_t n = 0, left = BURST
+    cdef uint16_t n = 0, tries = BURST
     cdef int came
-    while left:
-        left -= 1
+    while tries:
+        tries -= 1
         pkts[n] = rte_pktmbuf_alloc(pool)
         if pkts[n] == NULL:
             break               # frames wait in the kernel meanwhile
