@@ -132,7 +132,7 @@ def test_large_messages_cross_tls_both_ways(bare: Host, monkeypatch: pytest.Monk
         monkeypatch.setattr(ovs.stream.Stream, f"_SSL_{file}_file", f"{bare.directory}/{suffix}")
     messages = [ovs.jsonrpc.Message.create_notify("x", [n, "é" * (1 << 20)]) for n in range(3)]
     size = sum(len(ovs.json.to_string(message.to_json())) for message in messages)
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with bare.netns.call(lambda: socket.create_server(("127.0.0.1", 0))) as server:
         begin = threading.Event()
         thread = threading.Thread(target=echo, args=(server, context, size, begin))
         thread.start()
@@ -159,7 +159,7 @@ def cpu_s(pid: int) -> float:
 
 def test_server_that_does_not_speak_tls_is_waited_for_asleep(bare: Host) -> None:
     certificates(bare, "agent")
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with bare.netns.call(lambda: socket.create_server(("127.0.0.1", 0))) as server:
         remote = f"ssl:127.0.0.1:{server.getsockname()[1]}"
         agent = bare.start_agent(remote, *tls_files(bare.directory, "agent"))
         before = cpu_s(agent.pid)
