@@ -24,11 +24,11 @@ def show(contract: Contract, name: str) -> str:
     return contract.host.appctl("qos/show", name)
 
 
-def guests(contract: Contract) -> tuple[FrontEnd, FrontEnd]:
-    """Guests of c0 and c1, both known to the switch."""
+def guests(contract: Contract, ring: int = 256) -> tuple[FrontEnd, FrontEnd]:
+    """Guests of c0 and c1, both known to the switch; rings of that size."""
     contract.client("c0")
     contract.client("c1")
-    a, b = contract.joined("c0"), contract.joined("c1")
+    a, b = contract.joined("c0", queue_size=ring), contract.joined("c1", queue_size=ring)
     a.send([ethernet(ALL, A)])
     b.recv_wait(1)
     b.send([ethernet(A, B)])
@@ -56,11 +56,10 @@ def test_1_5_ingress_policing_drops_and_counts(contract: Contract) -> None:
 
 
 def test_1_5_ingress_policing_of_packets_is_served(contract: Contract) -> None:
-    a, _ = guests(contract)
-    contract.set("c0", "ingress_policing_kpkts_rate=1", "ingress_policing_kpkts_burst=1")
-    for _ in range(40):
-        sent(contract, a, 250, 60)
-    assert contract.fresh("c0")["ovs_rx_qos_drops"] > 0
+    a, _ = guests(contract, ring=4096)
+    contract.set("c0", "ingress_policing_kpkts_rate=1", "ingress_policing_kpkts_burst=2")
+    sent(contract, a, 4000, 60)         # shown to the switch at once
+    assert 1000 < contract.fresh("c0")["ovs_rx_qos_drops"] <= 2000
 
 
 @pytest.mark.parametrize(("setting", "said"), [
