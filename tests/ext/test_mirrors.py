@@ -73,7 +73,8 @@ class Mirrored:
 
 # --- what is selected -----------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("mirror", "copied"), [
+# (mirror, ports whose broadcasts it has)
+SELECTIONS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"src": "a"}, "a"),
     ({"src": "ab"}, "ab"),
     ({"dst": "a"}, "b"),
@@ -83,16 +84,21 @@ class Mirrored:
     ({"src": "abcm", "dst": "abcm"}, "ab"),         # select_all, the output among them
     ({"src": "m", "dst": "m"}, ""),                 # to itself
     ({}, ""),
-])
-def test_ports_select(switch: Switch, mirror: dict[str, Any], copied: str) -> None:
-    at = Mirrored(switch, PLAIN, {"m0": {**mirror, "out": "m"}})
-    for source, others in (("a", "bc"), ("b", "ac")):
-        sent = frame(src=A if source == "a" else B)
-        wanted = {name: [sent] for name in others}
-        if source in copied:
-            wanted["m"] = [sent]
-        assert at.send(source, sent) == wanted
-    assert at.counted() == (len(copied), 74 * len(copied))
+)
+
+
+def test_ports_select(switch: Switch) -> None:
+    at = Mirrored(switch, PLAIN, {})
+    for mirror, copied in SELECTIONS:
+        at.publish({})
+        at.publish({"m0": {**mirror, "out": "m"}})
+        for source, others in (("a", "bc"), ("b", "ac")):
+            sent = frame(src=A if source == "a" else B)
+            wanted = {name: [sent] for name in others}
+            if source in copied:
+                wanted["m"] = [sent]
+            assert at.send(source, sent) == wanted, mirror
+        assert at.counted() == (len(copied), 74 * len(copied)), mirror
 
 
 @pytest.mark.parametrize("mirror", [{"src": "a"}, {"dst": "bc"}, {"src": "abc", "dst": "abc"}])
@@ -171,14 +177,12 @@ def test_vlan_that_the_port_does_not_carry_is_not_copied(switch: Switch) -> None
     ({"vlan_mode": "dot1q-tunnel", "vlan": 20}, {}, frame((Q, 5, 3)),
      frame((QINQ, 20, 0), (Q, 5, 3))),
 ])
-@pytest.mark.parametrize("select", ["src", "both"])
 def test_copy_leaves_by_the_mode_of_the_output(
-        switch: Switch, source: dict[str, Any], output: dict[str, Any], sent: bytes, copy: bytes,
-        select: str) -> None:
+        switch: Switch, source: dict[str, Any], output: dict[str, Any], sent: bytes, copy: bytes
+        ) -> None:
     at = Mirrored(switch, {"a": source, "b": source, "m": output}, {})
     forwarded = at.send("a", sent)
-    mirror = {"src": "a"} if select == "src" else {"src": "ab", "dst": "ab"}
-    at.publish({"m0": {**mirror, "out": "m"}})
+    at.publish({"m0": {"src": "a", "dst": "b", "out": "m"}})
     assert at.send("a", sent) == {"b": forwarded["b"], "m": [copy]}
     assert at.counted() == (1, len(sent))
 
@@ -192,14 +196,15 @@ def test_copy_of_what_went_out_has_the_vlan_of_the_bridge(switch: Switch) -> Non
 
 
 @pytest.mark.parametrize("mirror", [{"src": "a"}, {"dst": "b"}])
-@pytest.mark.parametrize("snaplen", [14, 64, 1000])
-def test_snaplen_cuts_the_copy_alone(switch: Switch, mirror: dict[str, Any], snaplen: int) -> None:
-    at = Mirrored(switch, PLAIN, {"m0": {**mirror, "out": "m", "snaplen": snaplen}})
+def test_snaplen_cuts_the_copy_alone(switch: Switch, mirror: dict[str, Any]) -> None:
+    at = Mirrored(switch, PLAIN, {})
     sent = [frame(size=size) for size in (0, 49, 50, 51, 1486)]
-    got = at.send("a", *sent)
-    assert got["m"] == [f[:snaplen] for f in sent]
-    assert got["b"] == got["c"] == sent
-    assert at.counted() == (5, sum(map(len, sent)))
+    for i, snaplen in enumerate((14, 64, 1000, 65535)):
+        at.publish({"m0": {**mirror, "out": "m", "snaplen": snaplen}})
+        got = at.send("a", *sent)
+        assert got["m"] == [f[:snaplen] for f in sent]
+        assert got["b"] == got["c"] == sent
+        assert at.counted() == (5 * i + 5, (i + 1) * sum(map(len, sent)))
 
 
 def test_snaplen_counts_the_tag_of_the_output(switch: Switch) -> None:
@@ -285,7 +290,7 @@ def test_thirty_two_mirrors(switch: Switch) -> None:
     at = Mirrored(switch, PLAIN, {**chain, "last": {"dst": "c", "vlans": (130,), "out": "m"}})
     got = at.send("a", frame())
     assert got["m"] == [frame((Q, 130, 0))]
-    assert got["b"] == [*(frame((Q, 130 - i, 0)) for i in range(31)), frame()]
+    assert got["b"] == [*(frame((Q, 100 + i, 0)) for i in range(31)), frame()]
     assert {at.counted(name) for name in at.mirrors} == {(1, 74)}
 
 
@@ -328,7 +333,7 @@ def test_output_without_a_guest_counts_what_it_drops(switch: Switch) -> None:
 def test_output_port_goes_while_traffic_runs(switch: Switch) -> None:
     at = Mirrored(switch, {"a": {}, "b": {}, "m": {}}, {"m0": {"src": "ab", "out": "m"}})
     sent = 0
-    for _ in range(10):
+    for _ in range(3):
         for _ in range(8):
             at.guests["a"].send([frame()] * 32)
             sent += 32
