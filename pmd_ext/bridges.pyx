@@ -13,13 +13,15 @@ from pmd_ext.mactable cimport (
 )
 from pmd_ext.macwalk cimport (
     mac_add_counters, mac_copy, mac_entry, mac_expire, mac_find, mac_flush, mac_has, mac_list,
-    mac_remove, mac_set_static, mac_sum, mac_totals, slot_set, slot_set_add,
+    mac_remove, mac_set_static, mac_sum, mac_totals,
 )
+from pmd_ext.mdb cimport Groups
 from pmd_ext.mirrors cimport MirrorCounts, free_mirrors, set_mirrors
+from pmd_ext.slotsets cimport slot_add, slot_set
 from pmd_ext.state cimport (
     PRIORITY_ALWAYS, PRIORITY_IF_NONZERO, PRIORITY_NEVER, VLAN_ACCESS, VLAN_NATIVE_TAGGED,
     VLAN_NATIVE_UNTAGGED, VLAN_TRUNK, VLAN_TUNNEL, bridge_view, dataplane, dataplane_get,
-    forwarding, member, synchronize,
+    forwarding, member, snooping, synchronize,
 )
 from pmd_ext.vlansets cimport vlan_set_new
 
@@ -74,14 +76,26 @@ cdef int set_member(member *m, bridge_view *view, tuple entry) except -1:
     return 0
 
 
-cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge, dict counts
-                    ) except -1:
+cdef snooping *snooping_new(Groups groups, dict settings) except NULL:
+    cdef snooping *s = <snooping *>zeros(1, sizeof(snooping))
+    s.groups, s.flood_unregistered = groups.table, settings["flood_unregistered"]
+    for slot in settings["flood"]:
+        slot_add(&s.flood, slot)
+    for slot in settings["reports"]:
+        slot_add(&s.reports, slot)
+    return s
+
+
+cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, Groups groups, dict bridge,
+                    dict counts) except -1:
     cdef list entries = sorted(bridge["members"])
     cdef member *m
     view.macs = table.macs
     view.forward_bpdu, view.tags = bridge["forward_bpdu"], bridge["vlan_limit"]
     view.flood_vlans = vlan_set_new(bridge["flood_vlans"])
-    view.plain = True
+    if groups is not None:
+        view.snoop = snooping_new(groups, bridge["snooping"])
+    view.plain = view.snoop == NULL
     view.members = <member *>zeros(len(entries) + 1, sizeof(member))
     for entry in entries:
         m = &view.members[view.n_members]
@@ -96,14 +110,14 @@ cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, dict bridge
     return 0
 
 
-cdef forwarding *forwarding_new(list bridges, dict tables, dict counts) except NULL:
+cdef forwarding *forwarding_new(list bridges, dict tables, dict groups, dict counts) except NULL:
     cdef forwarding *fwd = <forwarding *>zeros(1, sizeof(forwarding))
     try:
         fwd.bridges = <bridge_view *>zeros(len(bridges) + 1, sizeof(bridge_view))
         for bridge in bridges:
             fwd.n_bridges += 1
-            set_bridge(fwd, &fwd.bridges[fwd.n_bridges - 1], tables[bridge["name"]], bridge,
-                       counts)
+            set_bridge(fwd, &fwd.bridges[fwd.n_bridges - 1], tables[bridge["name"]],
+                       groups.get(bridge["name"]), bridge, counts)
     except BaseException:
         forwarding_free(fwd)
         raise
@@ -121,6 +135,7 @@ cdef void forwarding_free(forwarding *fwd) noexcept nogil:
         free(view.members)
         free(view.flood_vlans)
         free_mirrors(view)
+        free(view.snoop)
     free(fwd.bridges)
     free(fwd)
 
@@ -163,16 +178,17 @@ cdef tuple entry_tuple(uint64_t key, uint32_t value, uint16_t now):
 
 cdef class Bridges:
     def __cinit__(self) -> None:
-        self.tables, self.members, self.settings, self.mirrors = {}, {}, {}, {}
+        self.tables, self.groups, self.mirrors = {}, {}, {}
+        self.members, self.settings = {}, {}
 
     cdef int set(self, list bridges) except -1:
         cdef dataplane *dp = dataplane_get()
         cdef forwarding *old = dp.fwd
         cdef forwarding *fwd
-        tables = self.tables_for(bridges)
+        tables, groups = self.tables_for(bridges), self.groups_of(bridges)
         mirrors = {name: self.mirrors.get(name) or MirrorCounts()
                    for bridge in bridges for name, *_ in bridge["mirrors"]}
-        fwd = forwarding_new(bridges, tables, mirrors)
+        fwd = forwarding_new(bridges, tables, groups, mirrors)
         for bridge in bridges:
             for entry in bridge["members"]:
                 dp.slots[<int>entry[0]].detached = False
@@ -183,7 +199,7 @@ cdef class Bridges:
         for name, table in tables.items():
             if name in self.tables and self.tables[name] is not table:
                 follow(self.tables[name], table)
-        self.tables, self.mirrors = tables, mirrors
+        self.tables, self.groups, self.mirrors = tables, groups, mirrors
         ports = {bridge["name"]: {entry[0]: entry for entry in bridge["members"]}
                  for bridge in bridges}
         settings = {bridge["name"]: {key: value for key, value in bridge.items()
@@ -213,9 +229,24 @@ cdef class Bridges:
             tables[bridge["name"]] = table
         return tables
 
+    cdef dict groups_of(self, list bridges):
+        """{bridge: its groups} of those with snooping: those that it has, unless it is to have room
+        for another number."""
+        cdef Groups groups
+        found = {}
+        for bridge in bridges:
+            if bridge["snooping"] is None:
+                continue
+            groups = self.groups.get(bridge["name"])
+            if groups is None or groups.table.max_groups != bridge["snooping"]["table_size"]:
+                groups = Groups(bridge["snooping"]["table_size"])
+            found[bridge["name"]] = groups
+        return found
+
     cdef forget(self, dict ports, dict settings):
         """What was learned behind ports that left, or whose VLANs are others now."""
         cdef Table table
+        cdef Groups groups
         cdef slot_set left, others
         cdef mac_flap flaps[FLAPS]
         cdef uint16_t now = now_s()
@@ -225,11 +256,13 @@ cdef class Bridges:
             table = self.tables[name]
             memset(&left, 0, sizeof(left))
             memset(&others, 0, sizeof(others))
+            groups = self.groups.get(name)
             for slot, entry in before.items():
-                if slot not in ports[name]:
-                    slot_set_add(&left, slot)
-                elif ports[name][slot] != entry:
-                    slot_set_add(&others, slot)
+                if ports[name].get(slot) == entry:
+                    continue
+                slot_add(&others if slot in ports[name] else &left, slot)
+                if groups is not None:
+                    groups.flush(slot)
             if settings[name]["flood_vlans"] != self.settings[name]["flood_vlans"]:
                 all_slots(&others)
             with nogil:
@@ -301,17 +334,21 @@ cdef class Bridges:
             mac_flush(t, all_slots(&slots), False, NULL, 0)
 
     def flush_ports(self, indexes):
-        """Forgets every address that was learned behind the ports, on any bridge."""
+        """Forgets every address that was learned behind the ports, and every multicast group they
+        joined, on any bridge."""
         cdef slot_set slots
         cdef mac_table *t
         memset(&slots, 0, sizeof(slots))
         for index in indexes:
-            slot_set_add(&slots, index)
+            slot_add(&slots, index)
         for table in self.tables.values():
             t = (<Table>table).macs
             with nogil:
                 if mac_has(t, &slots):
                     mac_flush(t, &slots, False, NULL, 0)
+        for groups in self.groups.values():
+            for index in indexes:
+                (<Groups>groups).flush(index)
 
     def expire_fdb(self):
         """Removes aged entries of all tables, of many or large ones in turn; call about once a
@@ -364,3 +401,19 @@ cdef class Bridges:
         as received)."""
         return tuple([(name, *(<MirrorCounts>counts).sums())
                       for name, counts in self.mirrors.items()])
+    def mdb(self, str bridge):
+        """Multicast groups of one bridge with snooping: a list of (slot, VLAN id, address as int,
+        protocol, age in s), the oldest first. An IPv4 address is mapped into IPv6's. Protocols: 1
+        to 3 are versions of IGMP, 4 and 5 those of MLD; 0: the port leads to a router, and the
+        address says nothing."""
+        return (<Groups>self.groups[bridge]).rows(now_s())
+
+    def flush_mdb(self, str bridge):
+        """Forgets the bridge's multicast groups and routers."""
+        (<Groups>self.groups[bridge]).flush(-1)
+
+    def expire_mdb(self):
+        """Removes aged groups and routers of all bridges; call about once a second."""
+        for name, groups in self.groups.items():
+            snooping = self.settings[name]["snooping"]
+            (<Groups>groups).expire(snooping["aging_s"], snooping["router_aging_s"], now_s())

@@ -1,15 +1,9 @@
 # What main does to a whole MAC table while PMDs work on it. All without the GIL.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from pmd_ext.mactable cimport MAC_SLOTS, mac_table
+from pmd_ext.mactable cimport mac_table
+from pmd_ext.slotsets cimport slot_set
 
-
-cdef enum:
-    SLOT_WORDS = MAC_SLOTS // 64
-
-# A bit for each slot.
-cdef struct slot_set:
-    uint64_t bits[SLOT_WORDS]
 
 # One entry as it was.
 cdef struct mac_entry:
@@ -49,9 +43,3 @@ cdef void mac_sum(const mac_table *t, mac_totals *sums) noexcept nogil
 cdef bint mac_find(mac_table *t, uint64_t key, uint32_t *value, uint16_t now_s) noexcept nogil
 # Sets an entry by hand; False: there is no room.
 cdef bint mac_set_static(mac_table *t, uint64_t key, uint16_t slot, uint16_t now_s) noexcept nogil
-
-cdef inline void slot_set_add(slot_set *s, uint16_t slot) noexcept nogil:
-    s.bits[slot >> 6] |= <uint64_t>1 << (slot & 63)
-
-cdef inline bint slot_in(const slot_set *s, uint16_t slot) noexcept nogil:
-    return s.bits[slot >> 6] >> (slot & 63) & 1

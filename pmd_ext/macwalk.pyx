@@ -8,6 +8,7 @@ from pmd_ext.mactable cimport (
     BUCKET_ENTRIES, MAC_SLOTS, MAC_STATIC, expired, find, first_bucket, mac_bucket, mac_hash,
     mac_owner, mac_table, second_bucket, slot_of, try_lock, unlock,
 )
+from pmd_ext.slotsets cimport slot_in, slot_set
 
 
 cdef inline void lock(mac_bucket *b) noexcept nogil:

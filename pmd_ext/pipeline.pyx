@@ -9,13 +9,15 @@ from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.mirror cimport mirror_copy, mirror_received
 from pmd_ext.patch cimport patch_cross
 from pmd_ext.reserved cimport is_reserved
+from pmd_ext.slotsets cimport SLOT_WORDS, slot_set
+from pmd_ext.snoop cimport snoop
 from pmd_ext.state cimport (
     BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
 )
 from pmd_ext.transmit cimport transmit
 from pmd_ext.vlan cimport (
-    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_VLAN, PCP, VID, frame, vlan_carries, vlan_in, vlan_receive,
-    vlan_strip, vlan_write,
+    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_SLOTS, OUT_VLAN, PCP, VID, frame, vlan_carries, vlan_in,
+    vlan_receive, vlan_strip, vlan_write,
 )
 
 
@@ -46,6 +48,7 @@ cdef struct burst:
     uint16_t n
     frame frames[BURST]
     rte_mbuf *pkts[BURST]
+    slot_set sets[BURST]        # what OUT_SLOTS + i stands for
 
 # Some of them, with the same output.
 cdef struct group:
@@ -159,26 +162,54 @@ cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
         mirror_copy(b.me, b.source, out.dst_mirrors, g.frames, g.pkts, g.n)
 
 
-cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:
+cdef inline uint32_t send_by_vlan(burst *b, const member *out, group *g) noexcept nogil:
+    """Sends the frames that the port may get; which of them that were, as bits."""
     cdef group some
-    cdef const member *out
-    cdef uint32_t i, reached = 0
+    cdef uint32_t reached = 0
     cdef uint16_t k
-    for i in range(b.source.bridge.n_members):
-        out = &b.source.bridge.members[i]
-        if out == b.source or out.mirror_output or both_protected(b, out):
-            continue
-        some.n = 0
-        for k in range(g.n):
-            if vlan_carries(out, g.frames[k]):
-                some.frames[some.n] = g.frames[k]
-                some.pkts[some.n] = g.pkts[k]
-                some.n += 1
-                reached |= <uint32_t>1 << k
-        if some.n:
-            send_tagged(b, out, &some)
+    if out == b.source or out.mirror_output or both_protected(b, out):
+        return 0
+    some.n = 0
+    for k in range(g.n):
+        if vlan_carries(out, g.frames[k]):
+            some.frames[some.n] = g.frames[k]
+            some.pkts[some.n] = g.pkts[k]
+            some.n += 1
+            reached |= <uint32_t>1 << k
+    if some.n:
+        send_tagged(b, out, &some)
+    return reached
+
+
+cdef inline void count_unreached(burst *b, const group *g, uint32_t reached) noexcept nogil:
+    cdef uint16_t k
     for k in range(g.n):
         b.counts.rx_no_output_drops += not reached >> k & 1
+
+
+cdef void flood_by_vlan(burst *b, group *g) noexcept nogil:
+    cdef uint32_t i, reached = 0
+    for i in range(b.source.bridge.n_members):
+        reached |= send_by_vlan(b, &b.source.bridge.members[i], g)
+    count_unreached(b, g, reached)
+
+
+cdef void multicast(burst *b, const slot_set *slots, group *g) noexcept nogil:
+    """To those of the slots that are on the bridge still."""
+    cdef const member *out
+    cdef uint64_t left
+    cdef uint32_t reached = 0
+    cdef uint16_t i, slot
+    for i in range(SLOT_WORDS):
+        left, slot = slots.bits[i], 64 * i
+        while left:
+            if left & 1:
+                out = b.fwd.member_of[slot]
+                if out != NULL and out.bridge == b.source.bridge:
+                    reached |= send_by_vlan(b, out, g)
+            left >>= 1
+            slot += 1
+    count_unreached(b, g, reached)
 
 
 cdef inline void flood(burst *b, group *g) noexcept nogil:
@@ -229,6 +260,8 @@ cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
         b.counts.rx_reserved_drops += g.n
     elif out == OUT_VLAN:
         b.counts.rx_vlan_drops += g.n
+    elif OUT_SLOTS <= out < OUT_SLOTS + BURST:
+        multicast(b, &b.sets[out - OUT_SLOTS], g)
     else:
         unicast(b, b.fwd.member_of[out], g)
 
@@ -277,6 +310,8 @@ cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *lear
             vlan_receive(source, b.frames, b.pkts, b.n)
             if source.bridge.n_mirrors:
                 mirror_received(me, source, b.frames, b.pkts, b.n)
+        if source.bridge.snoop != NULL:
+            snoop(source, b.frames, b.pkts, b.n, b.sets, now_s)
         learn(&b, learned)
         look_up(&b)
         output_grouped(&b)

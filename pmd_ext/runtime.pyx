@@ -97,6 +97,9 @@ cdef class Runtime:
         'mirrors' are up to 32, each (name, slots where it selects what comes in, slots where it
         selects what goes out, VLANs that it selects, all without; slot that it outputs to, or
         None; else the VLAN; bytes of a frame that are copied, 0: all). Slots are members.
+        'snooping' is None, or of multicast a dict: 'aging_s' and 'router_aging_s' (up to 32767),
+        'table_size' (groups), 'flood_unregistered', and the slots in 'flood' and in 'reports', which
+        get all multicast and all reports.
 
         A bridge that stays keeps its MAC table, but for what was learned behind ports that left or
         whose VLANs changed; one that is gone loses it. So a mirror keeps its counters by its name.

@@ -8,8 +8,10 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.dpdk.ring cimport rte_ring
+from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
 from pmd_ext.meters cimport limits
+from pmd_ext.slotsets cimport slot_set
 
 
 cdef extern from "pthread.h" nogil:
@@ -204,12 +206,20 @@ cdef struct mirror:
     uint32_t same_output        # bits of the mirrors with that output, its own among them
     uint32_t snaplen            # bytes of a frame that are copied; 0: all
 
-# One bridge as the PMDs see it; immutable once published, but for the table's contents.
+# Multicast snooping of a bridge; immutable once published, but for the table's contents.
+cdef struct snooping:
+    group_table *groups
+    slot_set flood              # ports that get all multicast, and join nothing
+    slot_set reports            # ports that get all reports
+    bint flood_unregistered     # what nobody joined is flooded; else 'flood' and routers get it
+
+# One bridge as the PMDs see it; immutable once published, but for the tables' contents.
 cdef struct bridge_view:
     mac_table *macs
     vlan_set *flood_vlans       # where nothing is learned; NULL: none
     bint forward_bpdu           # reserved addresses are forwarded like others
-    bint plain                  # every port is a trunk of all VLANs with no other setting
+    snooping *snoop             # NULL: multicast is flooded
+    bint plain                  # every port is a trunk of all VLANs with no other setting, no snooping
     uint32_t tags               # how many VLAN tags of a frame are looked at: 1 or 2
     uint32_t n_members
     member *members             # slots ascending

@@ -7,6 +7,7 @@ from pmd_ext.state cimport bridge_view, member, vlan_set
 
 # What a frame's output can be besides a slot.
 cdef enum:
+    OUT_SLOTS = 0xff00          # and the BURST - 1 that follow: one of the burst's sets of slots
     OUT_VLAN = 0xfffc           # dropped: its VLAN is not one of the port it came from
     OUT_FLOOD = 0xfffd
     OUT_SAME_PORT = 0xfffe      # dropped: it would go back where it came from

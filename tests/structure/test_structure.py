@@ -24,7 +24,8 @@ PURE = ("model", "options", "hostconfig", "pmdconfig", "validate", "membership",
         "host_device", "host_model", "eth_device", "report_eth", "eth_values")
 DATA_PLANE = ("transmit", "flow", "pipeline", "poll", "idle", "pmd", "vhost", "mactable", "state",
               "fence", "vlan", "patch", "meters", "mirror", "capture", "macflaps", "maclearn",
-              "macwalk", "host", "host_io", "host_queue", "ethdev")
+              "macwalk", "host", "host_io", "host_queue", "ethdev", "groups",
+              "snoop")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

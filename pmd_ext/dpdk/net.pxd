@@ -1,0 +1,13 @@
+# Declarations only: hashes, checksums, byte order.
+from libc.stdint cimport uint16_t, uint32_t
+
+
+cdef extern from "rte_jhash.h" nogil:
+    uint32_t rte_jhash(const void *key, uint32_t length, uint32_t initval)
+    uint32_t rte_jhash_2words(uint32_t a, uint32_t b, uint32_t initval)
+
+cdef extern from "rte_ip.h" nogil:
+    uint16_t rte_raw_cksum(const void *buf, size_t len)
+
+cdef extern from "rte_byteorder.h" nogil:
+    uint16_t rte_cpu_to_be_16(uint16_t v)
