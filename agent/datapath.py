@@ -7,7 +7,7 @@ from uuid import UUID
 
 from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
-from agent.model import Action, Counters, FdbEntry, Observed, Readings
+from agent.model import Action, Counters, FdbEntry, MdbEntry, Observed, Readings
 
 
 class ApplyError(Exception):
@@ -83,6 +83,13 @@ class Datapath(Protocol):
 
     def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
         """Of the mirrors in force, by their rows."""
+
+    def mdb(self, bridge: str) -> Sequence[MdbEntry]:
+        """Multicast groups and routers of a bridge with snooping, the longest silent first."""
+
+    def flush_mdb(self, bridge: str) -> None: ...
+
+    def expire_mdb(self) -> None: ...
 
     def usage(self) -> Mapping[str, int]:
         """What is in use, by name: ports, PMD threads, packet buffers."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.model import OFPORT_LOCAL, FdbEntry
-from agent.options import Texts, integer, shown, span
+from agent.options import Texts, nearest
 
 HEADER = " Port  VLAN  MAC                Age"
 STATIC = -1                     # an entry's age: it was set by hand
@@ -15,7 +15,6 @@ NEVER = 1 << 16                 # seconds; longer than anything is unseen
 ADDRESS = re.compile("[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}")
 ATOI = re.compile(r"\s*([+-]?[0-9]{1,9})")
 VLANS = 4096
-INT_MOST = (1 << 31) - 1
 FLAPS_SAID = 3                  # of the addresses that flap at one port
 # Events of fdb/stats-show, as it names them.
 EVENTS = {"learned": "learned MAC entries     ", "expired": "expired MAC entries     ",
@@ -51,32 +50,6 @@ def aging_s(texts: Texts) -> int:
 def table_size(texts: Texts) -> int:
     """mac-table-size of a bridge's other_config."""
     return nearest(texts, "mac-table-size", texts.text("mac-table-size"))
-
-
-def nearest(texts: Texts, key: str, text: str) -> int:
-    """The number nearest to the text's that the option allows; its default for 0 and what is no
-    32-bit number. A negative one means the greatest (OVS: mac_learning_set_idle_time() and
-    mac_learning_set_max_entries() take it for a large unsigned one)."""
-    o = texts.option(key)
-    assert isinstance(o.default, int)
-    assert o.minimum is not None
-    assert o.maximum is not None
-    if not text:
-        return o.default
-    number = integer(text)
-    if number is None:
-        texts.complain(key, f"{shown(text)} is not an integer, using {o.default}")
-        return o.default
-    if number == 0 or not -INT_MOST <= number <= INT_MOST:
-        using = o.default
-    elif number < 0:
-        using = o.maximum
-    else:
-        using = min(max(number, o.minimum), o.maximum)
-    if using != number:
-        said = str(number) if abs(number) <= INT_MOST else shown(text)
-        texts.complain(key, f"{said} is outside {span(o.minimum, o.maximum)}, using {using}")
-    return using
 
 
 # --- commands -------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
 from agent.fdb_commands import FdbCommands
+from agent.mdb_commands import MdbCommands
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
@@ -36,7 +37,7 @@ from agent.settings import Settings
 from agent.signals import Signals
 from agent.standalone import OwnDatabase
 
-EXPIRE_MS = 1000                # how often aged MAC table entries are removed
+EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed
 BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
 
@@ -67,6 +68,7 @@ class Agent:
         self._exit_replies: list[Any] = []
         self._started = False
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
+        MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
                                      self._publisher.counters, self._look_again,
                                      fdb_commands.events)
@@ -137,6 +139,7 @@ class Agent:
             self._expire_at_ms = now_ms + EXPIRE_MS
             if self._reconciler.watch_tables(self._datapath):
                 self._stale = True
+            self._datapath.expire_mdb()
         due = now_ms >= self._publisher.stats_at_ms
         if due:
             self._database.look_after()

@@ -44,4 +44,6 @@ def membership(row: PortRow, texts: Texts) -> tuple[Membership, tuple[str, ...]]
         vlan_mode=mode, vlan=vlan, trunks=trunks, cvlans=row.cvlans if mode == VLAN_TUNNEL else (),
         tpid=TPIDS[texts.choice("qinq-ethtype")],
         priority_tags=PRIORITY_TAGS.get(priority_tags, priority_tags), protected=row.protected,
+        mcast_flood=bool(texts.boolean("mcast-snooping-flood")),
+        mcast_flood_reports=bool(texts.boolean("mcast-snooping-flood-reports")),
     ), tuple(unused(row, mode))

@@ -71,6 +71,7 @@ class BridgeRow:
     datapath_type: str = ""
     fail_mode: str = ""
     flood_vlans: tuple[int, ...] = ()
+    mcast_snooping: bool = False
     other_config: Mapping[str, str] = field(default_factory=dict)
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
@@ -177,6 +178,18 @@ class Membership:
     tpid: int = 0x88a8                  # EtherType of the tag that a tunnel port adds
     priority_tags: str = "never"
     protected: bool = False             # sends nothing to other protected ports
+    # on bridges with multicast snooping:
+    mcast_flood: bool = False           # gets all multicast
+    mcast_flood_reports: bool = False   # gets all reports
+
+
+@dataclass(frozen=True, slots=True)
+class McastSnooping:
+    """How a bridge sends multicast to those who asked for it alone."""
+
+    aging_s: int = 300                  # of a port in a group without a report, 15..3600
+    table_size: int = 2048              # groups, 10..1000000
+    flood_unregistered: bool = True     # what nobody asked for goes to all ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +205,7 @@ class BridgeSpec:
     mirrors: tuple[MirrorSpec, ...] = ()    # up to 32, by name
     mac_aging_s: int = 300              # 15..3600
     mac_table_size: int = 8192          # entries, 10..1000000
+    snooping: McastSnooping | None = None       # None: multicast is flooded
 
 
 Bridges = tuple[BridgeSpec, ...]
@@ -428,3 +442,14 @@ class FdbEntry(NamedTuple):
     vlan: int
     mac: str
     age_s: int                      # since it was seen last; -1: set by hand (fdb/add)
+
+
+@dataclass(frozen=True, slots=True)
+class MdbEntry:
+    """A port in a multicast group, or one that leads to a router."""
+
+    port: str
+    vlan: int
+    group: str                      # "": a router
+    protocol: str                   # of the last report
+    age_s: int

@@ -14,6 +14,7 @@ INTEGER = re.compile(r"[+-]?[0-9]+")
 NATURAL = re.compile(r"\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")
 PAIR = re.compile(r"([^:=(,\s]*)(?:[:=]([^,\s]*)|\(([^)]*)\)?)?", re.ASCII)
 HEX_DIGITS = frozenset("0123456789abcdef")
+INT_MOST = (1 << 31) - 1
 WORDS_MOST = 3                  # of a list that a sentence repeats
 RANGES_MOST = 8                 # of cores, likewise
 BOOLEANS = {"true": True, "false": False}
@@ -211,3 +212,29 @@ def misspelt(texts: Collection[str], table: str, column: str) -> Iterator[tuple[
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
             if near:
                 yield near[0], f"{key_name(key)}: not an option; did you mean {near[0]}?"
+
+
+def nearest(texts: Texts, key: str, text: str) -> int:
+    """The number nearest to the text's that the option allows; its default for 0 and what is no
+    32-bit number. A negative one means the greatest (OVS: mac_learning_set_idle_time() and its like
+    take it for a large unsigned one)."""
+    o = texts.option(key)
+    assert isinstance(o.default, int)
+    assert o.minimum is not None
+    assert o.maximum is not None
+    if not text:
+        return o.default
+    number = integer(text)
+    if number is None:
+        texts.complain(key, f"{shown(text)} is not an integer, using {o.default}")
+        return o.default
+    if number == 0 or not -INT_MOST <= number <= INT_MOST:
+        using = o.default
+    elif number < 0:
+        using = o.maximum
+    else:
+        using = min(max(number, o.minimum), o.maximum)
+    if using != number:
+        said = str(number) if abs(number) <= INT_MOST else shown(text)
+        texts.complain(key, f"{said} is outside {span(o.minimum, o.maximum)}, using {using}")
+    return using

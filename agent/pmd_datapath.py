@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ from agent.fdb import FdbCounters, Flap
 from agent.host_device import SYSTEM
 from agent.host_model import HostDevice, HostState
 from agent.host_ports import HostPorts
+from agent.mcast import ROUTER_AGING_S
 from agent.mirror_model import MirrorCounters
 from agent.model import (
     NO_HOST,
@@ -28,6 +30,7 @@ from agent.model import (
     BridgeSpec,
     Counters,
     FdbEntry,
+    MdbEntry,
     Observed,
     PatchDevice,
     PmdCounters,
@@ -67,6 +70,9 @@ __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
 ANY_NODE = -1
+# Of an entry of mdb(), by its number (OVS: mcast_snooping_group_protocol_str).
+PROTOCOLS = ("UNKNOWN", "IGMPv1", "IGMPv2", "IGMPv3", "MLDv1", "MLDv2")
+MAPPED = 0xffff                 # an IPv4 address in IPv6's: ::ffff:0:0/96
 # What a number of an error means when a port is added; for the others the system's words do.
 REASONS = {
     errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
@@ -99,6 +105,11 @@ def mac_text(mac: int) -> str:
 
 def mac_number(mac: str) -> int:
     return int(mac.replace(":", ""), 16)
+
+
+def group_text(address: int) -> str:
+    return str(ipaddress.IPv4Address(address & 0xffffffff) if address >> 32 == MAPPED
+               else ipaddress.IPv6Address(address))
 
 
 class PmdDatapath:
@@ -246,10 +257,18 @@ class PmdDatapath:
                 self._polls = dict(polls)
 
     def _bridge(self, spec: BridgeSpec) -> dict[str, Any]:
-        slots = self._slots
+        slots, snooping = self._slots, None
+        if spec.snooping is not None:
+            snooping = {
+                "aging_s": spec.snooping.aging_s, "router_aging_s": ROUTER_AGING_S,
+                "table_size": spec.snooping.table_size,
+                "flood_unregistered": spec.snooping.flood_unregistered,
+                "flood": [slots[port] for port, m in spec.members if m.mcast_flood],
+                "reports": [slots[port] for port, m in spec.members if m.mcast_flood_reports]}
         return {"name": spec.name, "flood_vlans": spec.flood_vlans,
                 "forward_bpdu": spec.forward_bpdu, "vlan_limit": spec.vlan_limit,
                 "mac_aging_s": spec.mac_aging_s, "mac_table_size": spec.mac_table_size,
+                "snooping": snooping,
                 "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
                              m.priority_tags, m.protected) for port, m in spec.members],
                 "patches": [(slots[port], None if peer is None else slots[peer])
@@ -398,6 +417,19 @@ class PmdDatapath:
 
     def clear_fdb_counters(self, bridge: str) -> None:
         self._runtime.bridges.clear_fdb_counters(bridge)
+
+    def mdb(self, bridge: str) -> Sequence[MdbEntry]:
+        names = self._names
+        return [MdbEntry(names[slot], vlan, group_text(address) if protocol else "",
+                         PROTOCOLS[protocol], age_s)
+                for slot, vlan, address, protocol, age_s in self._runtime.bridges.mdb(bridge)
+                if slot in names]
+
+    def flush_mdb(self, bridge: str) -> None:
+        self._runtime.bridges.flush_mdb(bridge)
+
+    def expire_mdb(self) -> None:
+        self._runtime.bridges.expire_mdb()
 
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),

@@ -66,6 +66,7 @@ class Rows:
             self._bridges[uuid] = BridgeRow(
                 uuid=row.uuid, name=first(row, "name"), datapath_type=first(row, "datapath_type"),
                 fail_mode=first(row, "fail_mode") or "", flood_vlans=numbers(row, "flood_vlans"),
+                mcast_snooping=bool(first(row, "mcast_snooping_enable")),
                 other_config=pairs(row, "other_config"),
                 unserved=tuple(set_columns(row, schema.without_effect("Bridge"))),
                 interfaces=tuple(sorted(interfaces, key=lambda i: i.name)),

@@ -12,6 +12,7 @@ from agent.fdb import aging_s, table_size
 from agent.host_device import ethernet_address
 from agent.hostconfig import HostConfig, mtu_range
 from agent.limits import NO_LIMITS, Limits
+from agent.mcast import snooping
 from agent.membership import membership
 from agent.mirror_model import MirrorSpec
 from agent.model import (
@@ -93,6 +94,7 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
     texts.boolean("forward-bpdu")
     aging_s(texts)
     table_size(texts)
+    snooping(bridge, texts)
     for problem in (*(p for _, p in texts.problems),
                     *(p for _, p in misspelt(bridge.other_config, "Bridge", "other_config")),
                     *without_effect(bridge.other_config, "Bridge", "other_config"),
@@ -226,7 +228,7 @@ def bridge_spec(bridge: BridgeRow, ports: Sequence[PortSpec], peers: Mapping[str
         bridge.name, tuple((spec.name, spec.membership) for spec in ports),
         tuple((spec.name, peers[spec.name]) for spec in ports if spec.name in peers),
         bridge.flood_vlans, bool(texts.boolean("forward-bpdu")), config.vlan_limit, mirrors,
-        aging_s(texts), table_size(texts))
+        aging_s(texts), table_size(texts), snooping(bridge, texts))
 
 
 def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping[str, str]],

@@ -73,8 +73,9 @@ cdef inline bint try_lock(group_table *t) noexcept nogil:
 
 
 cdef inline bint try_hard(group_table *t) noexcept nogil:
-    cdef uint32_t i
-    for i in range(<uint32_t>LOCK_TRIES):
+    cdef int tries = 0
+    while tries < LOCK_TRIES:
+        tries += 1
         if try_lock(t):
             return True
         rte_pause()
@@ -134,8 +135,9 @@ cdef int group_lookup(group_table *t, uint16_t vlan, const uint8_t *address,
                       slot_set *found) noexcept nogil:
     cdef slot_set read
     cdef uint32_t version, g
-    cdef int tries
-    for tries in range(READ_TRIES):
+    cdef int tries = 0
+    while tries < READ_TRIES:
+        tries += 1
         version = load_acquire_u32(&t.version)
         if version & 1:
             rte_pause()

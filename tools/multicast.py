@@ -1,4 +1,4 @@
-"""Frames of IGMP and MLD, and of IP multicast: what guests tell a snooping switch, and what it sends on."""
+"""Frames of IGMP, MLD and IP multicast, as guests send them."""
 from __future__ import annotations
 
 import ipaddress
@@ -40,7 +40,7 @@ def checksum(data: bytes) -> int:
     total = sum(words)
     while total >> 16:
         total = (total & 0xffff) + (total >> 16)
-    return ~total & 0xffff
+    return int(~total & 0xffff)
 
 
 def with_checksum(message: bytes, pseudo: bytes = b"") -> bytes:

@@ -18,6 +18,7 @@ from agent.model import (
     Bridges,
     Counters,
     FdbEntry,
+    MdbEntry,
     Observed,
     PmdSpec,
     PollLists,
@@ -172,6 +173,15 @@ class FakeDatapath:
         return FdbCounters()
 
     def clear_fdb_counters(self, bridge: str) -> None:
+        pass
+
+    def mdb(self, bridge: str) -> Sequence[MdbEntry]:
+        return ()
+
+    def flush_mdb(self, bridge: str) -> None:
+        pass
+
+    def expire_mdb(self) -> None:
         pass
 
     def usage(self) -> Mapping[str, int]:

@@ -33,6 +33,9 @@ def of(row: PortRow) -> tuple[Membership, tuple[str, ...], list[str]]:
     (PortRow(other_config={"priority-tags": "always"}), Membership(priority_tags="always")),
     (PortRow(other_config={"priority-tags": "false"}), Membership()),
     (PortRow(protected=True), Membership(protected=True)),
+    (PortRow(other_config={"mcast-snooping-flood": "true"}), Membership(mcast_flood=True)),
+    (PortRow(other_config={"mcast-snooping-flood-reports": "true"}),
+     Membership(mcast_flood_reports=True)),
 ])
 def test_row_that_says_one_thing(row: PortRow, how: Membership) -> None:
     assert of(row) == (how, (), [])
