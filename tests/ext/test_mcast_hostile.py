@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import struct
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from tests.ext.snooping import (
     SIX,
     V2,
     V3,
+    A,
     B,
     C,
     groups,
@@ -74,6 +76,32 @@ def test_groups_of_others_stay_however_a_guest_joins(switch: Switch) -> None:
         reached(guests, "c", JOINS[MLD1](C, SIX), *(
             m.igmp(C, m.IGMP_QUERY, vlan=100 * round_ + i + 1) for i in range(50)))
     assert mine <= groups(switch)
+
+
+def test_main_reads_and_flushes_while_two_pmds_learn(switch: Switch) -> None:
+    """The table is full all the time; what is read is what a guest said."""
+    guests = set_up(switch, "a", "b", "c", table_size=10)
+    cores = sorted(os.sched_getaffinity(0))
+    switch.poll((cores[0], cores[-1]))
+    sent = dict.fromkeys(guests, 0)
+    said = {m.number(group) for _, group, _, _ in many(0, 600)}
+    for i in range(60):
+        for name, mac in (("a", A), ("b", B), ("c", C)):
+            sent[name] += guests[name].send(
+                [m.igmp(mac, m.IGMP_V3, entries=many(i + 5 * k, 60)) for k in range(20)]
+                + [m.data(mac, f"239.9.0.{i & 255}")])
+        found = switch.runtime.bridges.mdb("br0")
+        assert {(entry[1], entry[3]) for entry in found} <= {(0, V3)}
+        assert {entry[2] for entry in found} <= said
+        if i % 20 == 0:
+            switch.runtime.bridges.flush_mdb("br0")
+    for name, count in sent.items():
+        switch.wait_counter(name, "rx_packets", count)
+    for guest in guests.values():
+        guest.recv()
+    assert reached(guests, "b", JOINS[V2](B, FOUR)) == ""
+    assert ("b", 0, m.number(FOUR), V2) in groups(switch)
+    assert len({entry[2] for entry in groups(switch)}) <= 10
 
 
 # --- what does not add up -------------------------------------------------------------------------
