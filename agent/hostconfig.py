@@ -21,6 +21,7 @@ class HostConfig:
     socket_dir: str                     # of dpdkvhostuser ports
     iommu: bool = False
     postcopy: bool = False
+    tso: bool = False                   # guests may leave segmentation to the switch
     own_memory: bool = False            # packet buffers of each port's own
     shared_mtus: tuple[int, ...] = ()   # sizes of shared packet buffers, ascending
     pmds: tuple[PmdSpec, ...] = ()      # PMD threads, cores ascending
@@ -67,6 +68,15 @@ def shared_mtus(texts: Texts) -> tuple[int, ...]:
     return tuple(sorted(mtus))
 
 
+def tso(texts: Texts, on: bool) -> bool:
+    """userspace-tso-enable; once it was 'on' it stays on (OVS: userspace_tso_init)."""
+    wanted = bool(texts.boolean("userspace-tso-enable"))
+    if on and not wanted:
+        texts.complain("userspace-tso-enable", "segmentation offload was enabled and stays so "
+                       "until the agent ends")
+    return on or wanted
+
+
 def mtu_range() -> tuple[int, int]:
     column = schema.columns()["Interface"]["mtu_request"]
     return column["minimum"], column["maximum"]
@@ -74,15 +84,15 @@ def mtu_range() -> tuple[int, int]:
 
 def host_config(other_config: Mapping[str, str], *, rundir: str,
                 numa_cores: Mapping[int, Sequence[int]], dpdk_initialized: bool,
-                at_start: Mapping[str, str] | None = None) -> HostConfig:
+                at_start: Mapping[str, str] | None = None, tso_on: bool = False) -> HostConfig:
     """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
-    then and only counts at a start is said."""
+    then and only counts at a start is said. 'tso_on': segmentation offload was enabled before."""
     texts = Texts(other_config, TABLE, COLUMN)
     default_sleep_us, sleep_us = sleeps(texts)
     config = HostConfig(
         socket_dir=socket_dir(texts, rundir),
         iommu=bool(texts.boolean("vhost-iommu-support")),
-        postcopy=bool(texts.boolean("vhost-postcopy-support")),
+        postcopy=bool(texts.boolean("vhost-postcopy-support")), tso=tso(texts, tso_on),
         own_memory=bool(texts.boolean("per-port-memory")),
         shared_mtus=shared_mtus(texts),
         pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us),

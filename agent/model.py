@@ -102,6 +102,11 @@ class Memory:
     own: bool = False               # buffers of this port alone
 
 
+# Whether guests of a port are offered to leave segmentation to the switch; disabled: not for now,
+# for the last one gave up.
+TSO_OFF, TSO_ON, TSO_DISABLED = "off", "on", "disabled"
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What librte_vhost is told when a socket is registered, and cannot be told later."""
@@ -111,6 +116,7 @@ class Registration:
     iommu: bool = False
     postcopy: bool = False
     max_queue_pairs: int = 1
+    tso: str = TSO_OFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
+from agent.tso import next_device, turns
 
 
 def stays(spec: PortSpec, state: PortState) -> bool:
@@ -47,17 +48,16 @@ def stays(spec: PortSpec, state: PortState) -> bool:
     if spec.device is None:
         return False
     wanted, has = spec.device, state.device
-    if isinstance(wanted, EthDevice) and spec.memory != state.memory:
-        return False        # the device has to be stopped for another MTU
-    if wanted == has:
-        return True
+    if isinstance(wanted, Registration) and isinstance(has, Registration):
+        if wanted is has or replace(wanted, tso=has.tso) == has:
+            return not turns(wanted, state)
+        if wanted.client != has.client or (wanted.client and wanted.path != has.path):
+            return False
+        return state.attached
     if isinstance(wanted, HostDevice) and isinstance(has, HostDevice):
         return (wanted.kind, wanted.name) == (has.kind, has.name)
-    if not isinstance(wanted, Registration) or not isinstance(has, Registration):
-        return False
-    if wanted.client != has.client or (wanted.client and wanted.path != has.path):
-        return False
-    return state.attached
+    # an Ethernet device has to be stopped for another MTU
+    return wanted == has and (not isinstance(has, EthDevice) or spec.memory == state.memory)
 
 
 def without(polls: PollLists, gone: Collection[str]) -> PollLists:
@@ -102,8 +102,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
         if bridges != observed.bridges:
             actions.append(SetBridges(bridges))
     actions += [RemovePort(name) for name in sorted(gone)]
-    actions += [AddPort(specs[name]) for name in sorted(specs.keys() - names)
-                if specs[name].device is not None]
+    actions += [AddPort(replace(spec, device=next_device(spec.device, observed.ports.get(name))))
+                for name in sorted(specs.keys() - names)
+                if (spec := specs[name]).device is not None]
     for name, state in staying.items():
         spec = specs[name]
         if state.tx_retries_max != spec.tx_retries_max:

@@ -24,6 +24,7 @@ from agent.mcast import ROUTER_AGING_S
 from agent.mirror_model import MirrorCounters
 from agent.model import (
     NO_HOST,
+    TSO_ON,
     Action,
     AddPort,
     Bridges,
@@ -312,8 +313,9 @@ class PmdDatapath:
             make_way(registration.path)
         return self._runtime.ports.add_vhost(
             spec.name, registration.path, client=registration.client, iommu=registration.iommu,
-            postcopy=registration.postcopy, max_queue_pairs=registration.max_queue_pairs,
-            mtu=memory.mtu, room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
+            postcopy=registration.postcopy, tso=registration.tso == TSO_ON,
+            max_queue_pairs=registration.max_queue_pairs, mtu=memory.mtu,
+            room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
             tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
 
     def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:

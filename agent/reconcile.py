@@ -211,7 +211,8 @@ class Reconciler:
             self._config_of = made_of
             self._config = host_config(
                 snapshot.other_config, rundir=self._rundir, numa_cores=self._numa_cores,
-                dpdk_initialized=dpdk_initialized, at_start=self._at_start)
+                dpdk_initialized=dpdk_initialized, at_start=self._at_start,
+                tso_on=self._config is not None and self._config.tso)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
                 say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)

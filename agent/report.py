@@ -11,6 +11,8 @@ from agent.ifindex import ifindex
 from agent.model import (
     ETH_TYPE,
     PATCH_TYPE,
+    TSO_DISABLED,
+    TSO_ON,
     VHOST_TYPES,
     BridgeRow,
     Counters,
@@ -30,11 +32,12 @@ DATAPATH_VERSION = "<built-in>"   # OVS: dpif_netdev
 MAC_UNKNOWN = "00:00:00:00:00:00"
 LINK_UP, LINK_DOWN = "up", "down"
 NET_F_GUEST_CSUM = 1 << 1       # virtio: the guest completes checksums
+NET_F_GUEST_TSO = 1 << 7 | 1 << 8       # virtio: and takes TCP frames uncut, over IPv4 and IPv6
 
 # What a guest's features decide of the offloads that status names, and what nothing does yet.
 CHECKSUM_OFFLOADS = ("tx_ip_csum_offload", "tx_tcp_csum_offload", "tx_udp_csum_offload",
                      "tx_sctp_csum_offload")
-OTHER_OFFLOADS = ("tx_tcp_seg_offload", "tx_vxlan_tso_offload", "tx_gre_tso_offload",
+OTHER_OFFLOADS = ("tx_vxlan_tso_offload", "tx_gre_tso_offload",
                   "tx_geneve_tso_offload", "tx_out_ip_csum_offload", "tx_out_udp_csum_offload")
 
 # A key of statistics -> the counters of a queue that it sums up, its direction left out.
@@ -58,7 +61,7 @@ OVS_STATISTICS = {
     "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops",
     "ovs_tx_qos_drops": "tx_qos_drops",
     "ovs_rx_qos_drops": "rx_qos_drops",
-    "ovs_tx_invalid_hwol_drops": None,
+    "ovs_tx_invalid_hwol_drops": "tx_offload_drops",
 }
 # Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
 REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
@@ -66,7 +69,7 @@ REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_n
            "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops")
 RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops")
 TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
-            "tx_qos_drops")
+            "tx_qos_drops", "tx_offload_drops")
 
 
 def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:
@@ -104,10 +107,13 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
     assert device is None or isinstance(device, Registration)
     connected = state is not None and state.connected
     checksums = state is not None and connected and bool(state.features & NET_F_GUEST_CSUM)
+    segmentation = (state is not None and connected and device is not None and device.tso == TSO_ON
+                    and state.features & NET_F_GUEST_TSO == NET_F_GUEST_TSO)
     values = {
         "mode": "client" if spec.client else "server",
         "status": "connected" if connected else "disconnected",
         **dict.fromkeys(CHECKSUM_OFFLOADS, str(checksums).lower()),
+        "tx_tcp_seg_offload": str(segmentation).lower(),
         **dict.fromkeys(OTHER_OFFLOADS, "false"),
     }
     if state is not None and connected:
@@ -119,6 +125,8 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
             "n_rxq": str(pairs),
             "n_txq": str(pairs),
         }
+        if state.device.tso == TSO_DISABLED:
+            values["userspace-tso"] = "disabled"
         values |= {f"vring_{i}_size": str(size) for i, size in enumerate(state.vring_sizes)}
         if state.guest_mtu:
             values["mtu"] = str(state.guest_mtu)
@@ -149,7 +157,7 @@ def pending(wanted: Device | None, has: Registration) -> str:
             waits.append(f"{key}={str(want).lower()}")
     if wanted.max_queue_pairs != has.max_queue_pairs:
         waits.append(f"vhost-max-queue-pairs={wanted.max_queue_pairs}")
-    return ", ".join(waits) + ": when the guest disconnects"
+    return ", ".join(waits) + ": when the guest disconnects" if waits else ""
 
 
 def statistics(counters: Counters, connected: bool) -> dict[str, int]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import schema
 from agent.hostconfig import HostConfig
-from agent.model import CLIENT_TYPE, SERVER_TYPE, InterfaceRow, Registration
+from agent.model import CLIENT_TYPE, SERVER_TYPE, TSO_OFF, TSO_ON, InterfaceRow, Registration
 from agent.options import Texts, key_name, shown, unknown, without_effect
 from agent.refusal import NO_DEVICE, PortError
 
@@ -52,7 +52,8 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
         said.append(f"vhost-server-path: {shown(path)} is looked for in the directory that the "
                     "agent runs in: better begin it with /")
     return Registration(path, True, config.iommu if iommu is None else iommu,
-                        config.postcopy if postcopy is None else postcopy, pairs), said
+                        config.postcopy if postcopy is None else postcopy, pairs,
+                        TSO_ON if config.tso else TSO_OFF), said
 
 
 def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, list[str]]:
@@ -62,5 +63,6 @@ def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
                         + f": the name of a {SERVER_TYPE} port names its socket: no '/', no '\\'")
     path = f"{config.socket_dir}/{row.name}"
     check_length(row, path)
-    return Registration(path, False), [f"{key_name(key)}: ports of type {row.type} have no options"
-                                       for key in sorted(row.options)]
+    registration = Registration(path, False, tso=TSO_ON if config.tso else TSO_OFF)
+    return registration, [f"{key_name(key)}: ports of type {row.type} have no options"
+                          for key in sorted(row.options)]

@@ -46,19 +46,19 @@ cdef class Ports:
         self.free_slots = list(range(MAX_SLOTS))
         self.captured = set()
 
-    def add_vhost(self, name, path, *, client, iommu, postcopy, max_queue_pairs, mtu, room_bytes,
-                 node, own_pool, tx_retries_max, tx_hash):
+    def add_vhost(self, name, path, *, client, iommu, postcopy, tso, max_queue_pairs, mtu,
+                 room_bytes, node, own_pool, tx_retries_max, tx_hash):
         """Registers a vhost-user socket and returns the slot (0..1022) of the new port.
 
         It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
-        that it shares with its like, or has for itself with 'own_pool'. 'max_queue_pairs' is for
-        VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
+        that it shares with its like, or has for itself with 'own_pool'. With 'tso' guests may leave
+        segmentation to the switch, in frames up to 64 KiB. 'max_queue_pairs' is for VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
         107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
         EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
         """
         cdef slot *s
         cdef const char *call = NULL
-        cdef bint is_client = client, has_iommu = iommu, has_postcopy = postcopy
+        cdef bint is_client = client, has_iommu = iommu, has_postcopy = postcopy, has_tso = tso
         cdef uint32_t pairs = max_queue_pairs
         cdef Pool pool
         cdef int rc, index
@@ -75,7 +75,7 @@ cdef class Ports:
         s.tx_hash = tx_hash
         s.used = True
         with nogil:
-            rc = vhost_register(s, is_client, has_iommu, has_postcopy, pairs, &call)
+            rc = vhost_register(s, is_client, has_iommu, has_postcopy, has_tso, pairs, &call)
         if rc != 0:
             s.used = False
             self.pools.give_back(pool)

@@ -27,7 +27,7 @@ PORT_COUNTER_NAMES = (
     "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
     "rx_mirror_drops", "tx_retries", "tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops",
     "tx_disabled_drops", "tx_loop_drops", "rx_qos_drops", "tx_qos_drops", "rx_storm_drops",
-    "tx_oversize_bytes",
+    "tx_offload_drops", "tx_oversize_bytes",
 )
 # As the library's statistics of a vring (vhost_vq_stat_strings), in its order.
 QUEUE_COUNTER_NAMES = (

@@ -19,7 +19,7 @@ class DatapathError(OSError):
 
 class Ports:
     def add_vhost(
-        self, name: str, path: str, *, client: bool, iommu: bool, postcopy: bool,
+        self, name: str, path: str, *, client: bool, iommu: bool, postcopy: bool, tso: bool,
         max_queue_pairs: int, mtu: int, room_bytes: int, node: int, own_pool: bool,
         tx_retries_max: int, tx_hash: bool,
     ) -> int: ...

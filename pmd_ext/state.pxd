@@ -30,7 +30,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 18          # fields of port_counters
+    PORT_COUNTERS = 19          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -153,6 +153,7 @@ cdef struct port_counters:
     uint64_t rx_qos_drops           # over ingress_policing_rate or -kpkts_rate
     uint64_t tx_qos_drops           # over what its QoS allows
     uint64_t rx_storm_drops         # to be flooded, over the port's storm-rate
+    uint64_t tx_offload_drops       # what the sender left to the switch makes no sense
 
 cdef enum:
     VLAN_WORDS = 64             # of 64 VLANs each

@@ -7,14 +7,20 @@ from pmd_ext.atomics cimport (
 )
 from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
-from pmd_ext.dpdk.mbuf cimport rte_mbuf
-from pmd_ext.dpdk.vhost cimport rte_vhost_enqueue_burst
+from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf
+from pmd_ext.dpdk.vhost cimport (
+    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    rte_vhost_enqueue_burst,
+)
 from pmd_ext.ethdev cimport eth_send
 from pmd_ext.flow cimport flow_hash
 from pmd_ext.host_queue cimport host_enqueue
 from pmd_ext.meters cimport limits, police_tx
+from pmd_ext.offload cimport (
+    TAKES_CHECKSUMS, TAKES_TSO4, TAKES_TSO6, offload_asked, offload_begin, offload_next, outgoing,
+)
 from pmd_ext.state cimport (
-    BURST, MAX_SLOTS, SLOT_ETH, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
+    BURST, MAX_SLOTS, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
     ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
 
@@ -57,11 +63,13 @@ cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil:
 
 
 cdef inline uint16_t keep_fitting(slot *s, rte_mbuf **pkts, uint16_t n,
-                                  rte_mbuf **fitting) noexcept nogil:
+                                  rte_mbuf **fitting, uint64_t *ol_flags) noexcept nogil:
+    """Frames that are not too long, as far as is known: those to be cut are looked at then."""
     cdef uint32_t most = load_relaxed_u32(&s.max_frame_bytes)
     cdef uint16_t i, kept = 0
     for i in range(n):
-        if pkts[i].pkt_len <= most:
+        ol_flags[0] |= pkts[i].ol_flags
+        if pkts[i].pkt_len <= most or pkts[i].ol_flags & RTE_MBUF_F_RX_LRO:
             fitting[kept] = pkts[i]
             kept += 1
         else:
@@ -193,10 +201,10 @@ cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf
 
 
 cdef inline uint16_t admit(slot *s, port_counters *c, rte_mbuf **pkts, uint16_t n,
-                           rte_mbuf **admitted) noexcept nogil:
+                           rte_mbuf **admitted, uint64_t *ol_flags) noexcept nogil:
     """Takes those that the port may be sent: not too long for it, and within its QoS."""
     cdef const limits *limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
-    cdef uint16_t kept = keep_fitting(s, pkts, n, admitted)
+    cdef uint16_t kept = keep_fitting(s, pkts, n, admitted, ol_flags)
     c.tx_mtu_drops += n - kept
     if limited != NULL and kept:
         n = police_tx(limited, admitted, kept)
@@ -205,11 +213,48 @@ cdef inline uint16_t admit(slot *s, port_counters *c, rte_mbuf **pkts, uint16_t 
     return kept
 
 
+cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
+                      uint16_t n) noexcept nogil:
+    """Sends as they are, by the txq that is to take them."""
+    cdef uint16_t n_txqs = s.n_pairs
+    if s.kind == SLOT_HOST:
+        me.counters[slot_id].tx_failure_drops += n - host_enqueue(me, slot_id, pkts, n)
+    elif n_txqs > 1 and load_relaxed_u32(&s.tx_hash):
+        send_by_flow(me, s, slot_id, vid, pkts, n, n_txqs)
+    else:
+        send(me, s, slot_id, vid, load_relaxed_i16(&s.tx_map[own_txq(me, s, slot_id, n_txqs)]),
+             pkts, n)
+
+
+cdef unsigned takes(const slot *s) noexcept nogil:
+    """What a guest completes itself; a device of any other kind nothing."""
+    cdef unsigned taken = 0
+    if s.features >> VIRTIO_NET_F_GUEST_CSUM & 1:
+        taken |= TAKES_CHECKSUMS
+    if s.features >> VIRTIO_NET_F_GUEST_TSO4 & 1:
+        taken |= TAKES_TSO4
+    if s.features >> VIRTIO_NET_F_GUEST_TSO6 & 1:
+        taken |= TAKES_TSO6
+    return taken
+
+
+cdef void give_asked(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
+                     uint16_t n) noexcept nogil:
+    """Frames that leave something to the switch are among them."""
+    cdef outgoing o
+    offload_begin(&o, pkts, n, takes(s), load_relaxed_u32(&s.max_frame_bytes))
+    while offload_next(&o):
+        give(me, s, slot_id, vid, o.frames, o.n)
+    me.counters[slot_id].tx_offload_drops += o.invalid
+    me.counters[slot_id].tx_failure_drops += o.failed
+
+
 cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     cdef slot *s = &me.dp.slots[slot_id]
     cdef port_counters *c = &me.counters[slot_id]
-    cdef rte_mbuf *fitting[BURST]
-    cdef uint16_t kept, n_txqs
+    cdef rte_mbuf *admitted[BURST]
+    cdef uint64_t ol_flags = 0
+    cdef uint16_t kept
     cdef int32_t vid = load_acquire_i32(&s.vid)
     if vid < 0 and s.kind == SLOT_VHOST:
         c.tx_disconnected_drops += n
@@ -217,15 +262,10 @@ cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexc
     if load_relaxed_u32(&s.down):
         c.tx_disabled_drops += n
         return
-    kept = admit(s, c, pkts, n, fitting)
+    kept = admit(s, c, pkts, n, admitted, &ol_flags)
     if kept == 0:
         return
-    if s.kind == SLOT_HOST:
-        c.tx_failure_drops += kept - host_enqueue(me, slot_id, fitting, kept)
-        return
-    n_txqs = s.n_pairs
-    if n_txqs > 1 and load_relaxed_u32(&s.tx_hash):
-        send_by_flow(me, s, slot_id, vid, fitting, kept, n_txqs)
+    if offload_asked(ol_flags):
+        give_asked(me, s, slot_id, vid, admitted, kept)
     else:
-        send(me, s, slot_id, vid, load_relaxed_i16(&s.tx_map[own_txq(me, s, slot_id, n_txqs)]),
-             fitting, kept)
+        give(me, s, slot_id, vid, admitted, kept)

@@ -6,8 +6,8 @@ from pmd_ext.state cimport pmd, slot
 
 # Main. Registers slot.path and starts its driver. 0, or -errno (-1: no reason given) and *call
 # names the function that failed. May run new_connection in the calling thread (guest already listening).
-cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_t max_queue_pairs,
-                        const char **call) noexcept nogil
+cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint tso,
+                        uint32_t max_queue_pairs, const char **call) noexcept nogil
 # Main. Unregisters; the slot must be detached. Returns when no callback of the path runs any more;
 # waits a second at most for an event thread that another port's front end blocks.
 cdef int vhost_unregister(slot *s) noexcept nogil

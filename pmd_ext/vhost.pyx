@@ -18,8 +18,9 @@ from pmd_ext.atomics cimport (
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_IOMMU_SUPPORT, RTE_VHOST_USER_LINEARBUF_SUPPORT,
-    RTE_VHOST_USER_NET_STATS_ENABLE, RTE_VHOST_USER_POSTCOPY_SUPPORT, VIRTIO_NET_F_CSUM,
+    RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_EXTBUF_SUPPORT, RTE_VHOST_USER_IOMMU_SUPPORT,
+    RTE_VHOST_USER_LINEARBUF_SUPPORT, RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS,
+    RTE_VHOST_USER_NET_STATS_ENABLE, RTE_VHOST_USER_POSTCOPY_SUPPORT,
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
     rte_vhost_device_ops, rte_vhost_driver_callback_register, rte_vhost_driver_disable_features,
     rte_vhost_driver_register, rte_vhost_driver_start, rte_vhost_driver_unregister,
@@ -283,20 +284,24 @@ cdef void vhost_iotlb(slot *s, uint16_t vring, unsigned first, uint64_t *hits,
     rte_rcu_qsbr_thread_offline(dataplane_get().qsbr, MAIN_READER)
 
 
-cdef int start(slot *s, uint32_t max_queue_pairs, const char **call) noexcept nogil:
+cdef inline uint64_t refused_features(bint tso) noexcept nogil:
+    """What no guest may leave to the switch (OVS: netdev_dpdk_vhost_client_reconfigure). Checksums
+    any may. Without TSO, ECN means nothing, but guests that come from ovs-vswitchd may have it."""
+    if tso:
+        return <uint64_t>1 << VIRTIO_NET_F_HOST_ECN | <uint64_t>1 << VIRTIO_NET_F_HOST_UFO
+    return (<uint64_t>1 << VIRTIO_NET_F_HOST_TSO4 | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO6
+            | <uint64_t>1 << VIRTIO_NET_F_HOST_UFO)
+
+
+cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) noexcept nogil:
     """What follows the registration; 0, or a negative value and *call."""
-    # Frames travel as the guest made them: no checksum or segmentation is left to the switch.
-    cdef uint64_t refused = (<uint64_t>1 << VIRTIO_NET_F_CSUM | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO4
-                             | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO6
-                             | <uint64_t>1 << VIRTIO_NET_F_HOST_ECN
-                             | <uint64_t>1 << VIRTIO_NET_F_HOST_UFO)
     cdef int rc = 0
     if is_vduse(s.path):
         call[0] = b"rte_vhost_driver_set_max_queue_num"
         rc = shim_set_max_queue_num(s.path, max_queue_pairs)
     if rc == 0:
         call[0] = b"rte_vhost_driver_disable_features"
-        rc = rte_vhost_driver_disable_features(s.path, refused)
+        rc = rte_vhost_driver_disable_features(s.path, refused_features(tso))
     if rc == 0:
         call[0] = b"rte_vhost_driver_callback_register"
         rc = rte_vhost_driver_callback_register(s.path, &_ops)
@@ -306,9 +311,12 @@ cdef int start(slot *s, uint32_t max_queue_pairs, const char **call) noexcept no
     return rc
 
 
-cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_t max_queue_pairs,
-                        const char **call) noexcept nogil:
-    cdef uint64_t flags = RTE_VHOST_USER_LINEARBUF_SUPPORT
+cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint tso,
+                        uint32_t max_queue_pairs, const char **call) noexcept nogil:
+    # With 'compliant' flags the library says what the guest left to us, and completes itself what
+    # it cannot say; otherwise it would pass over checksums of protocols that it does not know.
+    cdef uint64_t flags = (RTE_VHOST_USER_LINEARBUF_SUPPORT
+                           | RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS)
     cdef int rc
     if client:
         flags |= RTE_VHOST_USER_CLIENT
@@ -317,6 +325,10 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_
         flags |= RTE_VHOST_USER_IOMMU_SUPPORT | RTE_VHOST_USER_NET_STATS_ENABLE
     if postcopy:
         flags |= RTE_VHOST_USER_POSTCOPY_SUPPORT
+    if tso:
+        # Frames longer than a buffer get one of DPDK's memory each, up to 64 KiB, until the end of
+        # the burst. So the most that guests can take is BURST of them (2 MiB) for each PMD.
+        flags |= RTE_VHOST_USER_EXTBUF_SUPPORT
     _ops.new_connection = on_new_connection
     _ops.vring_state_changed = on_vring_state_changed
     _ops.new_device = on_new_device
@@ -330,7 +342,7 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, uint32_
     rc = rte_vhost_driver_register(s.path, flags)
     if rc != 0:
         return -errno.errno if errno.errno else rc
-    rc = start(s, max_queue_pairs, call)
+    rc = start(s, tso, max_queue_pairs, call)
     if rc != 0:
         # the library says -1; what the system call said is the better word
         rc = -errno.errno if rc == -1 and errno.errno else rc

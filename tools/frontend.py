@@ -28,7 +28,7 @@ PROTOCOL_F_NET_MTU = 1 << 4
 
 RX_BUFFER_BYTES = 2048  # a longer frame has to be spread over several buffers by the switch
 TX_BUFFER_BYTES = 10240  # a jumbo frame fits into one descriptor; untouched pages cost nothing
-FRAME_MAX_BYTES = TX_BUFFER_BYTES - NET_HEADER_BYTES
+NO_REQUEST = bytes(NET_HEADER_BYTES)  # the virtio-net header of a frame that is as it should be
 
 # Guest, user, I/O and file addresses never overlap: one taken for another kind hits no region.
 GUEST_BASE = 0x0001_0000_0000
@@ -94,6 +94,8 @@ class FrontEnd:
         late: Iterable[int] = (),
         mtu: int = 0,
         iommu: bool = False,
+        features: int = 0,
+        tx_buffer_bytes: int = TX_BUFFER_BYTES,
         timeout_s: float = 10.0,
     ) -> None:
         """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
@@ -102,7 +104,8 @@ class FrontEnd:
         its way is removed; otherwise the switch owns it. `enable` names the queue pairs connect()
         enables, all by default; those of `late` it leaves out, set_up() sets them up. With `mtu`
         the device has NET_F_MTU and says that value; with `iommu` all addresses are an IOMMU's, of
-        which the switch is given one translation.
+        which the switch is given one translation. `features` are more virtio features that it wants
+        where they are offered. A frame of `tx_buffer_bytes` less NET_HEADER_BYTES can be sent.
         `timeout_s` bounds the attaching and each reply of the switch.
         """
         self.features = self.offered = self.offered_protocol = 0
@@ -115,6 +118,8 @@ class FrontEnd:
                         if q not in self._late]
         self._mtu = mtu
         self._iommu = iommu
+        self._wanted = features
+        self._tx_buffer_bytes = tx_buffer_bytes
         self._timeout_s = timeout_s
         self._listener: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX)
@@ -147,25 +152,27 @@ class FrontEnd:
             raise
         return self
 
-    def send(self, frames: Sequence[bytes], queue: int = 0) -> int:
-        """Put frames on the guest's TX ring; return how many fitted, never block.
+    def send(self, frames: Sequence[bytes], queue: int = 0, header: bytes = NO_REQUEST) -> int:
+        """Put frames on the guest's TX ring, each after that virtio-net header; return how many
+        fitted, never block.
 
-        Raises ValueError for a frame above FRAME_MAX_BYTES, before anything is sent.
+        Raises ValueError for a frame that is too long for a buffer, before anything is sent.
         """
-        fitting = self.prepare(frames, queue)
+        fitting = self.prepare(frames, queue, header)
         if fitting:
             self.show(queue)
         return fitting
 
-    def prepare(self, frames: Sequence[bytes], queue: int = 0) -> int:
+    def prepare(self, frames: Sequence[bytes], queue: int = 0, header: bytes = NO_REQUEST) -> int:
         """Do all of send() but for the last step, show(), with which the switch may see them."""
         ring = self._rings[2 * queue + 1]
-        if any(len(frame) > FRAME_MAX_BYTES for frame in frames):
-            raise ValueError(f"a frame is longer than {FRAME_MAX_BYTES} bytes")
+        most = self._tx_buffer_bytes - NET_HEADER_BYTES
+        if any(len(frame) > most for frame in frames):
+            raise ValueError(f"a frame is longer than {most} bytes")
         self.sent_back(queue)
         fitting = min(len(frames), len(ring.free))
         for frame in frames[:fitting]:
-            ring.post_frame(ring.free.popleft(), frame)
+            ring.post_frame(ring.free.popleft(), frame, header)
         return fitting
 
     def show(self, queue: int = 0) -> None:
@@ -189,6 +196,10 @@ class FrontEnd:
 
         Raises ValueError when the switch wrote something no virtio driver could accept.
         """
+        return [whole[NET_HEADER_BYTES:] for whole in self.recv_whole(queue)]
+
+    def recv_whole(self, queue: int = 0) -> list[bytes]:
+        """As recv(), each frame after its virtio-net header."""
         ring = self._rings[2 * queue]
         frames: list[bytes] = []
         waiting = ring.waiting()
@@ -201,7 +212,7 @@ class FrontEnd:
             if count > waiting:
                 break  # the rest of this frame is not published yet
             used = [ring.peek(n) for n in range(count)]
-            frames.append(b"".join(ring.read(*entry) for entry in used)[NET_HEADER_BYTES:])
+            frames.append(b"".join(ring.read(*entry) for entry in used))
             for ident, _ in used:
                 ring.post(ident)
             ring.taken += count
@@ -320,13 +331,13 @@ class FrontEnd:
             raise ConnectionError(f"the switch has {most} queue pairs, not {self._queues}")
         self._tell(_Request.SET_OWNER)
         wanted = needed | NET_F_MRG_RXBUF | (NET_F_MQ if self._queues > 1 else 0)
-        self.features = offered & wanted
+        self.features = offered & (wanted | self._wanted)
         self._tell(_Request.SET_FEATURES, struct.pack("<Q", self.features))
         if protocol & PROTOCOL_F_NET_MTU:
             self._tell(_Request.NET_SET_MTU, struct.pack("<Q", self._mtu))
 
     def _share_rings(self) -> None:
-        buffers = [RX_BUFFER_BYTES, TX_BUFFER_BYTES] * self._queues
+        buffers = [RX_BUFFER_BYTES, self._tx_buffer_bytes] * self._queues
         needed = (Ring.bytes_needed(self._queue_size, each) for each in buffers)
         *starts, total = accumulate(needed, initial=0)
         memfd = os.memfd_create("frontend")

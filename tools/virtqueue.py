@@ -86,10 +86,11 @@ class Ring:
         self._avail[2 + self.posted % self.size] = ident
         self.posted += 1
 
-    def post_frame(self, ident: int, frame: bytes) -> None:
-        """Fill a buffer and offer it. The virtio-net header in front of it stays all zero."""
-        at = self.start + ident * self.buffer_bytes + NET_HEADER_BYTES
-        self.memory[at : at + len(frame)] = frame
+    def post_frame(self, ident: int, frame: bytes, header: bytes) -> None:
+        """Fill a buffer and offer it, the virtio-net header in front."""
+        at = self.start + ident * self.buffer_bytes
+        self.memory[at : at + NET_HEADER_BYTES] = header
+        self.memory[at + NET_HEADER_BYTES : at + NET_HEADER_BYTES + len(frame)] = frame
         self._desc[4 * ident + 2] = NET_HEADER_BYTES + len(frame)
         self.post(ident)
 

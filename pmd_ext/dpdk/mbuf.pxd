@@ -1,5 +1,5 @@
 # Declarations only: packet buffers and their pools.
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport FILE
 
 
@@ -23,7 +23,23 @@ cdef extern from "rte_mempool.h" nogil:
 cdef extern from "rte_mbuf.h" nogil:
     enum:
         RTE_PKTMBUF_HEADROOM
+    # macros: as variables they keep their 64 bits
+    uint64_t RTE_MBUF_F_RX_L4_CKSUM_MASK
+    uint64_t RTE_MBUF_F_RX_L4_CKSUM_NONE
+    uint64_t RTE_MBUF_F_RX_LRO
+    uint64_t RTE_MBUF_F_TX_TCP_SEG
+    uint64_t RTE_MBUF_F_TX_TCP_CKSUM
+    uint64_t RTE_MBUF_F_TX_UDP_CKSUM
+    uint64_t RTE_MBUF_F_TX_L4_MASK
+    uint64_t RTE_MBUF_F_TX_IPV4
+    uint64_t RTE_MBUF_F_TX_IPV6
     struct rte_mbuf:
+        uint64_t ol_flags
+        uint16_t l2_len         # these three are bit fields
+        uint16_t l3_len
+        uint16_t l4_len
+        uint16_t tso_segsz
+        rte_mempool *pool
         uint32_t pkt_len
         uint16_t data_len
         uint16_t data_off
@@ -39,4 +55,6 @@ cdef extern from "rte_mbuf.h" nogil:
     rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *mp, uint32_t offset,
                                uint32_t length)
     void rte_pktmbuf_free(rte_mbuf *m)
+    int rte_pktmbuf_alloc_bulk(rte_mempool *pool, rte_mbuf **mbufs, unsigned count)
+    uint16_t rte_pktmbuf_data_room_size(rte_mempool *mp)
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned count)

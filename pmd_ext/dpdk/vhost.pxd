@@ -10,7 +10,9 @@ cdef extern from "rte_vhost.h" nogil:
         RTE_VHOST_USER_NO_RECONNECT
         RTE_VHOST_USER_IOMMU_SUPPORT
         RTE_VHOST_USER_POSTCOPY_SUPPORT
+        RTE_VHOST_USER_EXTBUF_SUPPORT
         RTE_VHOST_USER_LINEARBUF_SUPPORT
+        RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS
         RTE_VHOST_USER_NET_STATS_ENABLE
 
     struct rte_vhost_device_ops:
@@ -64,7 +66,9 @@ cdef extern from "rte_vhost.h" nogil:
 
 cdef extern from "linux/virtio_net.h" nogil:
     enum:
-        VIRTIO_NET_F_CSUM
+        VIRTIO_NET_F_GUEST_CSUM
+        VIRTIO_NET_F_GUEST_TSO4
+        VIRTIO_NET_F_GUEST_TSO6
         VIRTIO_NET_F_HOST_TSO4
         VIRTIO_NET_F_HOST_TSO6
         VIRTIO_NET_F_HOST_ECN

@@ -18,8 +18,8 @@ EAL = ("test", "--no-huge", "-m", "256", "--no-shconf", "--no-pci", "--no-teleme
 CORE = max(os.sched_getaffinity(0))
 
 # What a port of a test is unless it says otherwise, and the fields of an entry of changes().
-PORT = {"client": False, "iommu": False, "postcopy": False, "max_queue_pairs": 1, "mtu": 1500,
-        "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8,
+PORT = {"client": False, "iommu": False, "postcopy": False, "tso": False, "max_queue_pairs": 1,
+        "mtu": 1500, "room_bytes": 2048, "node": -1, "own_pool": False, "tx_retries_max": 8,
         "tx_hash": False}
 MEMBER = {"vlan_mode": "trunk", "vlan": 0, "trunks": (), "cvlans": (), "tpid": 0x88a8,
           "priority_tags": "never", "protected": False}

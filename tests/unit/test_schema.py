@@ -21,6 +21,7 @@ from agent.model import (
     CLIENT_TYPE,
     ETH_TYPE,
     SERVER_TYPE,
+    TSO_DISABLED,
     BridgeRow,
     Counters,
     InterfaceRow,
@@ -202,7 +203,7 @@ SPEC = PortSpec("p", "br0", CLIENT_TYPE, Registration("/p", True), 8, Memory(150
 READY = PortState("p", Registration("/p", True), 8, SPEC.memory)
 GUEST = replace(READY, connections=1, attached=True, connects=1, connected=True, numa=0,
                 guest_mtu=1500, vring_sizes=(256,) * 4, enabled_rxqs=(0,), enabled_txqs=(0,))
-OFFERS = replace(READY.device, iommu=True, postcopy=True)
+OFFERS = replace(READY.device, iommu=True, postcopy=True, tso=TSO_DISABLED)
 # every combination of what a port may be
 SITUATIONS = [
     (spec, state and replace(state, device=registration, numa=numa), problems)
