@@ -12,6 +12,7 @@ from agent import mirroring
 from agent.eth_values import EthDevice
 from agent.host_model import HostDevice
 from agent.model import (
+    TSO_ON,
     Action,
     AddPort,
     Bridges,
@@ -89,7 +90,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     staying = {name: state for name, state in observed.ports.items()
                if (spec := specs.get(name)) is not None
                and not state.host.lost
-               and ((spec.device is state.device and spec.memory is state.memory)
+               and ((spec.device is state.device and spec.memory is state.memory
+                     and not (isinstance(spec.device, Registration)
+                              and spec.device.tso == TSO_ON))
                     or stays(spec, state))}
     gone = observed.ports.keys() - staying.keys()
     names = staying.keys()

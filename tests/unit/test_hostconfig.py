@@ -36,15 +36,16 @@ def test_nothing_configured_is_all_defaults() -> None:
 
 def test_everything_configured() -> None:
     got = config(dpdk_init="true", vhost_sock_dir="sub", vhost_iommu_support="true",
-                 vhost_postcopy_support="TRUE", per_port_memory="true",
+                 vhost_postcopy_support="TRUE", userspace_tso_enable="true",
+                 per_port_memory="true",
                  shared_mempool_config="9000,1500", pmd_cpu_mask="0x8",
                  pmd_sleep_max="50,3:70", pmd_idle_mode="block", pmd_rxq_assign="group",
                  pmd_rxq_isolate="false", pmd_auto_lb="true", pmd_auto_lb_rebal_interval="2",
                  pmd_auto_lb_load_threshold="80", pmd_auto_lb_improvement_threshold="10",
                  stats_update_interval="60000")
     assert got == HostConfig(
-        f"{RUNDIR}/sub", iommu=True, postcopy=True, own_memory=True, shared_mtus=(1500, 9000),
-        pmds=(PmdSpec(3, 1, 70, block=True),), default_sleep_us=50,
+        f"{RUNDIR}/sub", iommu=True, postcopy=True, tso=True, own_memory=True,
+        shared_mtus=(1500, 9000), pmds=(PmdSpec(3, 1, 70, block=True),), default_sleep_us=50,
         placing=Placing("group", isolate=False), auto_balance=AutoBalance(120_000, 80, 10),
         numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
         port_problems={ETH_TYPE: (), SERVER_TYPE: (), CLIENT_TYPE: ()})
@@ -120,6 +121,7 @@ def test_range_of_an_mtu_is_that_of_mtu_request() -> None:
     ("vhost-sock-dir", "..", {SERVER_TYPE}),
     ("vhost-iommu-support", "yes", {CLIENT_TYPE}),
     ("vhost-postcopy-support", "1", {CLIENT_TYPE}),
+    ("userspace-tso-enable", "1", {SERVER_TYPE, CLIENT_TYPE}),
     ("per-port-memory", "on", {SERVER_TYPE, CLIENT_TYPE}),
     ("shared-mempool-config", "x", {SERVER_TYPE, CLIENT_TYPE}),
     ("pmd-cpu-mask", "100f", {ETH_TYPE, SERVER_TYPE, CLIENT_TYPE}),
