@@ -44,9 +44,12 @@ def ethernet(kind: int, payload: bytes, *tags: int) -> bytes:
             + payload)
 
 
-def pseudo(protocol: int, size: int, *, six: bool, last: bytes = LAST) -> int:
-    addresses = FIRST + last if six else FIRST[12:] + last[12:]
+def pseudo(protocol: int, size: int, addresses: bytes) -> int:
     return ones_sum(addresses + struct.pack("!HH", protocol, size))
+
+
+def addresses(six: bool, last: bytes = LAST) -> bytes:
+    return FIRST + last if six else FIRST[12:] + last[12:]
 
 
 def ipv4(protocol: int, l4: bytes, *, options: bytes = b"", fragment: int = 0x4000,
@@ -75,13 +78,13 @@ def tcp(payload: bytes, *, six: bool = False, sequence: int = 0xfffffff0, flags:
     head = struct.pack("!HHIIBBHHH", 1234, 80, sequence, 7,
                        (5 + len(options) // 4 if offset is None else offset) << 4, flags, 4096, 0,
                        0) + options
-    partial = pseudo(TCP, len(head) + len(payload), six=six, last=last)
+    partial = pseudo(TCP, len(head) + len(payload), addresses(six, last))
     return head[:16] + struct.pack("!H", partial) + head[18:] + payload
 
 
 def udp(payload: bytes, *, six: bool = False) -> bytes:
     size = 8 + len(payload)
-    return struct.pack("!HHHH", 1234, 53, size, pseudo(UDP, size, six=six)) + payload
+    return struct.pack("!HHHH", 1234, 53, size, pseudo(UDP, size, addresses(six))) + payload
 
 
 def sctp(payload: bytes) -> bytes:
@@ -111,6 +114,7 @@ class Packet:
             assert ones_sum(ip[:head]) == 0xffff, "checksum of the IPv4 header"
         assert end <= len(ip)
         self.l4 = self.l3 + head
+        self.addresses = ip[8:40] if self.six else ip[12:20]
         self.segment = ip[head:end]
 
     @property
@@ -125,20 +129,22 @@ class Packet:
     def payload(self) -> bytes:
         return self.segment[4 * (self.segment[12] >> 4):]
 
-    def complete(self, last: bytes = LAST) -> bool:
-        """Whether the checksum of TCP, UDP or SCTP is right."""
+    def complete(self, last: bytes | None = None) -> bool:
+        """Whether the checksum of TCP, UDP or SCTP is right; 'last' is a destination that the IP
+        header does not have."""
         at = CHECKSUM_AT[self.protocol]
         if self.protocol == SCTP:
             return self.segment[at:at + 4] == crc32c(
                 self.segment[:at] + bytes(4) + self.segment[at + 4:])
-        start = pseudo(self.protocol, len(self.segment), six=self.six, last=last)
+        ends = self.addresses if last is None else self.addresses[:len(last)] + last
+        start = pseudo(self.protocol, len(self.segment), ends)
         return ones_sum(self.segment, start) == 0xffff and any(self.segment[at:at + 2])
 
     def partial(self) -> bool:
         """Whether what is in the checksum's place is the sum of the pseudo-header."""
         at = CHECKSUM_AT[self.protocol]
         return int.from_bytes(self.segment[at:at + 2], "big") == pseudo(
-            self.protocol, len(self.segment), six=self.six)
+            self.protocol, len(self.segment), self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
