@@ -125,7 +125,7 @@ def status(spec: PortSpec, state: PortState | None, problems: Collection[str] = 
             "n_rxq": str(pairs),
             "n_txq": str(pairs),
         }
-        if state.device.tso == TSO_DISABLED:
+        if device is not None and device.tso == TSO_DISABLED:
             values["userspace-tso"] = "disabled"
         values |= {f"vring_{i}_size": str(size) for i, size in enumerate(state.vring_sizes)}
         if state.guest_mtu:

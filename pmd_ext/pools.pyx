@@ -6,10 +6,15 @@ ports and stays in the caches: 40 MiB for the usual MTU.
 import os
 from errno import ENOMEM
 
+from libc.stdint cimport uint16_t
+from libc.string cimport memset
+
 from pmd_ext.dpdk.eal cimport rte_socket_id
 from pmd_ext.dpdk.mbuf cimport (
-    RTE_PKTMBUF_HEADROOM, rte_mempool, rte_mempool_free, rte_mempool_in_use_count,
-    rte_pktmbuf_pool_create_by_ops,
+    RTE_PKTMBUF_HEADROOM, rte_mbuf, rte_mbuf_best_mempool_ops, rte_mempool,
+    rte_mempool_create_empty, rte_mempool_free, rte_mempool_in_use_count, rte_mempool_obj_iter,
+    rte_mempool_populate_default, rte_mempool_set_ops_byname, rte_pktmbuf_init,
+    rte_pktmbuf_pool_init, rte_pktmbuf_pool_private,
 )
 from pmd_ext.state cimport MAX_POOLS, dataplane_get
 from pmd_ext.errors import DatapathError
@@ -19,6 +24,10 @@ cdef enum:
     JUMBO_BUFFERS = 4096
     BUFFERS_PER_CORE = 512      # what a core's cache and its burst can hold, and some more
     CACHE_BUFFERS = 256         # per PMD thread
+    # Behind each buffer, for what is written beyond its end: librte_vhost completes a checksum that
+    # a guest says is in the last byte of a frame with two bytes (22.11 and 24.11), and what comes
+    # next is the pool's list of buffers.
+    SPARE_BYTES = 64
 
 
 cdef class Pool:
@@ -41,7 +50,7 @@ cdef class Pools:
             pool.packets = self.create(room_bytes, node, owner == HOST_PORTS, buffers)
             if pool.packets == NULL:
                 # for a node that it has no memory on DPDK says other things, too
-                raise DatapathError(ENOMEM, "rte_pktmbuf_pool_create", port)
+                raise DatapathError(ENOMEM, "rte_mempool_populate_default", port)
             pool.place = free_place()
             dataplane_get().pools[pool.place] = pool.packets
             self.pools[key] = pool
@@ -59,12 +68,11 @@ cdef class Pools:
         cdef const char *name = text
         # The host thread and those that send for devices may lose their core at any moment: nobody
         # shall wait for them then.
-        cdef const char *kind = NULL
+        cdef const char *ops = rte_mbuf_best_mempool_ops()
         if host or held:
-            kind = b"ring_mt_rts"
+            ops = b"ring_mt_rts"
         with nogil:
-            packets = rte_pktmbuf_pool_create_by_ops(
-                name, buffers, CACHE_BUFFERS, 0, room_bytes + RTE_PKTMBUF_HEADROOM, node, kind)
+            packets = packet_pool(name, buffers, room_bytes + RTE_PKTMBUF_HEADROOM, node, ops)
         return packets
 
     cdef give_back(self, Pool pool):
@@ -88,6 +96,26 @@ cdef class Pools:
         for pool in self.pools.values():
             total += rte_mempool_in_use_count(pool.packets)
         return total
+
+
+cdef rte_mempool *packet_pool(const char *name, unsigned buffers, uint16_t room_bytes, int node,
+                              const char *ops) noexcept nogil:
+    """As rte_pktmbuf_pool_create_by_ops, with SPARE_BYTES; NULL without memory."""
+    cdef rte_pktmbuf_pool_private about
+    cdef rte_mempool *packets = rte_mempool_create_empty(
+        name, buffers, sizeof(rte_mbuf) + room_bytes + SPARE_BYTES, CACHE_BUFFERS, sizeof(about),
+        node, 0)
+    if packets == NULL:
+        return NULL
+    memset(&about, 0, sizeof(about))
+    about.mbuf_data_room_size = room_bytes
+    rte_pktmbuf_pool_init(packets, &about)
+    if (rte_mempool_set_ops_byname(packets, ops, NULL) != 0
+            or rte_mempool_populate_default(packets) < 0):
+        rte_mempool_free(packets)
+        return NULL
+    rte_mempool_obj_iter(packets, rte_pktmbuf_init, NULL)
+    return packets
 
 
 cdef int free_place():

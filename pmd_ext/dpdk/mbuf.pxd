@@ -12,6 +12,14 @@ cdef extern from "rte_mempool.h" nogil:
         uint32_t header_size
         uint32_t trailer_size
         # ...
+    rte_mempool *rte_mempool_create_empty(const char *name, unsigned n, unsigned elt_size,
+                                          unsigned cache_size, unsigned private_data_size,
+                                          int socket_id, unsigned flags)
+    int rte_mempool_set_ops_byname(rte_mempool *mp, const char *name, void *pool_config)
+    int rte_mempool_populate_default(rte_mempool *mp)
+    uint32_t rte_mempool_obj_iter(rte_mempool *mp,
+                                  void (*cb)(rte_mempool *, void *, void *, unsigned) noexcept nogil,
+                                  void *arg)
     unsigned rte_mempool_avail_count(const rte_mempool *mp)
     unsigned rte_mempool_in_use_count(const rte_mempool *mp)
     rte_mempool_cache *rte_mempool_default_cache(rte_mempool *mp, unsigned lcore_id)
@@ -48,13 +56,18 @@ cdef extern from "rte_mbuf.h" nogil:
         uint16_t buf_len
         uint16_t nb_segs
         # ...
-    rte_mempool *rte_pktmbuf_pool_create_by_ops(const char *name, unsigned n, unsigned cache_size,
-                                                uint16_t priv_size, uint16_t data_room_size,
-                                                int socket_id, const char *ops_name)
     rte_mbuf *rte_pktmbuf_alloc(rte_mempool *mp)
     rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *mp, uint32_t offset,
                                uint32_t length)
     void rte_pktmbuf_free(rte_mbuf *m)
+    struct rte_pktmbuf_pool_private:
+        uint16_t mbuf_data_room_size
+        # ...
+    void rte_pktmbuf_pool_init(rte_mempool *mp, void *opaque_arg)
+    void rte_pktmbuf_init(rte_mempool *mp, void *opaque_arg, void *m, unsigned i) noexcept nogil
     int rte_pktmbuf_alloc_bulk(rte_mempool *pool, rte_mbuf **mbufs, unsigned count)
     uint16_t rte_pktmbuf_data_room_size(rte_mempool *mp)
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned count)
+
+cdef extern from "rte_mbuf_pool_ops.h" nogil:
+    const char *rte_mbuf_best_mempool_ops()

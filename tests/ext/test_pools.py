@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import struct
 import threading
 
@@ -40,6 +41,13 @@ def test_like_ports_share_a_pool_that_goes_with_the_last(switch: Switch) -> None
     assert pool_bytes(switch) == usual + one
     switch.remove("d")
     assert pool_bytes(switch) == usual
+
+
+def test_nothing_follows_a_buffer_at_once(switch: Switch) -> None:
+    text = switch.runtime.mempool_text(switch.add_port("a", own_pool=True))
+    (size,) = re.findall(r"\belt_size=(\d+)", text)
+    mbuf = headroom = 128
+    assert int(size) > mbuf + headroom + 2048
 
 
 def test_port_can_have_a_pool_for_itself(switch: Switch) -> None:
@@ -116,7 +124,7 @@ def test_without_memory_all_stays_as_it_was(switch: Switch) -> None:
         error = refused(switch.runtime.ports.set_mtu, slot, **impossible)
         assert error.errno == errno.ENOMEM
         assert (error.call, error.port) == (                # type: ignore[attr-defined]
-            "rte_pktmbuf_pool_create", "a")
+            "rte_mempool_populate_default", "a")
         assert refused(switch.add_port, "x", **impossible).errno == errno.ENOMEM
     assert pool_bytes(switch) == before
     b.send([ethernet(A, B, b"x" * 1505), ethernet(A, B)])
