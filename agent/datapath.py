@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from agent.actions import Action
 from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
-from agent.model import Action, Counters, FdbEntry, MdbEntry, Observed, Readings
+from agent.model import Counters, FdbEntry, MdbEntry, Observed, Readings
 
 
 class ApplyError(Exception):

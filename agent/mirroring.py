@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from agent.mirror_model import MirrorCounters, MirrorRow, MirrorSpec
-from agent.model import BridgeRow, Snapshot
+from agent.model import PATCH_TYPE, BridgeRow, Snapshot
 
 MOST = 32                       # mirrors of a bridge (OVS: MAX_MIRRORS)
 
@@ -27,8 +27,9 @@ def mirrors(bridge: BridgeRow, served: Collection[str]
     problems: list[str] = []
     in_force: list[MirrorRow] = []
     rows = sorted(bridge.mirrors, key=lambda row: (row.name, row.uuid))
+    patches = {row.name for row in bridge.interfaces if row.type == PATCH_TYPE}
     for row in rows[:MOST]:
-        found, said = mirror(row, ports, served)
+        found, said = mirror(row, ports, served, patches)
         if found is not None:
             specs.append(found)
             in_force.append(row)
@@ -39,11 +40,14 @@ def mirrors(bridge: BridgeRow, served: Collection[str]
     return tuple(specs), tuple(f"bridge {bridge.name}: {problem}" for problem in problems)
 
 
-def mirror(row: MirrorRow, ports: Ports, served: Collection[str]
+def mirror(row: MirrorRow, ports: Ports, served: Collection[str], patches: Collection[str] = ()
            ) -> tuple[MirrorSpec | None, tuple[str, ...]]:
     """The mirror, where it can be in force, and what is wrong with the row."""
     try:
         output = output_port(row, ports, served)
+        if output in patches:
+            raise MirrorError(f"outputs to patch port {row.output_port}, which takes no copies; the "
+                              "mirror is not in force")
     except MirrorError as e:
         return None, (str(e),)
     sources: Iterable[str] = ports.values()

@@ -9,20 +9,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent import mirroring
-from agent.eth_values import EthDevice
-from agent.host_model import HostDevice
-from agent.model import (
-    TSO_ON,
+from agent.actions import (
     Action,
     AddPort,
-    Bridges,
-    Desired,
-    Observed,
-    PmdSpec,
-    PollLists,
-    PortSpec,
-    PortState,
-    Registration,
     RemovePort,
     RestPmd,
     SetAdminState,
@@ -35,6 +24,19 @@ from agent.model import (
     SetTxRetriesMax,
     StartPmd,
     StopPmd,
+)
+from agent.eth_values import EthDevice
+from agent.host_model import HostDevice
+from agent.model import (
+    TSO_ON,
+    Bridges,
+    Desired,
+    Observed,
+    PmdSpec,
+    PollLists,
+    PortSpec,
+    PortState,
+    Registration,
 )
 from agent.tso import next_device, turns
 

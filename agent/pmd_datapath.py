@@ -2,47 +2,20 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import select
 import socket
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from agent import eth_device
-from agent.datapath import ApplyError
-from agent.eth_values import EthDevice, EthInfo
-from agent.fdb import FdbCounters, Flap
-from agent.host_device import SYSTEM
-from agent.host_model import HostDevice, HostState
-from agent.host_ports import HostPorts
-from agent.mcast import ROUTER_AGING_S
-from agent.mirror_model import MirrorCounters
-from agent.model import (
-    NO_HOST,
-    TSO_ON,
+from agent import crossing, eth_device
+from agent.actions import (
     Action,
     AddPort,
-    Bridges,
-    BridgeSpec,
-    Counters,
-    FdbEntry,
-    MdbEntry,
-    Observed,
-    PatchDevice,
-    PmdCounters,
-    PmdSpec,
-    PortSpec,
-    PortState,
-    Readings,
-    Registration,
     RemovePort,
     RestPmd,
-    Rxq,
     SetAdminState,
     SetBridges,
     SetHostDevice,
@@ -54,8 +27,33 @@ from agent.model import (
     StartPmd,
     StopPmd,
 )
+from agent.datapath import ApplyError
+from agent.eth_values import EthDevice, EthInfo
+from agent.fdb import FdbCounters, Flap
+from agent.host_device import SYSTEM
+from agent.host_model import HostDevice, HostState
+from agent.host_ports import HostPorts
+from agent.mirror_model import MirrorCounters
+from agent.model import (
+    NO_HOST,
+    TSO_ON,
+    Bridges,
+    Counters,
+    FdbEntry,
+    MdbEntry,
+    Observed,
+    PatchDevice,
+    PmdCounters,
+    PmdSpec,
+    PortSpec,
+    PortState,
+    Readings,
+    Registration,
+    Rxq,
+)
 from agent.policing import meters
 from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.stale_socket import make_way
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
     PMD_COUNTER_NAMES,
@@ -71,46 +69,11 @@ __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
 ANY_NODE = -1
-# Of an entry of mdb(), by its number (OVS: mcast_snooping_group_protocol_str).
-PROTOCOLS = ("UNKNOWN", "IGMPv1", "IGMPv2", "IGMPv3", "MLDv1", "MLDv2")
-MAPPED = 0xffff                 # an IPv4 address in IPv6's: ::ffff:0:0/96
 # What a number of an error means when a port is added; for the others the system's words do.
 REASONS = {
     errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
     errno.EOPNOTSUPP: f"VDUSE needs DPDK 24.11, this is {dpdk_version()}",
 }
-
-
-def make_way(path: str) -> None:
-    """Removes the stale socket of a process that died; OSError says why 'path' cannot be had."""
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        raise OSError(errno.ENOENT, "its directory does not exist")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OSError(errno.EACCES, "no permission to create it in its directory")
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) != errno.ECONNREFUSED:
-            raise OSError(errno.EADDRINUSE, "another process listens on it")
-    Path(path).unlink(missing_ok=True)
-
-
-def mac_text(mac: int) -> str:
-    return mac.to_bytes(6, "big").hex(":")
-
-
-def mac_number(mac: str) -> int:
-    return int(mac.replace(":", ""), 16)
-
-
-def group_text(address: int) -> str:
-    return str(ipaddress.IPv4Address(address & 0xffffffff) if address >> 32 == MAPPED
-               else ipaddress.IPv6Address(address))
 
 
 class PmdDatapath:
@@ -239,7 +202,7 @@ class PmdDatapath:
                 ports.set_mtu(self._slots[name], memory.mtu, memory.room_bytes, node, memory.own)
                 self._states[name] = replace(self._states[name], memory=memory, node=node)
             case SetBridges(bridges):
-                runtime.set_bridges([self._bridge(bridge) for bridge in bridges])
+                runtime.set_bridges([crossing.bridge(bridge, self._slots) for bridge in bridges])
                 self._bridges = bridges
             case StartPmd(spec):
                 self._lcores[spec.core] = runtime.start_pmd(spec.core, spec.sleep_max_us,
@@ -256,28 +219,6 @@ class PmdDatapath:
                     core: [(self._slots[port], queue) for port, queue in rxqs]
                     for core, rxqs in polls})
                 self._polls = dict(polls)
-
-    def _bridge(self, spec: BridgeSpec) -> dict[str, Any]:
-        slots, snooping = self._slots, None
-        if spec.snooping is not None:
-            snooping = {
-                "aging_s": spec.snooping.aging_s, "router_aging_s": ROUTER_AGING_S,
-                "table_size": spec.snooping.table_size,
-                "flood_unregistered": spec.snooping.flood_unregistered,
-                "flood": [slots[port] for port, m in spec.members if m.mcast_flood],
-                "reports": [slots[port] for port, m in spec.members if m.mcast_flood_reports]}
-        return {"name": spec.name, "flood_vlans": spec.flood_vlans,
-                "forward_bpdu": spec.forward_bpdu, "vlan_limit": spec.vlan_limit,
-                "mac_aging_s": spec.mac_aging_s, "mac_table_size": spec.mac_table_size,
-                "snooping": snooping,
-                "members": [(slots[port], m.vlan_mode, m.vlan, m.trunks, m.cvlans, m.tpid,
-                             m.priority_tags, m.protected) for port, m in spec.members],
-                "patches": [(slots[port], None if peer is None else slots[peer])
-                            for port, peer in spec.patches],
-                "mirrors": [(str(m.uuid), [slots[port] for port in m.sources],
-                             [slots[port] for port in m.destinations], m.vlans,
-                             None if m.output_port is None else slots[m.output_port],
-                             m.output_vlan, m.snaplen) for m in spec.mirrors]}
 
     def _add(self, spec: PortSpec) -> None:
         assert spec.device is not None
@@ -383,18 +324,19 @@ class PmdDatapath:
 
     def fdb(self, bridge: str) -> Sequence[FdbEntry]:
         names = self._names
-        return [FdbEntry(names[slot], vlan, mac_text(mac), age_s)
+        return [FdbEntry(names[slot], vlan, crossing.mac_text(mac), age_s)
                 for slot, vlan, mac, age_s in self._runtime.bridges.fdb(bridge) if slot in names]
 
     def fdb_entry(self, bridge: str, vlan: int, mac: str) -> FdbEntry | None:
-        found = self._runtime.bridges.fdb_entry(bridge, vlan, mac_number(mac))
+        found = self._runtime.bridges.fdb_entry(bridge, vlan, crossing.mac_number(mac))
         return None if found is None else FdbEntry(self._names[found[0]], vlan, mac, found[3])
 
     def set_fdb(self, bridge: str, port: str, vlan: int, mac: str) -> bool:
-        return self._runtime.bridges.set_fdb(bridge, self._slots[port], vlan, mac_number(mac))
+        return self._runtime.bridges.set_fdb(bridge, self._slots[port], vlan,
+                                             crossing.mac_number(mac))
 
     def delete_fdb(self, bridge: str, vlan: int, mac: str) -> bool:
-        return self._runtime.bridges.delete_fdb(bridge, vlan, mac_number(mac))
+        return self._runtime.bridges.delete_fdb(bridge, vlan, crossing.mac_number(mac))
 
     def flush_fdb(self, bridge: str) -> None:
         self._runtime.bridges.flush_fdb(bridge)
@@ -408,7 +350,7 @@ class PmdDatapath:
 
     def fdb_flaps(self) -> Sequence[Flap]:
         names = self._names
-        return [Flap(mac_text(mac), vlan, (names[one], names[other]))
+        return [Flap(crossing.mac_text(mac), vlan, (names[one], names[other]))
                 for _, vlan, mac, one, other in self._runtime.bridges.fdb_flaps()
                 if one in names and other in names]
 
@@ -422,8 +364,7 @@ class PmdDatapath:
 
     def mdb(self, bridge: str) -> Sequence[MdbEntry]:
         names = self._names
-        return [MdbEntry(names[slot], vlan, group_text(address) if protocol else "",
-                         PROTOCOLS[protocol], age_s)
+        return [MdbEntry(names[slot], vlan, *crossing.group(address, protocol), age_s)
                 for slot, vlan, address, protocol, age_s in self._runtime.bridges.mdb(bridge)
                 if slot in names]
 

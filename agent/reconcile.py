@@ -9,27 +9,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent import log, loglines
+from agent.actions import (
+    Action,
+    AddPort,
+    RemovePort,
+    RestPmd,
+    SetMemory,
+    SetTxHash,
+    SetTxRetriesMax,
+    StartPmd,
+    StopPmd,
+)
 from agent.datapath import ApplyError, Datapath
 from agent.fdb import flap_problems
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     SERVER_TYPE,
-    Action,
-    AddPort,
     Desired,
     Observed,
     PmdSpec,
     PortSpec,
     Readings,
     Registration,
-    RemovePort,
-    RestPmd,
-    SetMemory,
-    SetTxHash,
-    SetTxRetriesMax,
     Snapshot,
-    StartPmd,
-    StopPmd,
     place,
 )
 from agent.options import number_ranges

@@ -1,29 +1,23 @@
 """Who is on which bridge: tables that main builds aside, publishes, and frees after quiescence."""
-import os
-
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_u32, store_release_ptr
-from pmd_ext.dpdk.eal cimport rte_rdtsc
-from pmd_ext.macflaps cimport FLAPS, flaps_look, mac_flap
-from pmd_ext.mactable cimport (
-    MAC_STATIC, age, mac_key, mac_table, mac_table_free, mac_table_new, slot_of,
+from pmd_ext.fdb cimport (
+    Table, address_key, all_slots, entry_tuple, follow, key_address, now_s, set_slots_end,
 )
+from pmd_ext.forwardings cimport forwarding_free, forwarding_new
+from pmd_ext.macflaps cimport FLAPS, flaps_look, mac_flap
+from pmd_ext.mactable cimport mac_table
 from pmd_ext.macwalk cimport (
-    mac_add_counters, mac_copy, mac_entry, mac_expire, mac_find, mac_flush, mac_has, mac_list,
-    mac_remove, mac_set_static, mac_sum, mac_totals,
+    mac_copy, mac_entry, mac_expire, mac_find, mac_flush, mac_has, mac_list, mac_remove,
+    mac_set_static, mac_sum, mac_totals,
 )
 from pmd_ext.mdb cimport Groups
-from pmd_ext.mirrors cimport MirrorCounts, free_mirrors, set_mirrors
+from pmd_ext.mirrors cimport MirrorCounts
 from pmd_ext.slotsets cimport slot_add, slot_set
-from pmd_ext.state cimport (
-    PRIORITY_ALWAYS, PRIORITY_IF_NONZERO, PRIORITY_NEVER, VLAN_ACCESS, VLAN_NATIVE_TAGGED,
-    VLAN_NATIVE_UNTAGGED, VLAN_TRUNK, VLAN_TUNNEL, bridge_view, dataplane, dataplane_get,
-    forwarding, member, snooping, synchronize,
-)
-from pmd_ext.vlansets cimport vlan_set_new
+from pmd_ext.state cimport dataplane, dataplane_get, forwarding, synchronize
 
 # As in mac_totals, see mac_owner.
 FDB_COUNTER_NAMES = ("learned", "expired", "evicted", "moved", "static_none_move", "refused",
@@ -35,146 +29,6 @@ cdef enum:
     EXPIRE_BUCKETS = 1 << 17
     # Addresses of ports that left which are looked for on the other bridges; the rest age there.
     KEYS_ELSEWHERE = 1 << 14
-
-# As other_config:priority-tags and vlan_mode name them.
-cdef dict PRIORITY_TAGS = {"never": PRIORITY_NEVER, "if-nonzero": PRIORITY_IF_NONZERO,
-                           "always": PRIORITY_ALWAYS}
-cdef dict MODES = {"trunk": VLAN_TRUNK, "access": VLAN_ACCESS, "native-tagged": VLAN_NATIVE_TAGGED,
-                   "native-untagged": VLAN_NATIVE_UNTAGGED, "dot1q-tunnel": VLAN_TUNNEL}
-
-
-cdef class Table:
-    def __cinit__(self, uint32_t entries, uint32_t aging_s) -> None:
-        cdef uint64_t secret = int.from_bytes(os.urandom(8), "little")
-        self.cleared = ()
-        with nogil:
-            self.macs = mac_table_new(entries, aging_s, secret)
-        if self.macs == NULL:
-            raise MemoryError
-
-    def __dealloc__(self) -> None:
-        if self.macs != NULL:
-            mac_table_free(self.macs)
-
-
-cdef void *zeros(size_t n, size_t size) except NULL:
-    cdef void *memory = calloc(n, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
-
-
-cdef int set_member(member *m, bridge_view *view, tuple entry) except -1:
-    slot, mode, vlan, trunks, cvlans, tpid, priority_tags, protected = entry
-    m.bridge = view
-    m.slot, m.mode, m.vlan, m.tpid = slot, MODES[mode], vlan, tpid
-    m.priority_tags, m.protected = PRIORITY_TAGS[priority_tags], protected
-    m.trunks, m.cvlans = vlan_set_new(trunks), vlan_set_new(cvlans)
-    if (m.mode != VLAN_TRUNK or m.trunks != NULL or m.priority_tags != PRIORITY_NEVER
-            or m.protected):
-        view.plain = False
-    return 0
-
-
-cdef snooping *snooping_new(Groups groups, dict settings) except NULL:
-    cdef snooping *s = <snooping *>zeros(1, sizeof(snooping))
-    s.groups, s.flood_unregistered = groups.table, settings["flood_unregistered"]
-    for slot in settings["flood"]:
-        slot_add(&s.flood, slot)
-    for slot in settings["reports"]:
-        slot_add(&s.reports, slot)
-    return s
-
-
-cdef int set_bridge(forwarding *fwd, bridge_view *view, Table table, Groups groups, dict bridge,
-                    dict counts) except -1:
-    cdef list entries = sorted(bridge["members"])
-    cdef member *m
-    view.macs = table.macs
-    view.forward_bpdu, view.tags = bridge["forward_bpdu"], bridge["vlan_limit"]
-    view.flood_vlans = vlan_set_new(bridge["flood_vlans"])
-    if groups is not None:
-        view.snoop = snooping_new(groups, bridge["snooping"])
-    view.plain = view.snoop == NULL
-    view.members = <member *>zeros(len(entries) + 1, sizeof(member))
-    for entry in entries:
-        m = &view.members[view.n_members]
-        view.n_members += 1
-        set_member(m, view, entry)
-        fwd.member_of[m.slot] = m
-    for slot, peer in bridge["patches"]:
-        fwd.member_of[<int>slot].patch = True
-        fwd.peer_of[<int>slot] = 0 if peer is None else peer + 1
-        view.plain = False
-    set_mirrors(fwd, view, bridge["mirrors"], counts)
-    return 0
-
-
-cdef forwarding *forwarding_new(list bridges, dict tables, dict groups, dict counts) except NULL:
-    cdef forwarding *fwd = <forwarding *>zeros(1, sizeof(forwarding))
-    try:
-        fwd.bridges = <bridge_view *>zeros(len(bridges) + 1, sizeof(bridge_view))
-        for bridge in bridges:
-            fwd.n_bridges += 1
-            set_bridge(fwd, &fwd.bridges[fwd.n_bridges - 1], tables[bridge["name"]],
-                       groups.get(bridge["name"]), bridge, counts)
-    except BaseException:
-        forwarding_free(fwd)
-        raise
-    return fwd
-
-
-cdef void forwarding_free(forwarding *fwd) noexcept nogil:
-    cdef bridge_view *view
-    cdef uint32_t i, k
-    for i in range(fwd.n_bridges):
-        view = &fwd.bridges[i]
-        for k in range(view.n_members):
-            free(view.members[k].trunks)
-            free(view.members[k].cvlans)
-        free(view.members)
-        free(view.flood_vlans)
-        free_mirrors(view)
-        free(view.snoop)
-    free(fwd.bridges)
-    free(fwd)
-
-
-cdef uint16_t now_s() noexcept nogil:
-    cdef dataplane *dp = dataplane_get()
-    return <uint16_t>((rte_rdtsc() - dp.tsc_start) / dp.tsc_hz)
-
-
-cdef set_slots_end(mac_table *t, members):
-    store_relaxed_u32(&t.slots_end, 1 + max([entry[0] for entry in members], default=-1))
-
-
-cdef follow(Table old, Table new):
-    """What PMDs wrote into the old table while the new one took its place."""
-    cdef uint16_t now = now_s()
-    with nogil:
-        mac_copy(old.macs, new.macs, False, now)
-        mac_add_counters(old.macs, new.macs)
-
-
-cdef slot_set *all_slots(slot_set *s) noexcept nogil:
-    memset(s, 0xff, sizeof(slot_set))
-    return s
-
-
-cdef uint64_t address_key(uint64_t address, uint16_t vlan):
-    return mac_key(int.from_bytes(address.to_bytes(6, "big"), "little"), vlan)
-
-
-cdef uint64_t key_address(uint64_t key):
-    return int.from_bytes((key & <uint64_t>0xffffffffffff).to_bytes(6, "little"), "big")
-
-
-cdef tuple entry_tuple(uint64_t key, uint32_t value, uint16_t now):
-    """(slot, VLAN id, address as int, age in s; -1: set by hand)"""
-    return (slot_of(value), key >> 48 & 0xfff, key_address(key),
-            -1 if value & MAC_STATIC else max(0, <int>age(value, now)))
-
 
 cdef class Bridges:
     def __cinit__(self) -> None:

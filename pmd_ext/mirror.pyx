@@ -25,16 +25,20 @@ cdef enum:
 cdef void send_cut(pmd *me, uint16_t slot, uint32_t most, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     """The first bytes of each frame, which is whole again afterwards. Frames are in one piece."""
     cdef uint16_t whole[BURST]
+    cdef uint64_t asked[BURST]
     cdef uint16_t i
     for i in range(n):
-        whole[i] = pkts[i].data_len
+        whole[i], asked[i] = pkts[i].data_len, pkts[i].ol_flags
         if whole[i] > most:
             pkts[i].data_len = most
             pkts[i].pkt_len = most
+            pkts[i].ol_flags = 0        # a part has no checksum to complete
     transmit(me, slot, pkts, n)
     for i in range(n):
-        pkts[i].data_len = whole[i]
-        pkts[i].pkt_len = whole[i]
+        if whole[i] > most:
+            pkts[i].data_len = whole[i]
+            pkts[i].pkt_len = whole[i]
+            pkts[i].ol_flags = asked[i]
 
 
 cdef void send_copies(pmd *me, const member *source, const mirror *m, const member *out,

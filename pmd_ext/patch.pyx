@@ -30,9 +30,14 @@ cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_
     me.work.crossings += 1
     peer[0] = fwd.peer_of[slot_id] - 1
     for i in range(n):
+        if pkts[i].data_len > frame_room(pkts[i]):
+            c.tx_mtu_drops += 1
+            continue
         copies[copied] = rte_pktmbuf_copy(pkts[i], pkts[i].pool, 0, <uint32_t>-1)
-        copied += copies[copied] != NULL
-    c.tx_failure_drops += n - copied
+        if copies[copied] == NULL:
+            c.tx_failure_drops += 1
+            continue
+        copied += 1
     count_locked(ring_of(me.dp, slot_id, txq_vring(0)), copies, copied)
     count_locked(ring_of(me.dp, peer[0], rxq_vring(0)), copies, copied)
     return copied

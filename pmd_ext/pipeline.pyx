@@ -2,12 +2,13 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport load_acquire_ptr
-from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
+from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.maclearn cimport mac_learn
 from pmd_ext.mactable cimport mac_changes, mac_key, mac_lookup, mac_prefetch
 from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.mirror cimport mirror_copy, mirror_received
-from pmd_ext.patch cimport patch_cross
+from pmd_ext.offload cimport offload_begin, offload_next, outgoing
+from pmd_ext.patch cimport frame_room, patch_cross
 from pmd_ext.reserved cimport is_reserved
 from pmd_ext.slotsets cimport SLOT_WORDS, slot_set
 from pmd_ext.snoop cimport snoop
@@ -136,12 +137,12 @@ cdef inline bint both_protected(const burst *b, const member *out) noexcept nogi
     return b.source.protected and out.protected
 
 
-cdef void cross(burst *b, const member *out, group *g) noexcept nogil:
+cdef void cross(burst *b, const member *out, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     """Sends to a patch port: the frames come in at its peer."""
     cdef rte_mbuf *copies[BURST]
     cdef lesson nothing
-    cdef uint16_t peer = 0, n
-    n = patch_cross(b.me, b.fwd, out.slot, g.pkts, g.n, copies, &peer)
+    cdef uint16_t peer = 0
+    n = patch_cross(b.me, b.fwd, out.slot, pkts, n, copies, &peer)
     if n == 0:
         return
     nothing.source = nothing.when = 0
@@ -150,12 +151,26 @@ cdef void cross(burst *b, const member *out, group *g) noexcept nogil:
     b.me.work.depth -= 1
 
 
+cdef void cross_cut(burst *b, const member *out, group *g) noexcept nogil:
+    """What is to be cut into segments is longer than the buffers that copies are made in."""
+    cdef outgoing o
+    offload_begin(&o, g.pkts, g.n, 0, frame_room(g.pkts[0]))
+    while offload_next(&o):
+        cross(b, out, o.frames, o.n)
+    b.me.counters[out.slot].tx_offload_drops += o.invalid
+    b.me.counters[out.slot].tx_failure_drops += o.failed
+
+
 cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
+    cdef uint64_t ol_flags = 0
     cdef uint16_t i
     for i in range(g.n):
         vlan_write(out, g.frames[i], g.pkts[i])
-    if out.patch:
-        cross(b, out, g)
+        ol_flags |= g.pkts[i].ol_flags
+    if out.patch and ol_flags & RTE_MBUF_F_RX_LRO:
+        cross_cut(b, out, g)
+    elif out.patch:
+        cross(b, out, g.pkts, g.n)
     else:
         transmit(b.me, out.slot, g.pkts, g.n)
     if out.dst_mirrors:

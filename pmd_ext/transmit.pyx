@@ -20,7 +20,7 @@ from pmd_ext.offload cimport (
     TAKES_CHECKSUMS, TAKES_TSO4, TAKES_TSO6, offload_asked, offload_begin, offload_next, outgoing,
 )
 from pmd_ext.state cimport (
-    BURST, MAX_SLOTS, SLOT_HOST, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
+    BURST, MAX_SLOTS, SLOT_HOST, SLOT_PATCH, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
     ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
 
@@ -256,7 +256,8 @@ cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexc
     cdef uint64_t ol_flags = 0
     cdef uint16_t kept
     cdef int32_t vid = load_acquire_i32(&s.vid)
-    if vid < 0 and s.kind == SLOT_VHOST:
+    # frames for patch ports cross before they come here, but for copies of mirrors
+    if vid < 0 and (s.kind == SLOT_VHOST or s.kind == SLOT_PATCH):
         c.tx_disconnected_drops += n
         return
     if load_relaxed_u32(&s.down):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import settings
 
 from agent import log, loglines
-from agent.model import CLIENT_TYPE, AddPort, BridgeRow, InterfaceRow, Snapshot
+from agent.actions import AddPort
+from agent.model import CLIENT_TYPE, BridgeRow, InterfaceRow, Snapshot
 from agent.reconcile import Reconciler
 from tests.unit.fake_datapath import FakeDatapath
 

@@ -9,21 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from agent.datapath import ApplyError
-from agent.fdb import FdbCounters, Flap
-from agent.mirror_model import MirrorCounters
-from agent.model import (
+from agent.actions import (
     Action,
     AddPort,
-    Bridges,
-    Counters,
-    FdbEntry,
-    MdbEntry,
-    Observed,
-    PmdSpec,
-    PollLists,
-    PortState,
-    Readings,
     RemovePort,
     RestPmd,
     SetAdminState,
@@ -35,6 +23,20 @@ from agent.model import (
     SetTxRetriesMax,
     StartPmd,
     StopPmd,
+)
+from agent.datapath import ApplyError
+from agent.fdb import FdbCounters, Flap
+from agent.mirror_model import MirrorCounters
+from agent.model import (
+    Bridges,
+    Counters,
+    FdbEntry,
+    MdbEntry,
+    Observed,
+    PmdSpec,
+    PollLists,
+    PortState,
+    Readings,
 )
 
 

@@ -8,17 +8,10 @@ from uuid import UUID
 import pytest
 
 from agent import mirroring
+from agent.actions import RemovePort, SetBridges
 from agent.hostconfig import HostConfig, host_config
 from agent.mirror_model import MirrorCounters, MirrorRow, MirrorSpec
-from agent.model import (
-    CLIENT_TYPE,
-    BridgeRow,
-    InterfaceRow,
-    PortRow,
-    RemovePort,
-    SetBridges,
-    Snapshot,
-)
+from agent.model import CLIENT_TYPE, BridgeRow, InterfaceRow, PortRow, Snapshot
 from agent.validate import desired
 from tests.unit.conftest import OneBridge
 

@@ -8,11 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.actions import (
+    Action,
+    AddPort,
+    RemovePort,
+    SetBridges,
+    SetMemory,
+    SetPollLists,
+    SetTxRetriesMax,
+)
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
-    Action,
-    AddPort,
     BridgeSpec,
     Desired,
     Membership,
@@ -21,11 +28,6 @@ from agent.model import (
     PortSpec,
     PortState,
     Registration,
-    RemovePort,
-    SetBridges,
-    SetMemory,
-    SetPollLists,
-    SetTxRetriesMax,
 )
 from agent.placing import Placer
 from agent.plan import plan

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.actions import AddPort, SetBridges, SetLimits
 from agent.hostconfig import HostConfig
 from agent.limits import (
     NO_LIMITS,
@@ -22,7 +23,6 @@ from agent.limits import (
 )
 from agent.model import (
     CLIENT_TYPE,
-    AddPort,
     BridgeRow,
     Desired,
     InterfaceRow,
@@ -30,8 +30,6 @@ from agent.model import (
     PmdSpec,
     PortRow,
     PortSpec,
-    SetBridges,
-    SetLimits,
     Snapshot,
 )
 from agent.options import Texts

@@ -9,16 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import loglines
-from agent.model import (
-    CLIENT_TYPE,
-    SERVER_TYPE,
-    AddPort,
-    Memory,
-    PortSpec,
-    Registration,
-    RemovePort,
-    SetMemory,
-)
+from agent.actions import AddPort, RemovePort, SetMemory
+from agent.model import CLIENT_TYPE, SERVER_TYPE, Memory, PortSpec, Registration
 from agent.reconcile import Failure, next_failure
 from tests.unit.conftest import OneBridge
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent import loglines
-from agent.model import PmdCounters, Readings, StartPmd, StopPmd
+from agent.actions import StartPmd, StopPmd
+from agent.model import PmdCounters, Readings
 from tests.unit.conftest import OneBridge
 
 HZ = 1_000_000_000

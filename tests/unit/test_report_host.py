@@ -4,18 +4,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent import plan, report, report_host
+from agent.actions import AddPort, RemovePort, SetHostDevice
 from agent.host_model import HostDevice, HostState, Link
-from agent.model import (
-    AddPort,
-    Counters,
-    Desired,
-    Memory,
-    Observed,
-    PortSpec,
-    PortState,
-    RemovePort,
-    SetHostDevice,
-)
+from agent.model import Counters, Desired, Memory, Observed, PortSpec, PortState
 
 MEMORY = Memory(1500, 2048)
 DEVICE = HostDevice("internal", "h0", "02:00:00:00:00:0a")

@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 
 from agent import report
+from agent.actions import AddPort
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     CLIENT_TYPE,
+    ETH_TYPE,
     SERVER_TYPE,
     TSO_DISABLED,
     TSO_OFF,
     TSO_ON,
-    AddPort,
     Memory,
     PortSpec,
     PortState,
@@ -47,7 +48,7 @@ def config(text: str, on: bool = False) -> HostConfig:
 def test_setting_is_one_way(text: str, on: bool, wanted: bool, problems: tuple[str, ...]) -> None:
     got = config(text, on)
     assert (got.tso, got.problems) == (wanted, problems)
-    assert got.port_problems == {CLIENT_TYPE: problems, SERVER_TYPE: problems}
+    assert got.port_problems == {ETH_TYPE: (), CLIENT_TYPE: problems, SERVER_TYPE: problems}
 
 
 def offers(host: OneBridge) -> dict[str, str]:
