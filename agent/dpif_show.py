@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import schema
 from agent.command import CommandError
+from agent.eth_values import EthDevice
 from agent.model import OFPORT_LOCAL, PatchDevice, PortSpec, PortState, Registration
 
 DATAPATH = "netdev@ovs-netdev"
 NAMES = (DATAPATH, "ovs-netdev")            # that a command may give it
 UNITS = ("KiB", "MiB", "GiB", "TiB")
 OWN_PORT = "ovs-netdev"                     # datapath port 0
+SYSTEM = "system"
 TAP = "tap"                                 # type of the datapath's and the bridges' own ports
 
 
@@ -29,7 +31,9 @@ class Shown:
 
     @property
     def type(self) -> str:
-        return TAP if self.ofport == OFPORT_LOCAL or self.spec is None else self.spec.type
+        if self.spec is None or self.spec.type == "internal" or self.ofport == OFPORT_LOCAL:
+            return TAP
+        return self.spec.type or SYSTEM
 
     @property
     def number(self) -> int | None:
@@ -54,6 +58,9 @@ def config(port: Shown) -> dict[str, str]:
             retries = port.spec.tx_retries_max
             return {**({} if retries == default else {"tx-retries-max": str(retries)}),
                     "vhost-server-path": path}
+        case EthDevice(devargs, n_rxq, _, n_rxq_desc, n_txq_desc, lsc):
+            return {"dpdk-devargs": devargs, "n_rxq": str(n_rxq), "n_rxq_desc": str(n_rxq_desc),
+                    "n_txq_desc": str(n_txq_desc), "dpdk-lsc-interrupt": str(lsc).lower()}
         case _:
             return {}
 
@@ -94,7 +101,8 @@ def dpctl_show(words: Sequence[str], bridges: Bridges, lookups: int,
     numbered = [(port.number, port) for ports in bridges.values() for port in ports
                 if port.number is not None]
     for number, port in sorted(numbered, key=lambda entry: entry[0]):
-        lines.append(f"  port {number}: {port.name} {in_brackets(port)}")
+        what = "" if port.type == SYSTEM else f" {in_brackets(port)}"
+        lines.append(f"  port {number}: {port.name}{what}")
         if with_statistics:
             lines += statistics(counted(port))
     return "\n".join([*lines, ""])

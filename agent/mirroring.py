@@ -46,8 +46,8 @@ def mirror(row: MirrorRow, ports: Ports, served: Collection[str], patches: Colle
     try:
         output = output_port(row, ports, served)
         if output in patches:
-            raise MirrorError(f"outputs to patch port {row.output_port}, which takes no copies; the "
-                              "mirror is not in force")
+            raise MirrorError(f"outputs to patch port {row.output_port}, which takes no copies: it "
+                              "is not in force")
     except MirrorError as e:
         return None, (str(e),)
     sources: Iterable[str] = ports.values()

@@ -12,6 +12,7 @@ from pmd_ext.atomics cimport (
     fence_full, load_acquire_ptr, load_acquire_u32, load_relaxed_i32, load_relaxed_u32,
     store_relaxed_u32, store_release_u32,
 )
+from pmd_ext.capture cimport CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool, rte_pktmbuf_alloc, rte_pktmbuf_free
 from pmd_ext.dpdk.rcu cimport (
@@ -114,6 +115,7 @@ cdef void serve(pmd *me, uint16_t slot) noexcept nogil:
     """Forwards what came in by one port."""
     cdef host_port *port = &me.dp.host_ports[slot]
     cdef rte_mbuf *pkts[BURST]
+    cdef capture *copies
     cdef uint16_t n
     if load_relaxed_i32(&port.fd) < 0:
         return                  # it was removed since its descriptor was ready
@@ -122,6 +124,9 @@ cdef void serve(pmd *me, uint16_t slot) noexcept nogil:
         return
     me.work.now = rte_rdtsc()
     count(&ring_of(me.dp, slot, rxq_vring(0)).counts, pkts, n)
+    copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot].capture)
+    if copies != NULL:
+        capture_frames(copies, pkts, n, 0, CAPTURE_INBOUND)
     forward(me, <forwarding *>load_acquire_ptr(<void **>&me.dp.fwd), slot, &port.learned, pkts, n,
             <uint16_t>((me.work.now - me.dp.tsc_start) / me.dp.tsc_hz))
 
@@ -130,11 +135,14 @@ cdef void send_queued(pmd *me, uint16_t slot) noexcept nogil:
     """Sends up to BURST frames of one port's queue; what the kernel does not take is dropped."""
     cdef host_port *port = &me.dp.host_ports[slot]
     cdef rte_mbuf *pkts[BURST]
+    cdef capture *copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot].capture)
     cdef uint16_t i, sent = 0
     cdef uint16_t n = rte_ring_dequeue_burst(port.queue, <void **>pkts, BURST, NULL)
     for i in range(n):
         if host_send(port, pkts[i]):
             count(&ring_of(me.dp, slot, txq_vring(0)).counts, &pkts[i], 1)
+            if copies != NULL:
+                capture_frames(copies, &pkts[i], 1, 0, CAPTURE_OUTBOUND)
             sent += 1
         rte_pktmbuf_free(pkts[i])
     me.counters[slot].tx_failure_drops += n - sent

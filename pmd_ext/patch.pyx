@@ -2,17 +2,24 @@
 tagged otherwise, and the bridge that receives tags them as it needs."""
 from libc.stdint cimport uint16_t, uint32_t
 
+from pmd_ext.atomics cimport load_acquire_ptr
+from pmd_ext.capture cimport CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_copy
 from pmd_ext.state cimport forwarding, pmd, port_counters, ring, ring_of, rxq_vring, txq_vring
 from pmd_ext.transmit cimport count
 
 
-cdef inline void count_locked(ring *r, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+cdef inline void count_locked(pmd *me, uint16_t slot_id, uint16_t vring, rte_mbuf **pkts, uint16_t n,
+                              uint16_t direction) noexcept nogil:
     """Any PMD may send to a patch port."""
+    cdef ring *r = ring_of(me.dp, slot_id, vring)
+    cdef capture *copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].capture)
     rte_spinlock_lock(&r.lock)
     count(&r.counts, pkts, n)
     rte_spinlock_unlock(&r.lock)
+    if copies != NULL:
+        capture_frames(copies, pkts, n, 0, direction)
 
 
 cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_mbuf **pkts,
@@ -38,6 +45,6 @@ cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_
             c.tx_failure_drops += 1
             continue
         copied += 1
-    count_locked(ring_of(me.dp, slot_id, txq_vring(0)), copies, copied)
-    count_locked(ring_of(me.dp, peer[0], rxq_vring(0)), copies, copied)
+    count_locked(me, slot_id, txq_vring(0), copies, copied, CAPTURE_OUTBOUND)
+    count_locked(me, peer[0], rxq_vring(0), copies, copied, CAPTURE_INBOUND)
     return copied

@@ -50,13 +50,21 @@ cdef void find_oversize(pmd *me, rxq *q, ring *r, int32_t vid, uint16_t n) noexc
         me.counters[q.slot].rx_oversize_drops += drops
 
 
+cdef inline void received(pmd *me, slot *s, rxq *q, ring *r, const forwarding *fwd,
+                          rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil:
+    cdef capture *copies = <capture *>load_acquire_ptr(<void **>&s.capture)
+    count(&r.counts, pkts, n)
+    if copies != NULL:
+        capture_frames(copies, pkts, n, q.queue, CAPTURE_INBOUND)
+    forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
+
+
 cdef uint16_t poll_eth(pmd *me, slot *s, rxq *q, ring *r, const forwarding *fwd, uint16_t now_s
                        ) noexcept nogil:
     cdef rte_mbuf *pkts[BURST]
     cdef uint16_t n = eth_receive(s, q.queue, pkts)
     if n:
-        count(&r.counts, pkts, n)
-        forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
+        received(me, s, q, r, fwd, pkts, n, now_s)
     return n
 
 
@@ -67,7 +75,6 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     cdef ring *r = ring_of(me.dp, q.slot, rxq_vring(q.queue))
     cdef rte_mbuf *pkts[BURST]
     cdef uint16_t n
-    cdef capture *copies
     cdef int32_t vid = load_acquire_i32(&s.vid)
     # a guest that left, or came back with fewer queues, since the active ones were looked for
     if vid < 0 or q.queue >= s.n_pairs:
@@ -81,11 +88,7 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     if check or q.packed:
         find_oversize(me, q, r, vid, n)
     if n:
-        count(&r.counts, pkts, n)
-        copies = <capture *>load_acquire_ptr(<void **>&s.capture)
-        if copies != NULL:
-            capture_frames(copies, pkts, n, q.queue, CAPTURE_INBOUND)
-        forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
+        received(me, s, q, r, fwd, pkts, n, now_s)
     return n
 
 

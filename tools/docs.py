@@ -9,8 +9,7 @@ import schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
-SERVED = {"dpdk": "dpdk", "dpdkvhostuser": "server", "dpdkvhostuserclient": "client",
-          "patch": "patch"}
+SERVED = {"dpdkvhostuser": "server", "dpdkvhostuserclient": "client"}     # others as they are
 ROW = {"Open_vSwitch": ".", "Bridge": "BRIDGE", "Port": "PORT", "Interface": "PORT",
        "QoS": "UUID", "Queue": "UUID"}
 OPTIONS_HEAD = """# Options
@@ -70,7 +69,7 @@ def options_page() -> str:
         text += row("key", "type", "default", "takes effect", "ports", "meaning", "unusable value")
         text += row(*["---"] * 7)
         for o in schema.options_of(table, column):
-            ports = ", ".join(SERVED[t] for t in o.port_types)
+            ports = ", ".join(SERVED.get(t, t) for t in o.port_types)
             text += row(f"`{o.key}`", type_name(o), default_text(o), o.takes_effect, ports, o.doc,
                         f"{o.invalid}.")
     text += WITHOUT_EFFECT
