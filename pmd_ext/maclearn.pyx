@@ -146,7 +146,8 @@ cdef inline int owned_in(const mac_bucket *b, uint16_t slot) noexcept nogil:
 cdef int crowded_out(mac_table *t, mac_bucket *b, mac_bucket *b2, uint16_t slot, uint16_t now_s
                      ) noexcept nogil:
     """Of two full buckets the entry that makes way for one of 'slot': 0..9, or -1. It is of the
-    port that owns most of the two, which is 'slot' itself where none has more."""
+    port that owns most of the two, if that owns more than 'slot' there and in the whole table; else
+    of 'slot' itself."""
     cdef mac_bucket *at
     cdef uint64_t rank, most = 0
     cdef uint16_t owner
@@ -157,7 +158,7 @@ cdef int crowded_out(mac_table *t, mac_bucket *b, mac_bucket *b2, uint16_t slot,
             continue
         owner = slot_of(at.values[i % BUCKET_ENTRIES])
         n = owned_in(b, owner) + owned_in(b2, owner)
-        if owner != slot and n <= own:
+        if owner != slot and (n <= own or t.owned[owner] <= t.owned[slot]):
             continue
         rank = (<uint64_t>n << 56 | <uint64_t>t.owned[owner] << 16
                 | <uint16_t>(age(at.values[i % BUCKET_ENTRIES], now_s) + 0x8000))

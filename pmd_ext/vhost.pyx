@@ -347,6 +347,9 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
         # the library says -1; what the system call said is the better word
         rc = -errno.errno if rc == -1 and errno.errno else rc
         rte_vhost_driver_unregister(s.path)
+    # 22.11's event thread looks for new sockets to listen on once a second, and after each message.
+    if rc == 0 and not client and fence_close():
+        fence_open()
     return rc
 
 
