@@ -8,7 +8,7 @@ from agent import control, dpdk_log, pmd_show
 from agent.command import CommandError
 from agent.coverage import Coverage, memory_line
 from agent.datapath import Datapath
-from agent.model import VHOST_TYPES, Counters, Readings, Rxq
+from agent.model import ETH_TYPE, VHOST_TYPES, Counters, Readings, Rxq
 from agent.reconcile import Reconciler
 
 NOT_DPDK = "Not a DPDK Interface"
@@ -139,7 +139,7 @@ class PmdCommands:
 
     def _dpdk_ports(self) -> set[str]:
         return {name for name, spec in self._reconciler.desired.ports.items()
-                if spec.type in VHOST_TYPES}
+                if spec.type in (ETH_TYPE, *VHOST_TYPES)}
 
     def _set_admin_state(self, words: Sequence[str]) -> str:
         *names, state = words

@@ -381,4 +381,4 @@ def test_5_7_events_are_counted(contract: Contract) -> None:
                      text, re.M)
     assert re.search(r"^\d+ events never hit$", text, re.M)
     assert refused(contract.host, "coverage/read-counter", "nosuch").startswith("No such counter\n")
-    assert re.fullmatch(r"packet-buffers-in-use:\d+ pmds:1 ports:2\n", appctl("memory/show"))
+    assert re.fullmatch(r"packet-buffers-in-use:\d+ pmds:1 ports:3\n", appctl("memory/show"))

@@ -203,7 +203,7 @@ def test_5_5_qos_of_ports_that_are_not_served(contract: Contract) -> None:
     assert show(contract, "c9") == "QoS: c9 egress-policer\ncir: 1\ncbs: 2048\n"
     assert show(contract, "br0") == "QoS not configured on br0\n"
     assert contract.host.appctl("qos/show-types", "br0") == (
-        "No QoS types supported for interface: br0\n")
+        "QoS type: egress-policer\nQoS type: trtcm-policer\n")
     assert contract.host.appctl("qos/show-types", "c9") == (
         "QoS type: egress-policer\nQoS type: trtcm-policer\n")
     for command in ("qos/show", "qos/show-types"):

@@ -1,8 +1,7 @@
 """Ports of type dpdk, typed as a person does: a veth pair (net_af_packet), and net_null."""
 from __future__ import annotations
 
-import os
-import subprocess
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -15,16 +14,16 @@ A, ALL = "02:00:00:00:00:0a", "ff:ff:ff:ff:ff:ff"
 
 
 @pytest.fixture
-def veth() -> Iterator[str]:
-    name = f"vea{os.getpid() % 10000}"
-    subprocess.run(f"ip link add {name} type veth peer name {name}p".split(), check=True)
+def veth(contract: Contract) -> Iterator[str]:
+    run, name = contract.host.netns.run, "vea"
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p")
     try:
         for end in (name, f"{name}p"):
-            subprocess.run(f"ip link set {end} addrgenmode none".split(), check=True)
-            subprocess.run(f"ip link set {end} up".split(), check=True)
+            run("ip", "link", "set", end, "addrgenmode", "none")
+            run("ip", "link", "set", end, "up")
         yield name
     finally:
-        subprocess.run(f"ip link del {name}".split(), check=True)
+        run("ip", "link", "del", name)
 
 
 def add(contract: Contract, name: str, devargs: str, *settings: str) -> str:
@@ -40,8 +39,8 @@ def test_port_is_served_and_says_what_it_is(contract: Contract, veth: str) -> No
     assert (status["driver_name"], status["n_rxq"], status["n_txq"]) == ("net_af_packet", "1", "1")
     assert status["if_descr"].startswith("DPDK ")
     assert status["bus_info"].startswith("bus_name=vdev")
-    with open(f"/sys/class/net/{veth}/address") as address:
-        assert contract.get("e0", "mac_in_use") == address.read().strip()
+    link = json.loads(contract.host.netns.run("ip", "-j", "link", "show", veth))[0]
+    assert contract.get("e0", "mac_in_use") == link["address"]
     assert contract.get("e0", "mtu") == 1500
     assert contract.fresh("e0").keys() >= {"rx_packets", "tx_packets", "rx_dropped",
                                            "ovs_tx_failure_drops", "rx_q0_packets"}

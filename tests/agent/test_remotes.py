@@ -134,10 +134,11 @@ def test_large_messages_cross_tls_both_ways(bare: Host, monkeypatch: pytest.Monk
     size = sum(len(ovs.json.to_string(message.to_json())) for message in messages)
     with bare.netns.call(lambda: socket.create_server(("127.0.0.1", 0))) as server:
         begin = threading.Event()
-        thread = threading.Thread(target=echo, args=(server, context, size, begin))
+        thread = threading.Thread(target=echo, args=(server, context, size, begin), daemon=True)
         thread.start()
         name = f"ssl:127.0.0.1:{server.getsockname()[1]}"
-        error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(name), 10_000)
+        error, stream = ovs.stream.Stream.open_block(
+            bare.netns.call(lambda: ovs.stream.Stream.open(name)), 10_000)
         assert error == 0
         connection = rpc.FastConnection(stream)
         for message in messages:

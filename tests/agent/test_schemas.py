@@ -48,6 +48,8 @@ def test_every_column_is_there_and_of_our_type(real: Path) -> None:
     tables = json.loads(real.read_text())["tables"]
     for table, columns in schema.columns().items():
         for name, column in columns.items():
+            if "since" in column and name not in tables[table]["columns"]:
+                continue            # an older Open vSwitch
             ours = Type.from_json(column["type"])
             theirs = Type.from_json(tables[table]["columns"][name]["type"])
             assert (kind(ours.key), kind(ours.value), ours.n_min, ours.n_max) == (

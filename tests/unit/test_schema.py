@@ -107,7 +107,7 @@ def test_own_option_of_a_port_is_that_of_all_ports_but_for_its_default() -> None
 def test_column_is_well_formed(table: str, name: str, column: dict[str, object]) -> None:
     bounds = {"minimum", "maximum", "default"}
     assert {"type", "writer", "doc"} <= column.keys()
-    assert column.keys() <= {"type", "writer", "doc", "read", *bounds}
+    assert column.keys() <= {"type", "writer", "doc", "read", "since", *bounds}
     assert column["writer"] in ("user", "agent")
     assert str(column["doc"]).endswith(".")
     assert column.get("read", True) is True
