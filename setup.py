@@ -25,18 +25,24 @@ def pkg_config(option: str) -> list[str]:
     return shlex.split(output)
 
 
+def sources() -> list[Path]:
+    """The data plane; in a checkout the load generator of the benchmarks, too."""
+    tools = Path("tools").glob("*.pyx") if "editable_wheel" in sys.argv else ()
+    return sorted([*Path("pmd_ext").glob("*.pyx"), *tools])
+
+
 def extensions() -> list[Extension]:
     cflags, libs = pkg_config("--cflags"), pkg_config("--libs")
     declarations = [str(p) for p in [*Path("pmd_ext").rglob("*.pxd"), Path("pmd_ext/shim.h")]]
     return [
         Extension(
-            f"pmd_ext.{source.stem}", [str(source)], depends=declarations,
+            f"{source.parent}.{source.stem}", [str(source)], depends=declarations,
             include_dirs=["pmd_ext"],
             extra_compile_args=[*cflags, "-O3", "-DALLOW_EXPERIMENTAL_API", "-Wall", "-Wextra",
                                 "-Wno-unused-parameter"],
             extra_link_args=libs,
         )
-        for source in sorted(Path("pmd_ext").glob("*.pyx"))
+        for source in sources()
     ]
 
 

@@ -9,7 +9,7 @@ OPTIONS = ["-3", "-Wextra", "--no-docstrings"]
 
 def main() -> int:
     failed = False
-    for source in sorted(Path("pmd_ext").glob("*.pyx")):
+    for source in sorted([*Path("pmd_ext").glob("*.pyx"), *Path("tools").glob("*.pyx")]):
         with tempfile.TemporaryDirectory() as directory:
             done = subprocess.run(
                 [sys.executable, "-m", "cython", *OPTIONS, str(source), "-o",
