@@ -7,10 +7,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # root's is left in the checkout, which could not be removed then.
 ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
+# Of 2 MiB: three switches and their guests at the same time.
+BENCH_PAGES := 2560
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench-control bench-idle lint docs clean
+.PHONY: help setup run demo test bench bench-quick bench-control bench-idle lint docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +27,15 @@ demo: setup  ## two guests, a ping and a packet burst through the switch, start 
 
 test: setup  ## run all tests (as root: guests and namespaces are real)
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
+
+bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (10 minutes; ARGS=...)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
+
+bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench \
+		--quick --json build/bench-quick.json $(ARGS)
 
 bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 minutes; ARGS=--quick)
 	@mkdir -p build

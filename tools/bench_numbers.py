@@ -84,11 +84,26 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
+def weighted_percentile(values: Sequence[tuple[float, int]], percent: float) -> float:
+    """The same of (value, how many) in ascending order; 0 without any."""
+    left = sum(n for _, n in values) * percent / 100
+    for value, n in values:
+        left -= n
+        if left <= 0:
+            return value
+    return 0.0
+
+
 # --- pairs ----------------------------------------------------------------------------------------
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Theirs by ours, pair by pair; a pair in which ours is zero has none."""
     return [b / a for a, b in zip(ours, theirs, strict=True) if a]
+
+
+def against(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Ours by theirs, turn by turn; none where one side has no numbers."""
+    return ratios(theirs, ours) if ours and theirs else []
 
 
 def medians(pairs: Sequence[Sequence[float]]) -> list[float]:

@@ -1,6 +1,6 @@
 """Runs a command with hugepages at hand, and gives back what was taken for it.
 
-    python -m tools.hugepages -- COMMAND...
+    python -m tools.hugepages [PAGES] -- COMMAND...
 
 As root on a host without free hugepages of 2 MiB it reserves some for the time of the command;
 anywhere else the command runs as it is.
@@ -41,7 +41,7 @@ def release(pages: int) -> None:
         (POOL / "nr_hugepages").write_text(str(max(0, size() - pages)))
 
 
-def main(command: list[str]) -> int:
+def main(wanted: int, command: list[str]) -> int:
     """The command's exit status. Being told to end, it tells the command and waits: that has
     pages, and more to clean up."""
     child: subprocess.Popen[bytes] | None = None
@@ -52,7 +52,7 @@ def main(command: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, pass_on)
-    taken = reserve(WANTED) if os.geteuid() == 0 else 0
+    taken = reserve(wanted) if os.geteuid() == 0 else 0
     try:
         child = subprocess.Popen(command)
         status = child.wait()
@@ -62,6 +62,9 @@ def main(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] != "--":
-        sys.exit(__doc__)
-    sys.exit(main(sys.argv[2:]))
+    match sys.argv[1:]:
+        case ["--", *command] if command:
+            sys.exit(main(WANTED, command))
+        case [pages, "--", *command] if command and pages.isdecimal():
+            sys.exit(main(int(pages), command))
+    sys.exit(__doc__)

@@ -21,6 +21,7 @@ MOST_ENDPOINTS = 32             # of one process
 ETHER_BYTES, IP_BYTES, UDP_BYTES = 14, 20, 8
 TEMPLATE_BYTES = 64
 USUAL_ROOM = 2048
+NICE = -20
 
 
 class LoadError(Exception):
@@ -46,12 +47,12 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one stream since its start. 'lost' are numbers that were passed over."""
+    """Of one stream since its start. 'late' came after a frame that was sent after them."""
 
     sent: int
     received: int
     bytes: int
-    lost: int
+    late: int
     repeated: int
     stray: int
 
@@ -73,10 +74,11 @@ class Measured:
 class Run:
     """What a run brought."""
 
+    asked: tuple[Stream, ...]
     streams: tuple[Measured, ...]
     seconds: float              # that counted
     idle: float                 # part of them in which the load core had nothing to do
-    full_rounds: int            # in which a guest's ring could not take all that was to be sent
+    pressed: float              # of the tries to send found that a guest's ring could not take all
     foreign: int                # frames of others that came
     delays: tuple[tuple[float, int], ...] = field(repr=False)       # (us, frames), ascending
 
@@ -86,12 +88,20 @@ class Run:
         return sum(stream.received for stream in self.streams) / self.seconds
 
     @property
+    def sent(self) -> int:
+        """Of the whole run, with its beginning."""
+        return sum(stream.end.sent for stream in self.streams)
+
+    @property
     def wrong(self) -> str:
-        """What no switch may do, in words; empty when it did not."""
+        """What no switch may do, in words; empty when it did not. Frames of different flows may
+        overtake each other."""
+        late = sum(done.end.late for stream, done in zip(self.asked, self.streams, strict=True)
+                   if stream.macs == stream.flows == 1)
         repeated = sum(stream.end.repeated for stream in self.streams)
         stray = sum(stream.end.stray - stream.before.stray for stream in self.streams)
         words = [f"{n} frames {what}" for n, what in (
-            (repeated, "came twice or out of order"), (stray, "came out at a wrong port"),
+            (late, "overtook others of their flow"), (repeated, "came twice"), (stray, "came out at a wrong port"),
             (self.foreign, "are of nobody here")) if n]
         return ", ".join(words)
 
@@ -126,7 +136,8 @@ class Load:
     """A process with endpoints at vhost-user sockets where the switch listens.
 
     'options' are more arguments of net_virtio_user, 'room' bytes of a frame that one buffer holds.
-    At most MOST_ENDPOINTS sockets. ``log`` is appended to.
+    At most MOST_ENDPOINTS sockets; 'alone' False: a process with more of them has the same core.
+    ``log`` is appended to.
     """
 
     sockets: Sequence[Path]
@@ -136,7 +147,9 @@ class Load:
     ring: int = 1024
     options: str = ""
     room: int = USUAL_ROOM
+    alone: bool = True
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
+    _asked: tuple[Stream, ...] = field(default=(), init=False, repr=False)
 
     def __enter__(self) -> Self:
         self.start()
@@ -151,7 +164,7 @@ class Load:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*DIE_WITH_PARENT, sys.executable, "-m", "tools.load", str(self.cpu), str(buffers),
-                 str(self.room), str(self.ring)],
+                 str(self.room), str(self.ring), str(int(self.alone))],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
         try:
             for number, path in enumerate(self.sockets):
@@ -160,6 +173,13 @@ class Load:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process; LoadError when it does not run."""
+        if self._process is None:
+            raise LoadError("load generator: it is not running")
+        return self._process.pid
 
     def run(self, streams: Sequence[Stream], seconds: float, warm_s: float = 0.2,
             stamped: bool = False) -> Run:
@@ -170,20 +190,20 @@ class Load:
     def begin(self, streams: Sequence[Stream], seconds: float, warm_s: float = 0.2,
               stamped: bool = False) -> None:
         """Starts a run and returns at once; ``result`` waits for its end."""
+        self._asked = tuple(streams)
         wanted = [asdict(stream) | {"template": template(stream, self.group).hex()}
                   for stream in streams]
         self._tell(run={"streams": wanted, "warm_s": warm_s, "seconds": seconds,
                         "stamped": stamped})
-        return seconds + warm_s
 
     def result(self) -> Run:
         """What the run that was begun brought. LoadError."""
         answer = self._answer()
         return Run(
-            streams=tuple(Measured(*(Counts(**stream[when]) for when in ("before", "after", "end")))
+            asked=self._asked, streams=tuple(Measured(*(Counts(**stream[when]) for when in ("before", "after", "end")))
                           for stream in answer["streams"]),
-            seconds=answer["seconds"], idle=answer["idle"], full_rounds=answer["full_rounds"],
-            foreign=answer["foreign"],
+            seconds=answer["seconds"], idle=answer["idle"],
+            pressed=answer["full"] / max(1, answer["tries"]), foreign=answer["foreign"],
             delays=tuple((1e6 * cycles / answer["hz"], n) for cycles, n in answer["delays"]))
 
     def stop(self) -> None:
@@ -223,17 +243,18 @@ class Load:
 
 # --- the process ----------------------------------------------------------------------------------
 
-def serve(cpu: int, buffers: int, room: int, ring: int) -> None:
+def serve(cpu: int, buffers: int, room: int, ring: int, alone: int) -> None:
     """Does what standard input says, line by line, until that ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())       # DPDK prints there as well
     os.sched_setaffinity(0, {cpu})
+    os.nice(NICE)       # what else runs on the core shall not make it miss frames
     from tools.loadgen import Load as Loop  # DPDK's libraries are for this process alone
 
     megabytes = 64 + buffers * (room + 512) // (1 << 20)
     loop = Loop(["load", f"--lcores=0@{cpu}", "--no-pci", "--no-telemetry", "--iova-mode=va",
                  "--in-memory", "--single-file-segments", "-m", str(megabytes)],
-                buffers, room, ring)
+                buffers, room, ring, bool(alone))
     for line in sys.stdin:
         command = json.loads(line)
         answer: dict[str, Any] = {}
@@ -251,4 +272,4 @@ def serve(cpu: int, buffers: int, room: int, ring: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:5]))
+    serve(*map(int, sys.argv[1:6]))

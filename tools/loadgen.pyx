@@ -28,6 +28,9 @@ cdef extern from "rte_mbuf.h" nogil:
 cdef extern from "rte_ethdev.h" nogil:
     int rte_eth_dev_get_port_by_name(const char *name, uint16_t *port_id)
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
 cdef extern from "rte_dev.h" nogil:
     int rte_eal_hotplug_add(const char *bus, const char *name, const char *args)
 
@@ -44,8 +47,9 @@ cdef enum:
     TEMPLATE_BYTES = 64
     FINE = 32                   # buckets of the histogram for each doubling
     BUCKETS = 32 * FINE
-    OUTWARD = 0x4c47            # marks of our frames: on their way to the other end,
-    HOMEWARD = 0x474c           # and back from there
+    MARK = 0x4c47               # of our frames
+    WINDOW_WORDS = 64
+    WINDOW = 64 * WINDOW_WORDS
     FLOWS_A_PORT = 256          # source ports of UDP that are used
     QUIET_PER_S = 50            # draining ends after 1 s over this without a frame
     PATIENCE = 25               # so many times that at most
@@ -53,6 +57,8 @@ cdef enum:
 # What a frame has behind its Ethernet, IPv4 and UDP headers.
 cdef packed struct label:
     uint16_t mark
+    uint8_t run                 # frames of an earlier one may still come
+    uint8_t home                # on the way back
     uint16_t stream
     uint64_t number
     uint64_t stamp              # TSC
@@ -66,6 +72,12 @@ cdef packed struct headers:
     uint16_t to_port
     uint32_t rest_of_udp
     label about
+
+# What came of a stream at one place. Frames of one flow stay in order; between flows a switch may
+# change it, so of the last WINDOW numbers it is known which were there.
+cdef struct arrivals:
+    uint64_t due                # one more than the highest number that came
+    uint64_t seen[WINDOW_WORDS]
 
 # One end of the wire: a virtio-user device.
 cdef struct endpoint:
@@ -88,13 +100,12 @@ cdef struct stream:
     uint16_t n_built
     rte_mbuf *built[BURST]
     uint8_t template[TEMPLATE_BYTES]
-    uint64_t *due               # number of the next frame at each endpoint
-    uint64_t home_due           # and back at the source
+    arrivals *at                # each endpoint, and last back at the source
     uint64_t sent
     uint64_t received
     uint64_t bytes
-    uint64_t lost               # numbers that were passed over
-    uint64_t repeated           # numbers that were there before, or came too late
+    uint64_t late               # came after one with a higher number
+    uint64_t repeated           # numbers that were there before, or are too old to know
     uint64_t stray              # at an endpoint where they do not belong
 
 cdef struct work:
@@ -106,7 +117,10 @@ cdef struct work:
     uint32_t n_streams
     stream *streams
     bint stamped
-    uint64_t full_rounds        # in which a ring did not take all that there was
+    uint8_t run
+    bint alone                  # no other process drives endpoints on this core
+    uint64_t tries              # to send,
+    uint64_t full               # and those in which a ring did not take all that there was
     uint64_t idle_cycles        # of rounds in which nothing moved
     uint64_t foreign            # frames that are not ours
     uint64_t *delays            # histogram of cycles
@@ -176,7 +190,8 @@ cdef inline uint16_t send(work *w, stream *s, uint64_t since, uint64_t now) noex
     taken = rte_eth_tx_burst(w.ends[s.source].port_id, 0, s.built + s.first,
                              s.n_built - s.first)
     s.first += taken
-    w.full_rounds += s.first != s.n_built
+    w.tries += 1
+    w.full += s.first != s.n_built
     return taken
 
 
@@ -195,40 +210,53 @@ cdef inline void send_back(headers *h) noexcept nogil:
     memcpy(address, h.destination, 6)
     memcpy(h.destination, h.source, 6)
     memcpy(h.source, address, 6)
-    h.about.mark = HOMEWARD
+    h.about.home = True
 
 
-cdef inline void check_number(stream *s, uint64_t *due, uint64_t number) noexcept nogil:
-    if number >= due[0]:
-        s.lost += number - due[0]
-        due[0] = number + 1
-    else:
+cdef void check_late(stream *s, arrivals *a, uint64_t number) noexcept nogil:
+    cdef uint64_t *word = &a.seen[number // 64 % WINDOW_WORDS]
+    cdef uint64_t bit = <uint64_t>1 << number % 64
+    if a.due - number > WINDOW or word[0] & bit:
         s.repeated += 1
+    else:
+        word[0] |= bit
+        s.late += 1
+
+
+cdef inline void check_number(stream *s, arrivals *a, uint64_t number) noexcept nogil:
+    cdef uint64_t n
+    if number < a.due:
+        check_late(s, a, number)
+        return
+    for n in range(a.due // 64 + (a.due % 64 != 0), number // 64 + 1):
+        a.seen[n % WINDOW_WORDS] = 0
+    a.seen[number // 64 % WINDOW_WORDS] |= <uint64_t>1 << number % 64
+    a.due = number + 1
 
 
 cdef inline bint arrived(work *w, uint32_t end, rte_mbuf *m, uint64_t now) noexcept nogil:
     """Books a frame; True when it is to be sent back."""
     cdef headers *h = <headers *>shim_mbuf_data(m)
     cdef stream *s
-    cdef bint home = h.about.mark == HOMEWARD
-    if (m.data_len < TEMPLATE_BYTES or not home and h.about.mark != OUTWARD
-            or h.about.stream >= w.n_streams):
+    if m.data_len < TEMPLATE_BYTES or h.about.mark != MARK:
         w.foreign += 1
+        return False
+    if h.about.run != w.run:
         return False
     s = &w.streams[h.about.stream]
-    if m.pkt_len != s.length:
+    if h.about.stream >= w.n_streams or m.pkt_len != s.length:
         w.foreign += 1
         return False
-    if home:
+    if h.about.home:
         if end != s.source:
             s.stray += 1
             return False
-        check_number(s, &s.home_due, h.about.number)
+        check_number(s, &s.at[MAX_ENDS], h.about.number)
     else:
         if end != s.destination and not s.everywhere:
             s.stray += 1
             return False
-        check_number(s, &s.due[end], h.about.number)
+        check_number(s, &s.at[end], h.about.number)
         if s.returns:
             send_back(h)
             return True
@@ -250,7 +278,6 @@ cdef inline uint16_t receive(work *w, uint32_t end, uint64_t now) noexcept nogil
         for i in range(e.n_back):
             e.back[i] = e.back[n + i]
         if e.n_back:
-            w.full_rounds += 1
             return n
     n = rte_eth_rx_burst(e.port_id, 0, pkts, BURST)
     for i in range(n):
@@ -284,6 +311,9 @@ cdef uint64_t drive(work *w, uint64_t since, uint64_t cycles, bint sending, uint
             moved_at = next_now
         else:
             w.idle_cycles += next_now - now
+        if not w.alone:
+            sched_yield()
+            next_now = rte_rdtsc()
         now = next_now
     return now - start
 
@@ -306,11 +336,11 @@ cdef void forget_unsent(work *w) noexcept nogil:
             e.n_back = 0
 
 
-COUNTERS = ("sent", "received", "bytes", "lost", "repeated", "stray")
+COUNTERS = ("sent", "received", "bytes", "late", "repeated", "stray")
 
 
 cdef tuple counts(const stream *s):
-    return s.sent, s.received, s.bytes, s.lost, s.repeated, s.stray
+    return s.sent, s.received, s.bytes, s.late, s.repeated, s.stray
 
 
 cdef int checked(int rc, str what) except -1:
@@ -324,10 +354,12 @@ cdef class Load:
     cdef work w
     cdef uint16_t ring
 
-    def __init__(self, eal: list[str], buffers: int, room: int, ring: int) -> None:
-        """'buffers' for frames of 'room' bytes and a headroom, rings of 'ring' descriptors."""
+    def __init__(self, eal: list[str], buffers: int, room: int, ring: int, alone: bool) -> None:
+        """'buffers' for frames of 'room' bytes and a headroom, rings of 'ring' descriptors; 'alone'
+        on the core."""
         eal_start(eal)
         self.ring = ring
+        self.w.alone = alone
         self.w.pool = rte_pktmbuf_pool_create(b"load", buffers, CACHE, 0, room + 128, 0)
         self.w.delays = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
         if self.w.pool == NULL or self.w.delays == NULL:
@@ -361,13 +393,14 @@ cdef class Load:
     cdef int begin(self, list streams) except -1:
         cdef stream *s
         cdef uint32_t i
+        self.w.run += 1
         self.w.streams = <stream *>calloc(len(streams), sizeof(stream))
         if self.w.streams == NULL:
             raise MemoryError
         for i, wanted in enumerate(streams):
             s = &self.w.streams[i]
-            s.due = <uint64_t *>calloc(MAX_ENDS, sizeof(uint64_t))
-            if s.due == NULL:
+            s.at = <arrivals *>calloc(MAX_ENDS + 1, sizeof(arrivals))
+            if s.at == NULL:
                 raise MemoryError
             s.source, s.length = wanted["source"], wanted["bytes"]
             s.macs, s.flows = wanted["macs"], wanted["flows"]
@@ -377,7 +410,8 @@ cdef class Load:
             s.per_cycle = wanted["rate"] / <double>rte_get_tsc_hz()
             memcpy(s.template, <const uint8_t *><bytes>wanted["template"], TEMPLATE_BYTES)
             (<headers *>s.template).about.stream = i
-            (<headers *>s.template).about.mark = OUTWARD
+            (<headers *>s.template).about.mark = MARK
+            (<headers *>s.template).about.run = self.w.run
             self.w.n_streams = i + 1
         return 0
 
@@ -385,7 +419,7 @@ cdef class Load:
         cdef uint32_t i
         if self.w.streams != NULL:
             for i in range(self.w.n_streams):
-                free(self.w.streams[i].due)
+                free(self.w.streams[i].at)
             free(self.w.streams)
         self.w.streams = NULL
         self.w.n_streams = 0
@@ -396,7 +430,7 @@ cdef class Load:
         A stream: source and destination (endpoints; None: all others), bytes, macs, flows, returns,
         rate (frames a second; 0: what the ring takes), template (the first 64 bytes).
         Returns for each stream what was counted, "before", "after" and at the "end"; the time that
-        counted; which part of it nothing moved, and in how many rounds a ring was full;
+        counted, and which part of it nothing moved; how often it tried to send, and a ring was full;
         {cycles: frames} of their delays.
         """
         cdef work *w = &self.w
@@ -412,11 +446,11 @@ cdef class Load:
                 since = rte_rdtsc()
                 drive(w, since, warm, True, 0)
             before = [counts(&w.streams[i]) for i in range(w.n_streams)]
-            w.stamped, w.idle_cycles, w.full_rounds = stamped, 0, 0
+            w.stamped, w.idle_cycles, w.tries, w.full = stamped, 0, 0, 0
             with nogil:
                 took = drive(w, since, cycles, True, 0)
             after = [counts(&w.streams[i]) for i in range(w.n_streams)]
-            idle, full = w.idle_cycles, w.full_rounds
+            idle, tries, full = w.idle_cycles, w.tries, w.full
             with nogil:
                 forget_unsent(w)
                 drive(w, since, PATIENCE * quiet, False, quiet)
@@ -425,7 +459,7 @@ cdef class Load:
                     {"before": dict(zip(COUNTERS, before[i])), "after": dict(zip(COUNTERS, after[i])),
                      "end": dict(zip(COUNTERS, counts(&w.streams[i])))}
                     for i in range(w.n_streams)],
-                "seconds": took / <double>hz, "idle": idle / <double>took, "full_rounds": full,
+                "seconds": took / <double>hz, "idle": idle / <double>took, "tries": tries, "full": full,
                 "foreign": w.foreign, "hz": hz,
                 "delays": [(least(i), w.delays[i]) for i in range(BUCKETS) if w.delays[i]]}
         finally:
