@@ -28,7 +28,8 @@ from pmd_ext.state cimport (
     BURST, forwarding, host_port, pmd, pmd_wake, poll_list, port_counters, pthread_t, ring_of,
     rxq_vring, slot_changed, txq_vring,
 )
-from pmd_ext.transmit cimport count, release_txqs
+from pmd_ext.tally cimport tally, tally_up
+from pmd_ext.transmit cimport count, count_frames, release_txqs
 
 
 cdef extern from * nogil:
@@ -116,6 +117,7 @@ cdef void serve(pmd *me, uint16_t slot) noexcept nogil:
     cdef host_port *port = &me.dp.host_ports[slot]
     cdef rte_mbuf *pkts[BURST]
     cdef capture *copies
+    cdef tally sum
     cdef uint16_t n
     if load_relaxed_i32(&port.fd) < 0:
         return                  # it was removed since its descriptor was ready
@@ -123,12 +125,13 @@ cdef void serve(pmd *me, uint16_t slot) noexcept nogil:
     if n == 0:
         return
     me.work.now = rte_rdtsc()
-    count(&ring_of(me.dp, slot, rxq_vring(0)).counts, pkts, n)
+    tally_up(&sum, pkts, n)
+    count(&ring_of(me.dp, slot, rxq_vring(0)).counts, pkts, n, &sum)
     copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot].capture)
     if copies != NULL:
         capture_frames(copies, pkts, n, 0, CAPTURE_INBOUND)
     forward(me, <forwarding *>load_acquire_ptr(<void **>&me.dp.fwd), slot, &port.learned, pkts, n,
-            <uint16_t>((me.work.now - me.dp.tsc_start) / me.dp.tsc_hz))
+            &sum, <uint16_t>((me.work.now - me.dp.tsc_start) / me.dp.tsc_hz))
 
 
 cdef void send_queued(pmd *me, uint16_t slot) noexcept nogil:
@@ -140,7 +143,7 @@ cdef void send_queued(pmd *me, uint16_t slot) noexcept nogil:
     cdef uint16_t n = rte_ring_dequeue_burst(port.queue, <void **>pkts, BURST, NULL)
     for i in range(n):
         if host_send(port, pkts[i]):
-            count(&ring_of(me.dp, slot, txq_vring(0)).counts, &pkts[i], 1)
+            count_frames(&ring_of(me.dp, slot, txq_vring(0)).counts, &pkts[i], 1)
             if copies != NULL:
                 capture_frames(copies, &pkts[i], 1, 0, CAPTURE_OUTBOUND)
             sent += 1

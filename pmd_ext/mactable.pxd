@@ -7,6 +7,7 @@ from pmd_ext.macflaps cimport mac_flaps
 
 cdef extern from "shim.h" nogil:
     uint32_t shim_hash_u64(uint64_t key)
+    void rte_prefetch0(const void *p)
 
 cdef enum:
     BUCKET_ENTRIES = 5
@@ -69,8 +70,6 @@ cdef inline uint32_t mac_changes(const mac_table *t, uint16_t slot) noexcept nog
 
 cdef mac_table *mac_table_new(uint32_t max_entries, uint32_t aging_s, uint64_t secret) noexcept nogil
 cdef void mac_table_free(mac_table *t) noexcept nogil
-# PMDs. Warms the cache line that mac_lookup() will read first.
-cdef void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil
 # PMDs. Slot of 'key', or -1 when it is not known (or was being written just now).
 cdef int mac_lookup(mac_table *t, uint64_t key, uint16_t now_s) noexcept nogil
 
@@ -90,6 +89,11 @@ cdef inline mac_bucket *second_bucket(mac_table *t, uint32_t hash) noexcept nogi
 
 cdef inline uint32_t mac_hash(const mac_table *t, uint64_t key) noexcept nogil:
     return shim_hash_u64(key * t.secret)
+
+
+# PMDs. Warms the cache line that mac_lookup() and mac_learn() will read first.
+cdef inline void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil:
+    rte_prefetch0(first_bucket(t, mac_hash(t, key)))
 
 
 # Seconds since the time stamp; below 0 when another PMD's clock is ahead of 'now_s'.

@@ -11,9 +11,6 @@ from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_pause
 
 
-cdef extern from "shim.h" nogil:
-    void rte_prefetch0(const void *p)
-
 cdef enum:
     READ_TRIES = 16     # a writer is a few stores long; a preempted one must not stop readers
 
@@ -74,10 +71,6 @@ cdef inline bint read_bucket(mac_bucket *b, uint64_t key, uint32_t *value) noexc
         if load_relaxed_u32(&b.version) == version:
             return i >= 0
     return False
-
-
-cdef void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil:
-    rte_prefetch0(first_bucket(t, mac_hash(t, key)))
 
 
 cdef int mac_lookup(mac_table *t, uint64_t key, uint16_t now_s) noexcept nogil:

@@ -33,7 +33,7 @@ cdef void send_cut(pmd *me, uint16_t slot, uint32_t most, rte_mbuf **pkts, uint1
             pkts[i].data_len = most
             pkts[i].pkt_len = most
             pkts[i].ol_flags = 0        # a part has no checksum to complete
-    transmit(me, slot, pkts, n)
+    transmit(me, slot, pkts, n, NULL)
     for i in range(n):
         if whole[i] > most:
             pkts[i].data_len = whole[i]
@@ -51,7 +51,7 @@ cdef void send_copies(pmd *me, const member *source, const mirror *m, const memb
     if m.snaplen:
         send_cut(me, out.slot, m.snaplen, pkts, n)
     else:
-        transmit(me, out.slot, pkts, n)
+        transmit(me, out.slot, pkts, n, NULL)
     if out.dst_mirrors:
         mirror_copy(me, source, out.dst_mirrors, frames, pkts, n)
 

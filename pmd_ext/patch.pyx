@@ -7,7 +7,7 @@ from pmd_ext.capture cimport CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_copy
 from pmd_ext.state cimport forwarding, pmd, port_counters, ring, ring_of, rxq_vring, txq_vring
-from pmd_ext.transmit cimport count
+from pmd_ext.transmit cimport count_frames
 
 
 cdef inline void count_locked(pmd *me, uint16_t slot_id, uint16_t vring, rte_mbuf **pkts, uint16_t n,
@@ -16,7 +16,7 @@ cdef inline void count_locked(pmd *me, uint16_t slot_id, uint16_t vring, rte_mbu
     cdef ring *r = ring_of(me.dp, slot_id, vring)
     cdef capture *copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].capture)
     rte_spinlock_lock(&r.lock)
-    count(&r.counts, pkts, n)
+    count_frames(&r.counts, pkts, n)
     rte_spinlock_unlock(&r.lock)
     if copies != NULL:
         capture_frames(copies, pkts, n, 0, direction)

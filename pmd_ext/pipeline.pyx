@@ -15,6 +15,7 @@ from pmd_ext.snoop cimport snoop
 from pmd_ext.state cimport (
     BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
 )
+from pmd_ext.tally cimport tally, tally_up
 from pmd_ext.transmit cimport transmit
 from pmd_ext.vlan cimport (
     OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_SLOTS, OUT_VLAN, PCP, VID, frame, vlan_carries, vlan_in,
@@ -45,8 +46,10 @@ cdef struct burst:
     const member *source
     port_counters *counts       # of the port they came from
     const limits *limited       # the same; NULL: no limits
+    const tally *sum            # of what came in, while all of it goes on unchanged; else NULL
     uint16_t now_s
     uint16_t n
+    bint alike                  # all with the same addresses, VLAN and fate: the first tells of all
     frame frames[BURST]
     rte_mbuf *pkts[BURST]
     slot_set sets[BURST]        # what OUT_SLOTS + i stands for
@@ -54,11 +57,12 @@ cdef struct burst:
 # Some of them, with the same output.
 cdef struct group:
     uint16_t n
+    const tally *sum            # NULL: not known
     frame *frames[BURST]
     rte_mbuf *pkts[BURST]
 
 
-cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nogil:
+cdef inline bint classify(burst *b, rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nogil:
     """Reads the frame's header; False when it is too short to have one."""
     cdef uint8_t *data = shim_mbuf_data(m)
     cdef uint64_t destination, source
@@ -69,7 +73,7 @@ cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nog
     source = shim_load_u64(data + 6) & <uint64_t>ADDRESS
     type = shim_load_be16(data + 12)
     f.vlan = f.pcp = f.tpid = f.inner = 0
-    f.rx_pcp = f.wire_tpid = f.wire_tci = 0
+    f.rx_pcp = f.wire_tpid = f.wire_tci = f.out = 0
     if type == RTE_ETHER_TYPE_VLAN or type == RTE_ETHER_TYPE_QINQ:
         if m.data_len < ETHER_BYTES + VLAN_BYTES:
             return False
@@ -79,6 +83,7 @@ cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nog
         f.tpid, f.wire_tpid, f.wire_tci = type, type, tci
         if f.vlan | f.pcp == 0:
             vlan_strip(f, m)    # it says nothing, and no port sends it on
+            b.sum = NULL
     f.source = 0 if source & MULTICAST else mac_key(source, f.vlan)
     f.destination = 0
     if is_reserved(destination) and not forward_bpdu:
@@ -91,12 +96,32 @@ cdef inline bint classify(rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nog
     return True
 
 
+cdef inline void compare(burst *b) noexcept nogil:
+    """Finds out whether the frames are alike; if not, has the table's lines fetched meanwhile."""
+    cdef uint64_t source = b.frames[0].source, destination = b.frames[0].destination
+    cdef uint64_t different = 0
+    cdef uint16_t i, out = b.frames[0].out
+    for i in range(1, b.n):
+        different |= b.frames[i].source ^ source | b.frames[i].destination ^ destination
+        different |= b.frames[i].out ^ out
+    b.alike = different == 0
+    if b.alike:
+        return
+    for i in range(b.n):
+        mac_prefetch(b.source.bridge.macs, b.frames[i].source)
+        mac_prefetch(b.source.bridge.macs, b.frames[i].destination)
+
+
+cdef inline uint16_t n_different(const burst *b) noexcept nogil:
+    return 1 if b.alike else b.n
+
+
 cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
     cdef bridge_view *bridge = b.source.bridge
     cdef uint64_t when = <uint64_t>mac_changes(bridge.macs, b.source.slot) << 16 | b.now_s
     cdef frame *f
     cdef uint16_t i
-    for i in range(b.n):
+    for i in range(n_different(b)):
         f = &b.frames[i]
         if f.source == 0 or (f.source == learned.source and when == learned.when):
             continue
@@ -123,7 +148,7 @@ cdef inline void look_up(burst *b) noexcept nogil:
     cdef uint16_t previous_out = OUT_SAME_PORT
     cdef frame *f
     cdef uint16_t i
-    for i in range(b.n):
+    for i in range(n_different(b)):
         f = &b.frames[i]
         if f.destination == 0:
             continue
@@ -147,7 +172,7 @@ cdef void cross(burst *b, const member *out, rte_mbuf **pkts, uint16_t n) noexce
         return
     nothing.source = nothing.when = 0
     b.me.work.depth += 1
-    forward(b.me, b.fwd, peer, &nothing, copies, n, b.now_s)
+    forward(b.me, b.fwd, peer, &nothing, copies, n, NULL, b.now_s)
     b.me.work.depth -= 1
 
 
@@ -172,7 +197,7 @@ cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:
     elif out.patch:
         cross(b, out, g.pkts, g.n)
     else:
-        transmit(b.me, out.slot, g.pkts, g.n)
+        transmit(b.me, out.slot, g.pkts, g.n, NULL)
     if out.dst_mirrors:
         mirror_copy(b.me, b.source, out.dst_mirrors, g.frames, g.pkts, g.n)
 
@@ -229,20 +254,25 @@ cdef void multicast(burst *b, const slot_set *slots, group *g) noexcept nogil:
 
 cdef inline void flood(burst *b, group *g) noexcept nogil:
     cdef bridge_view *bridge = b.source.bridge
+    cdef const tally *sum = g.sum
+    cdef tally own
     cdef uint32_t i
     if not bridge.plain:
         flood_by_vlan(b, g)
         return
     if bridge.n_members == 1:
         b.counts.rx_no_output_drops += g.n
+    if sum == NULL:
+        tally_up(&own, g.pkts, g.n)
+        sum = &own
     for i in range(bridge.n_members):
         if &bridge.members[i] != b.source:
-            transmit(b.me, bridge.members[i].slot, g.pkts, g.n)
+            transmit(b.me, bridge.members[i].slot, g.pkts, g.n, sum)
 
 
 cdef inline void unicast(burst *b, const member *out, group *g) noexcept nogil:
     if b.source.bridge.plain:
-        transmit(b.me, out.slot, g.pkts, g.n)
+        transmit(b.me, out.slot, g.pkts, g.n, g.sum)
     elif out.mirror_output:
         b.counts.rx_mirror_drops += g.n
     elif both_protected(b, out):
@@ -259,8 +289,9 @@ cdef void keep_from_storm(burst *b, group *g) noexcept nogil:
         if passed >> i & 1:
             g.frames[kept], g.pkts[kept] = g.frames[i], g.pkts[i]
             kept += 1
-    b.counts.rx_storm_drops += g.n - kept
-    g.n = kept
+    if kept < g.n:
+        b.counts.rx_storm_drops += g.n - kept
+        g.n, g.sum = kept, NULL
 
 
 cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
@@ -281,6 +312,16 @@ cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
         unicast(b, b.fwd.member_of[out], g)
 
 
+cdef inline void output_alike(burst *b) noexcept nogil:
+    cdef group g
+    cdef uint16_t i
+    g.n, g.sum = b.n, b.sum
+    for i in range(b.n):
+        g.frames[i] = &b.frames[i]
+        g.pkts[i] = b.pkts[i]
+    output(b, b.frames[0].out, &g)
+
+
 cdef void output_grouped(burst *b) noexcept nogil:
     """One transmit burst per output port, the frames of a port in the order they came."""
     cdef group g
@@ -290,46 +331,59 @@ cdef void output_grouped(burst *b) noexcept nogil:
         while not waiting >> first & 1:
             first += 1
         out = b.frames[first].out
-        g.n = 0
+        g.n, g.sum = 0, NULL
         for i in range(first, b.n):
             if waiting >> i & 1 and b.frames[i].out == out:
                 g.frames[g.n] = &b.frames[i]
                 g.pkts[g.n] = b.pkts[i]
                 g.n += 1
                 waiting &= ~(<uint32_t>1 << i)
+        if g.n == b.n:
+            g.sum = b.sum
         output(b, out, &g)
 
 
+cdef inline void switch_burst(burst *b, lesson *learned) noexcept nogil:
+    """What is left of the burst, on the bridge of its port."""
+    cdef const member *source = b.source
+    if not source.bridge.plain:
+        vlan_receive(source, b.frames, b.pkts, b.n)
+        if source.bridge.n_mirrors:
+            mirror_received(b.me, source, b.frames, b.pkts, b.n)
+    if source.bridge.snoop != NULL:
+        snoop(source, b.frames, b.pkts, b.n, b.sets, b.now_s)
+    compare(b)
+    learn(b, learned)
+    look_up(b)
+    if b.alike:
+        output_alike(b)
+    else:
+        output_grouped(b)
+
+
 cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *learned,
-                  rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil:
+                  rte_mbuf **pkts, uint16_t n, const tally *sum, uint16_t now_s) noexcept nogil:
     cdef burst b
     cdef const member *source = fwd.member_of[slot_id]
     cdef uint16_t i, received = n
+    cdef bint forward_bpdu = source != NULL and source.bridge.forward_bpdu
     b.me, b.fwd, b.source, b.counts, b.now_s = me, fwd, source, &me.counters[slot_id], now_s
     b.limited = <const limits *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].limits)
     if b.limited != NULL:
         n = police_rx(b.limited, pkts, n)
         b.counts.rx_qos_drops += received - n
-    b.n = 0
+    b.n, b.sum = 0, sum
     for i in range(n):
-        if classify(pkts[i], source != NULL and source.bridge.forward_bpdu, &b.frames[b.n]):
-            if source != NULL and source.bridge.plain and b.frames[b.n].destination != 0:
-                mac_prefetch(source.bridge.macs, b.frames[b.n].destination)
+        if classify(&b, pkts[i], forward_bpdu, &b.frames[b.n]):
             b.pkts[b.n] = pkts[i]
             b.n += 1
     b.counts.rx_malformed_drops += n - b.n
-    if source != NULL and source.mirror_output:
-        b.counts.rx_mirror_drops += b.n
-    elif source != NULL:
-        if not source.bridge.plain:
-            vlan_receive(source, b.frames, b.pkts, b.n)
-            if source.bridge.n_mirrors:
-                mirror_received(me, source, b.frames, b.pkts, b.n)
-        if source.bridge.snoop != NULL:
-            snoop(source, b.frames, b.pkts, b.n, b.sets, now_s)
-        learn(&b, learned)
-        look_up(&b)
-        output_grouped(&b)
-    else:
+    if b.n < received:
+        b.sum = NULL
+    if source == NULL:
         b.counts.rx_no_bridge_drops += b.n
+    elif source.mirror_output:
+        b.counts.rx_mirror_drops += b.n
+    elif b.n:
+        switch_burst(&b, learned)
     rte_pktmbuf_free_bulk(pkts, received)

@@ -17,6 +17,7 @@ from pmd_ext.pipeline cimport forward
 from pmd_ext.state cimport (
     BURST, SLOT_ETH, forwarding, pmd, poll_list, ring, ring_of, rxq, rxq_vring, slot, txq_vring,
 )
+from pmd_ext.tally cimport tally, tally_up
 from pmd_ext.transmit cimport count
 
 
@@ -53,10 +54,12 @@ cdef void find_oversize(pmd *me, rxq *q, ring *r, int32_t vid, uint16_t n) noexc
 cdef inline void received(pmd *me, slot *s, rxq *q, ring *r, const forwarding *fwd,
                           rte_mbuf **pkts, uint16_t n, uint16_t now_s) noexcept nogil:
     cdef capture *copies = <capture *>load_acquire_ptr(<void **>&s.capture)
-    count(&r.counts, pkts, n)
+    cdef tally sum
+    tally_up(&sum, pkts, n)
+    count(&r.counts, pkts, n, &sum)
     if copies != NULL:
         capture_frames(copies, pkts, n, q.queue, CAPTURE_INBOUND)
-    forward(me, fwd, q.slot, &q.learned, pkts, n, now_s)
+    forward(me, fwd, q.slot, &q.learned, pkts, n, &sum, now_s)
 
 
 cdef uint16_t poll_eth(pmd *me, slot *s, rxq *q, ring *r, const forwarding *fwd, uint16_t now_s

@@ -3,12 +3,16 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 from pmd_ext.state cimport pmd, ring_counters
+from pmd_ext.tally cimport tally
 
 
 # PMDs. Sends up to BURST frames to the guest of 'slot' and counts what became of each; the
-# mbufs stay the caller's (the library copies).
-cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
-# PMDs. Adds frames to the counters of the ring they were taken from or put on.
-cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil
+# mbufs stay the caller's (the library copies). 'sum' is theirs; NULL: not known.
+cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n, const tally *sum
+                   ) noexcept nogil
+# PMDs. Adds frames and their sum to the counters of the ring they were taken from or put on.
+cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil
+# The same where the sum is not known.
+cdef void count_frames(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil
 # PMDs. Lets go of the txqs of ports with too few of them that 'me' sent nothing to since then (TSC).
 cdef void release_txqs(pmd *me, uint64_t used_before) noexcept nogil

@@ -23,6 +23,7 @@ from pmd_ext.state cimport (
     BURST, MAX_SLOTS, SLOT_HOST, SLOT_PATCH, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
     ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
+from pmd_ext.tally cimport tally, tally_up
 
 
 cdef extern from "shim.h" nogil:
@@ -44,12 +45,10 @@ cdef inline int size_bin(uint32_t bytes) noexcept nogil:
     return 6 if bytes <= 1518 else 7
 
 
-cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil:
-    cdef uint64_t address, bytes = 0
+cdef void count_cast(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    cdef uint64_t address
     cdef uint16_t i
     for i in range(n):
-        bytes += pkts[i].pkt_len
-        c.sizes[size_bin(pkts[i].pkt_len)] += 1
         if pkts[i].data_len < ETHER_BYTES:
             continue                # what stands there is of an older frame
         address = shim_load_u64(shim_mbuf_data(pkts[i])) & <uint64_t>BROADCAST
@@ -58,17 +57,34 @@ cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil:
                 c.broadcast += 1
             else:
                 c.multicast += 1
+
+
+cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil:
+    cdef int bin = size_bin(sum.longest)
+    cdef uint16_t i
     c.packets += n
-    c.bytes += bytes
+    c.bytes += sum.bytes
+    if bin == size_bin(sum.shortest):
+        c.sizes[bin] += n
+    else:
+        for i in range(n):
+            c.sizes[size_bin(pkts[i].pkt_len)] += 1
+    if sum.first_bytes & 1:
+        count_cast(c, pkts, n)
 
 
-cdef inline uint16_t keep_fitting(slot *s, rte_mbuf **pkts, uint16_t n,
-                                  rte_mbuf **fitting, uint64_t *ol_flags) noexcept nogil:
+cdef void count_frames(ring_counters *c, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    cdef tally sum
+    if n:
+        tally_up(&sum, pkts, n)
+        count(c, pkts, n, &sum)
+
+
+cdef uint16_t keep_fitting(slot *s, uint32_t most, rte_mbuf **pkts, uint16_t n,
+                           rte_mbuf **fitting) noexcept nogil:
     """Frames that are not too long, as far as is known: those to be cut are looked at then."""
-    cdef uint32_t most = load_relaxed_u32(&s.max_frame_bytes)
     cdef uint16_t i, kept = 0
     for i in range(n):
-        ol_flags[0] |= pkts[i].ol_flags
         if pkts[i].pkt_len <= most or pkts[i].ol_flags & RTE_MBUF_F_RX_LRO:
             fitting[kept] = pkts[i]
             kept += 1
@@ -84,7 +100,8 @@ cdef inline void lock_ring(pmd *me, ring *r) noexcept nogil:
 
 
 cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vring,
-                             rte_mbuf **pkts, uint16_t n, uint64_t *retries) noexcept nogil:
+                             rte_mbuf **pkts, uint16_t n, const tally *sum, uint64_t *retries
+                             ) noexcept nogil:
     """Sends what the ring takes; retries only while each try moves something."""
     cdef uint16_t sent = 0, moved
     cdef uint32_t tries = 0, limit = 0
@@ -104,7 +121,10 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
         if tries == limit:
             break
         tries += 1
-    count(&r.counts, pkts, sent)
+    if sent == n and sum != NULL:
+        count(&r.counts, pkts, n, sum)
+    else:
+        count_frames(&r.counts, pkts, sent)
     rte_spinlock_unlock(&r.lock)
     copies = <capture *>load_acquire_ptr(<void **>&s.capture)
     if copies != NULL:
@@ -167,7 +187,7 @@ cdef inline uint16_t own_txq(pmd *me, slot *s, uint16_t slot_id, uint16_t n) noe
 
 
 cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbuf **pkts,
-               uint16_t n) noexcept nogil:
+               uint16_t n, const tally *sum) noexcept nogil:
     """Sends on one txq, or on what stands in for it."""
     cdef port_counters *c = &me.counters[slot_id]
     cdef uint16_t vring
@@ -176,7 +196,7 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
         return
     vring = txq_vring(txq)
     c.tx_failure_drops += n - enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n,
-                                      &c.tx_retries)
+                                      sum, &c.tx_retries)
 
 
 cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
@@ -197,14 +217,13 @@ cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf
                 group[size] = pkts[i]
                 size += 1
                 waiting &= ~(<uint32_t>1 << i)
-        send(me, s, slot_id, vid, txqs[first], group, size)
+        send(me, s, slot_id, vid, txqs[first], group, size, NULL)
 
 
-cdef inline uint16_t admit(slot *s, port_counters *c, rte_mbuf **pkts, uint16_t n,
-                           rte_mbuf **admitted, uint64_t *ol_flags) noexcept nogil:
+cdef uint16_t admit(slot *s, port_counters *c, const limits *limited, uint32_t most,
+                    rte_mbuf **pkts, uint16_t n, rte_mbuf **admitted) noexcept nogil:
     """Takes those that the port may be sent: not too long for it, and within its QoS."""
-    cdef const limits *limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
-    cdef uint16_t kept = keep_fitting(s, pkts, n, admitted, ol_flags)
+    cdef uint16_t kept = keep_fitting(s, most, pkts, n, admitted)
     c.tx_mtu_drops += n - kept
     if limited != NULL and kept:
         n = police_tx(limited, admitted, kept)
@@ -214,7 +233,7 @@ cdef inline uint16_t admit(slot *s, port_counters *c, rte_mbuf **pkts, uint16_t 
 
 
 cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
-                      uint16_t n) noexcept nogil:
+                      uint16_t n, const tally *sum) noexcept nogil:
     """Sends as they are, by the txq that is to take them."""
     cdef uint16_t n_txqs = s.n_pairs
     if s.kind == SLOT_HOST:
@@ -223,7 +242,7 @@ cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf 
         send_by_flow(me, s, slot_id, vid, pkts, n, n_txqs)
     else:
         send(me, s, slot_id, vid, load_relaxed_i16(&s.tx_map[own_txq(me, s, slot_id, n_txqs)]),
-             pkts, n)
+             pkts, n, sum)
 
 
 cdef unsigned takes(const slot *s) noexcept nogil:
@@ -244,17 +263,19 @@ cdef void give_asked(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf *
     cdef outgoing o
     offload_begin(&o, pkts, n, takes(s), load_relaxed_u32(&s.max_frame_bytes))
     while offload_next(&o):
-        give(me, s, slot_id, vid, o.frames, o.n)
+        give(me, s, slot_id, vid, o.frames, o.n, NULL)
     me.counters[slot_id].tx_offload_drops += o.invalid
     me.counters[slot_id].tx_failure_drops += o.failed
 
 
-cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n, const tally *sum
+                   ) noexcept nogil:
     cdef slot *s = &me.dp.slots[slot_id]
     cdef port_counters *c = &me.counters[slot_id]
+    cdef const limits *limited = <const limits *>load_acquire_ptr(<void **>&s.limits)
+    cdef uint32_t most = load_relaxed_u32(&s.max_frame_bytes)
     cdef rte_mbuf *admitted[BURST]
-    cdef uint64_t ol_flags = 0
-    cdef uint16_t kept
+    cdef tally own
     cdef int32_t vid = load_acquire_i32(&s.vid)
     # frames for patch ports cross before they come here, but for copies of mirrors
     if vid < 0 and (s.kind == SLOT_VHOST or s.kind == SLOT_PATCH):
@@ -263,10 +284,17 @@ cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexc
     if load_relaxed_u32(&s.down):
         c.tx_disabled_drops += n
         return
-    kept = admit(s, c, pkts, n, admitted, &ol_flags)
-    if kept == 0:
-        return
-    if offload_asked(ol_flags):
-        give_asked(me, s, slot_id, vid, admitted, kept)
+    if sum == NULL:
+        tally_up(&own, pkts, n)
+        sum = &own
+    if limited != NULL or sum.longest > most:
+        n = admit(s, c, limited, most, pkts, n, admitted)
+        if n == 0:
+            return
+        pkts = admitted
+        tally_up(&own, pkts, n)
+        sum = &own
+    if offload_asked(sum.ol_flags):
+        give_asked(me, s, slot_id, vid, pkts, n)
     else:
-        give(me, s, slot_id, vid, admitted, kept)
+        give(me, s, slot_id, vid, pkts, n, sum)

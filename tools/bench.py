@@ -19,20 +19,35 @@ from pathlib import Path
 import click
 
 from tools.bench_cases import (
-    ALL, PERCENTILES, QUICK, SETUPS, SHARES, TRIPS, Case, Setup, all_cases, delay_case,
+    ALL,
+    PERCENTILES,
+    QUICK,
+    SETUPS,
+    SHARES,
+    TRIPS,
+    Case,
+    Setup,
+    all_cases,
+    delay_case,
 )
 from tools.bench_numbers import (
-    against, run_and_wait_ns, short, spread, table, weighted_percentile,
+    against,
+    run_and_wait_ns,
+    short,
+    spread,
+    table,
+    weighted_percentile,
 )
-from tools.bench_switches import OVS_DAEMON, Agent, Layout, Ovs, Switch, Testpmd, started
+from tools.bench_switches import OVS_DAEMON, Agent, Layout, Other, Ovs, Switch, Testpmd, started
+from tools.cores import distance
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import last_cpu
 from tools.host import HostError
 from tools.load import MOST_ENDPOINTS, Load, LoadError, Run, Stream
 from tools.wait import wait_for
 
-KINDS: dict[str, type[Switch]] = {kind.name: kind for kind in (Agent, Testpmd, Ovs)}
-OURS, LIMIT, PEER = ALL
+KINDS: dict[str, type[Switch]] = {kind.name: kind for kind in (Agent, Testpmd, Ovs, Other)}
+OURS, LIMIT, _ = ALL
 KEPT = Path(__file__).with_name("bench_quick.json")     # what `make bench-quick` compares with
 KEPT_SLACK = 0.05               # by which a ratio differs from run to run
 MEET_RATE = 2000.0              # frames a second and stream, until a switch has found its guests
@@ -40,15 +55,18 @@ MEET_S = 20.0                   # that it may take
 LEARN_S = 10.0                  # to know many addresses
 WARM_S = 0.1                    # before it counts
 TRIES = 4                       # that a turn may take to be one without a disturbance
+NEAR = 2.5                      # times the shortest way between two cores counts as near
+NEAR_S = 10.0                   # that they may take to come back
 DISTURBED = 0.01                # of its time that it may lack a core
-PRESSED = 0.1                   # of the tries to send find the ring full, or the load is the limit
-LOST = 0.02                     # of the frames may be lost, or the load does not take them fast enough
+PRESSED = 0.1                   # of the tries to send find a full ring, else the load is the limit
+LOST = 0.02                     # of the frames may be lost, else it takes them too slowly
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The same for all sides."""
 
+    sides: tuple[str, ...]      # ours first
     turns: int
     seconds: float              # of a measurement
     first_core: int
@@ -99,12 +117,12 @@ class Side:
             raise HostError(f"{self.name}: frames do not come through as they should")
 
     def learn(self, streams: Sequence[Stream]) -> None:
-        """Returns when the switch knows the addresses and keeps up, or had all the time it may need."""
+        """Returns when the switch knows the addresses and keeps up, or had time enough."""
         every = [replace(stream, rate=2.0 * stream.macs) for stream in streams]
         wait_for(lambda: self._lost(every) == 0, LEARN_S)
 
     def _lost(self, streams: Sequence[Stream]) -> int:
-        """Frames of half a second that did not arrive where they belong, or nowhere else as well."""
+        """Frames of half a second that did not arrive, or came out at wrong ports as well."""
         for load in self.loads:
             load.begin(streams, 0.5, 0.0)
         runs = [load.result() for load in self.loads]
@@ -134,13 +152,14 @@ class Bench:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.nearest = distance(plan.core)
         self.repeated = self.disturbed = 0      # turns, and those that stayed so
         self.load_limited: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
 
-    def measure(self, setup: Setup, names: Sequence[str]) -> None:
+    def measure(self, setup: Setup) -> None:
         with ExitStack() as stack:
-            sides = [attach(stack, name, setup, self.plan) for name in names
-                     if name in setup.sides]
+            sides = [attach(stack, name, setup, self.plan) for name in self.plan.sides
+                     if name in (*setup.sides, Other.name)]
             for case in setup.cases:
                 self.rates(case, sides)
             if setup.delays:
@@ -149,14 +168,24 @@ class Bench:
                     self.delays(share, sides)
 
     def turn(self, side: Side, streams: Sequence[Stream], stamped: bool = False) -> list[Run]:
-        """Once more where others wanted the cores meanwhile, but not for ever."""
+        """Once more where others wanted the cores meanwhile, or the cores moved apart, but not for
+        ever."""
         for left in reversed(range(TRIES)):
+            near = wait_for(self.are_near, NEAR_S)
             runs, disturbed = side.turn(streams, self.plan.seconds, stamped)
+            disturbed = disturbed or not near or not self.are_near()
             if not disturbed:
                 break
             self.repeated += left > 0
         self.disturbed += disturbed
         return runs
+
+    def are_near(self) -> bool:
+        """Whether the two cores are as near to each other as they were at their best. All switches
+        are paused."""
+        cycles = distance(self.plan.core)
+        self.nearest = min(self.nearest, cycles)
+        return cycles < NEAR * self.nearest
 
     def rates(self, case: Case, sides: Sequence[Side]) -> None:
         for side in sides:
@@ -193,15 +222,15 @@ def show(bench: Bench, cases: Sequence[Case]) -> None:
     plan = bench.plan
     print(f"\n{plan.turns} turns of {plan.seconds:g} s; the switch's thread on core {plan.core}, "
           f"load and all else on core {plan.first_core}; load average before: {plan.load:.2f}.\n"
-          f"Made again because others wanted a core: {bench.repeated} turns; disturbed all the "
-          f"same: {bench.disturbed}.\n")
-    heads = ["case", "", *ALL, f"{OURS}/{LIMIT}", f"{OURS}/{PEER}"]
+          f"Made again because others wanted a core, or the two shared no cache for a while: "
+          f"{bench.repeated} turns; disturbed all the same: {bench.disturbed}.\n")
+    ours, *others = plan.sides
+    heads = ["case", "", *plan.sides, *(f"{ours}/{other}" for other in others)]
     rows, notes = [], []
     for case in cases:
         values = bench.values[case.key]
-        cells = [str(spread(values[name]) or "-") for name in ALL]
-        cells += [str(spread(against(values[OURS], values[other])) or "-")
-                  for other in (LIMIT, PEER)]
+        cells = [str(spread(values[name]) or "-") for name in plan.sides]
+        cells += [str(spread(against(values[ours], values[other])) or "-") for other in others]
         rows.append([case.title, case.unit, *cells])
         notes += [f"{case.title}, {name}: the load core was the limit in {n} of {plan.turns} turns."
                   for name, n in bench.load_limited[case.key].items() if n]
@@ -237,11 +266,11 @@ def compare_with_kept(bench: Bench) -> int:
     return 0
 
 
-def measure(setups: Sequence[Setup], names: Sequence[str], plan: Plan) -> Bench:
+def measure(setups: Sequence[Setup], plan: Plan) -> Bench:
     bench = Bench(plan)
     for number, setup in enumerate(setups):
         began = time.monotonic()
-        bench.measure(setup, names)
+        bench.measure(setup)
         print(f"{number + 1} of {len(setups)}: {', '.join(case.title for case in setup.cases)}: "
               f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return bench
@@ -253,17 +282,23 @@ def measure(setups: Sequence[Setup], names: Sequence[str], plan: Plan) -> Bench:
               help="Of each measurement.")
 @click.option("--quick", is_flag=True, help="One case, beside testpmd and the ratio that is kept.")
 @click.option("--case", "keys", multiple=True, help="This case alone (its key in the JSON).")
+@click.option("--beside", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Measure the agent of another checkout, built there, in place of the peers.")
 @click.option("--json", "path", type=click.Path(path_type=Path), show_default=True,
               default="build/bench.json", help="Where all numbers are written.")
-def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...], path: Path) -> None:
+def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
+         beside: Path | None, path: Path) -> None:
     """Measures the agent's packets a second and delays beside testpmd's and OVS's."""
     if os.geteuid() != 0:
         raise click.ClickException("polling threads on cores of their own need root")
     if len(os.sched_getaffinity(0)) < 2:
         raise click.ClickException("a switch and its load need a core each; here is one")
-    if not quick and not OVS_DAEMON.exists():
+    sides: tuple[str, ...] = (OURS, LIMIT) if quick else ALL
+    if beside:
+        Other.checkout, sides = beside.absolute(), (OURS, Other.name)
+    if Ovs.name in sides and not OVS_DAEMON.exists():
         raise click.ClickException(f"{OVS_DAEMON} is missing: `make bench` installs it")
-    plan = Plan(turns=turns or (15 if quick else 7), seconds=seconds,
+    plan = Plan(sides=sides, turns=turns or (15 if quick else 7), seconds=seconds,
                 first_core=min(os.sched_getaffinity(0)), core=last_cpu(), load=os.getloadavg()[0])
     setups = [Setup(cases=(QUICK,))] if quick else list(SETUPS)
     if keys:
@@ -271,11 +306,11 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...], 
                           cases=chosen or setup.cases[:1])
                   for setup in setups
                   for chosen in [tuple(case for case in setup.cases if case.key in keys)]
-                  if chosen or setup.delays and TRIPS.key in keys]
+                  if chosen or (setup.delays and TRIPS.key in keys)]
     try:
         interrupt_when_told_to_end()
         os.sched_setaffinity(0, {plan.first_core})      # and of all that is started here
-        bench = measure(setups, (OURS, LIMIT) if quick else ALL, plan)
+        bench = measure(setups, plan)
     except (HostError, LoadError, OSError) as e:
         raise click.ClickException(str(e)) from e
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What `make bench` measures: how switches are set up, what is sent, which row each number is of."""
+"""What `make bench` measures: how switches are set up, what is sent, what each row is called."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from tools.load import Stream
 
 ALL = ("agent", "testpmd", "OVS")
 DAEMONS = ("agent", "OVS")      # testpmd knows no addresses, and at most 32 devices
-SHARES = (10, 50, 90)           # percent of its own most that a switch is given when delays are taken
+SHARES = (10, 50, 90)           # percent of its own most that a switch is given for delays
 PERCENTILES = (50.0, 99.0, 99.9)
 
 
@@ -87,7 +87,7 @@ def delay_case(share: int, percent: float) -> Case:
 
 def all_cases(setups: Sequence[Setup]) -> list[Case]:
     """In the order of the table."""
-    found = []
+    found: list[Case] = []
     for setup in setups:
         found += setup.cases
         if setup.delays:

@@ -121,6 +121,17 @@ class Ovs(Daemon):
             str(OVS_DAEMON), "--disable-system", "--pidfile", "--log-file", "-vconsole:off"))
 
 
+class Other(Agent):
+    """The agent of another checkout of this repository."""
+
+    name = "other"
+    checkout = Path()
+
+    def launch(self) -> None:
+        self.host.start(*self.host.netns.command(
+            str(self.checkout / ".venv/bin/vhost-agent"), "run", "--log-file", "-vconsole:off"))
+
+
 class Testpmd(Switch):
     """io forwarding between neighbouring ports, without a look at a frame: the library's limit."""
 
@@ -140,8 +151,8 @@ class Testpmd(Switch):
             self.process = subprocess.Popen(
                 [*DIE_WITH_PARENT, "stdbuf", "-oL", "dpdk-testpmd",
                  f"--lcores=0@{layout.first_core},1@{layout.core}", "--no-pci", "--no-telemetry",
-                 "--iova-mode=va", "--in-memory", "-m", str(TESTPMD_MEGABYTES), *devices, "--", "-i",
-                 "--auto-start", "--disable-link-check", "--forward-mode=io", *jumbo],
+                 "--iova-mode=va", "--in-memory", "-m", str(TESTPMD_MEGABYTES), *devices, "--",
+                 "-i", "--auto-start", "--disable-link-check", "--forward-mode=io", *jumbo],
                 stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT)
         process = self.process
         wait_until(lambda: process.poll() is not None or all(map(is_listening, sockets)),

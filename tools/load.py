@@ -101,7 +101,8 @@ class Run:
         repeated = sum(stream.end.repeated for stream in self.streams)
         stray = sum(stream.end.stray - stream.before.stray for stream in self.streams)
         words = [f"{n} frames {what}" for n, what in (
-            (late, "overtook others of their flow"), (repeated, "came twice"), (stray, "came out at a wrong port"),
+            (late, "overtook others of their flow"), (repeated, "came twice"),
+            (stray, "came out at a wrong port"),
             (self.foreign, "are of nobody here")) if n]
         return ", ".join(words)
 
@@ -200,7 +201,8 @@ class Load:
         """What the run that was begun brought. LoadError."""
         answer = self._answer()
         return Run(
-            asked=self._asked, streams=tuple(Measured(*(Counts(**stream[when]) for when in ("before", "after", "end")))
+            asked=self._asked,
+            streams=tuple(Measured(**{when: Counts(**counts) for when, counts in stream.items()})
                           for stream in answer["streams"]),
             seconds=answer["seconds"], idle=answer["idle"],
             pressed=answer["full"] / max(1, answer["tries"]), foreign=answer["foreign"],
