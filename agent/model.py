@@ -128,6 +128,7 @@ class PatchDevice:
 
 # What a port is in the data plane.
 Device = Registration | EthDevice | HostDevice | PatchDevice
+WITHOUT_QUEUES = HostDevice | PatchDevice       # no PMD polls these
 
 
 def place(device: Device | None) -> str | None:

@@ -25,12 +25,12 @@ from agent.fdb import flap_problems
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     SERVER_TYPE,
+    WITHOUT_QUEUES,
     Desired,
     Observed,
     PmdSpec,
     PortSpec,
     Readings,
-    Registration,
     Snapshot,
     place,
 )
@@ -104,9 +104,8 @@ class Reconciler:
             problems.setdefault(name, []).append(f.text)
         for core, why in sorted(self._no_pmd.items()):
             for name, spec in self.desired.ports.items():
-                if not isinstance(spec.device, Registration):
-                    continue        # no PMD polls it
-                problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
+                if not isinstance(spec.device, WITHOUT_QUEUES):
+                    problems.setdefault(name, []).append(f"no PMD thread on core {core}: {why}")
         if self.desired.pmds:       # else it is said that there is none
             unpolled: dict[str, list[int]] = {}
             for name, queue in self.placer.placement.unpolled:

@@ -37,6 +37,7 @@ from agent.model import (
     PollLists,
     PortState,
     Readings,
+    place,
 )
 
 
@@ -74,8 +75,9 @@ class FakeDatapath:
             case AddPort(spec):
                 assert spec.device is not None
                 assert spec.name not in self.ports
-                assert spec.device.path not in {
-                    state.device.path for state in self.ports.values()}
+                where = place(spec.device)
+                assert where is None or where not in {
+                    place(state.device) for state in self.ports.values()}
                 used = {state.number for state in self.ports.values()}
                 self.ports[spec.name] = PortState(
                     spec.name, spec.device, spec.tx_retries_max, spec.memory,

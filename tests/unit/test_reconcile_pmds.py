@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from agent import loglines
 from agent.actions import StartPmd, StopPmd
-from agent.model import PmdCounters, Readings
+from agent.model import CLIENT_TYPE, ETH_TYPE, InterfaceRow, PmdCounters, Readings
 from tests.unit.conftest import OneBridge
 
 HZ = 1_000_000_000
@@ -61,6 +62,22 @@ def test_core_that_cannot_be_had_is_left_out_and_said_once(lines: list[loglines.
     host.other_config["pmd-sleep-max"] = "0"
     host.step()
     assert (host.reconciler.problems, len(host.plane.pmds)) == ({}, 3)
+
+
+def test_core_that_cannot_be_had_is_a_problem_of_all_ports_that_have_queues(host: OneBridge
+                                                                            ) -> None:
+    types = {"tap": "tap", "patch": "patch", "eth": ETH_TYPE, "waits": CLIENT_TYPE}
+    options = {"patch": {"peer": "other"}, "eth": {"dpdk-devargs": "net_x"}}
+    host.rows |= {name: InterfaceRow(UUID(int=i), name, type_, options.get(name, {}))
+                  for i, (name, type_) in enumerate(types.items())}
+    host.plane.refused[StartPmd, "core 1"] = "not yours"
+    host.other_config["pmd-cpu-mask"] = "1"
+    host.step()
+    host.other_config["pmd-cpu-mask"] = "3"
+    host.step()
+    why = "no PMD thread on core 1: not yours"
+    assert {name for name, texts in host.reconciler.problems.items() if why in texts} == {
+        "a", "b", "eth", "waits"}
 
 
 def test_queue_that_nobody_polls_is_its_ports_problem(host: OneBridge) -> None:
