@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agent import report_eth, report_host, validate
+from agent.drops import OVS_REASONS, REASONS, dropped, happened
 from agent.host_device import bridge_address
 from agent.host_model import HostDevice
 from agent.ifindex import ifindex
@@ -54,22 +55,6 @@ BASE_STATISTICS = {
     "multicast_packets": ("multicast_packets",),
     "broadcast_packets": ("broadcast_packets",),
 }
-# A key that is there always -> the counter of the port.
-OVS_STATISTICS = {
-    "ovs_tx_retries": "tx_retries",
-    "ovs_tx_failure_drops": "tx_failure_drops",
-    "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops",
-    "ovs_tx_qos_drops": "tx_qos_drops",
-    "ovs_rx_qos_drops": "rx_qos_drops",
-    "ovs_tx_invalid_hwol_drops": "tx_offload_drops",
-}
-# Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
-REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
-           "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
-           "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops")
-RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops")
-TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
-            "tx_qos_drops", "tx_offload_drops")
 
 
 def host(snapshot: Snapshot, dpdk_version: str, dpdk_initialized: bool) -> Columns:
@@ -169,7 +154,8 @@ def statistics(counters: Counters, connected: bool) -> dict[str, int]:
     port = counters.port
     if counters.device:
         return report_eth.statistics(counters)
-    values = {key: port.get(name, 0) if name else 0 for key, name in OVS_STATISTICS.items()}
+    values = {key: port.get(name, 0)
+              for key, name in {"ovs_tx_retries": "tx_retries", **OVS_REASONS}.items()}
     values |= {key: port.get(key, 0) for key in REASONS if connected or port.get(key, 0)}
     if not connected:
         return values
@@ -178,9 +164,7 @@ def statistics(counters: Counters, connected: bool) -> dict[str, int]:
             values[f"{direction}_{key}"] = sum(queue[name] for queue in queues for name in names)
         for q, queue in enumerate(queues):
             values |= {f"{direction}_q{q}_{name}": count for name, count in queue.items()}
-    values["rx_dropped"] = sum(port.get(name, 0) for name in RX_DROPS)
-    values["tx_dropped"] = sum(port.get(name, 0) for name in TX_DROPS)
-    return values
+    return values | dropped(port)
 
 
 def statistics_of(spec: PortSpec, counters: Counters, connected: bool) -> dict[str, int]:
@@ -238,8 +222,7 @@ def patch_interface(spec: PortSpec, state: PortState | None, problems: Collectio
 
 def patch_statistics(counters: Counters) -> dict[str, int]:
     """What netdev_vport_get_stats() of OVS has, and drops by reason."""
-    values = {key: counters.port[key] for key in (*REASONS, "tx_loop_drops")
-              if counters.port.get(key)}
+    values = happened(counters.port)
     for direction, queues in (("rx", counters.rx_queues), ("tx", counters.tx_queues)):
         for key in ("packets", "bytes"):
             values[f"{direction}_{key}"] = sum(queue[f"good_{key}"] for queue in queues)

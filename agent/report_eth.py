@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from agent.drops import OVS_REASONS, REASONS, dropped
 from agent.eth_values import EthDevice, EthInfo
 from agent.ifindex import ifindex
 from agent.model import Counters, PortSpec, PortState
@@ -36,16 +37,6 @@ DRIVER_STATISTICS = {
         **{f"{d}_{size}_packets": f"{d}_size_{size}_packets" for size in SIZES}}.items()}
 # What is given on as it is (OVS: netdev_dpdk_configure_xstats()).
 CUSTOM = re.compile(r"[rt]x_q[0-9]+_(packets|bytes)|.*_errors|.*_management_.*|.*_dropped")
-# A key of statistics -> the counter of the port.
-OVS_STATISTICS = {
-    "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops",
-    "ovs_tx_qos_drops": None,
-    "ovs_rx_qos_drops": None,
-    "ovs_tx_invalid_hwol_drops": None,
-}
-# Drops by reason that ovs-vswitchd has no key for: counters of the port under their own names.
-REASONS = ("rx_malformed_drops", "rx_reserved_drops", "rx_no_bridge_drops", "rx_vlan_drops",
-           "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops", "tx_disabled_drops")
 
 
 def interface(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()
@@ -115,17 +106,15 @@ def shortcomings(spec: PortSpec, info: EthInfo) -> Iterator[str]:
 def statistics(counters: Counters) -> dict[str, int]:
     """Interface.statistics; keys as of OVS's netdev_dpdk_get_stats() and _get_custom_stats()."""
     device, port = counters.device, counters.port
-    failures = port.get("tx_failure_drops", 0) + device.get("sender_drops", 0)
     values = {key: device.get(name, 0) for key, name in STATISTICS.items()}
     values |= {key: device[name] for key, name in DRIVER_STATISTICS.items() if name in device}
-    values |= custom(device)
-    values |= {key: port.get(name, 0) if name else 0 for key, name in OVS_STATISTICS.items()}
+    values |= custom(device) | dropped(port)
+    values |= {key: port.get(name, 0) for key, name in OVS_REASONS.items()}
     values |= {key: port.get(key, 0) for key in REASONS}
-    values["ovs_tx_failure_drops"] = failures
-    values["rx_dropped"] = (device.get("imissed", 0) + device.get("rx_nombuf", 0)
-                            + port.get("rx_malformed_drops", 0))
-    values["tx_dropped"] = (failures + port.get("tx_mtu_drops", 0)
-                            + port.get("tx_disabled_drops", 0))
+    failures = device.get("sender_drops", 0)
+    values["ovs_tx_failure_drops"] += failures
+    values["tx_dropped"] += failures
+    values["rx_dropped"] += device.get("imissed", 0) + device.get("rx_nombuf", 0)
     return values
 
 

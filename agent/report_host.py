@@ -5,17 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 import schema
+from agent.drops import dropped, happened
 from agent.model import Counters, PortSpec, PortState
 
 # Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
 NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "rx_missed_errors",
          "collisions")
 BASE = {"packets": "good_packets", "bytes": "good_bytes"}
-RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops")
-# A key of a reason -> the counter of the port, where they differ.
-TX_REASONS = {"ovs_tx_failure_drops": "tx_failure_drops",
-              "ovs_tx_mtu_exceeded_drops": "tx_mtu_drops"}
-TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disabled_drops")
 
 
 def up_or_down(up: bool) -> str:
@@ -62,8 +58,4 @@ def statistics(counters: Counters) -> dict[str, int]:
         for key, name in BASE.items():
             values[f"{direction}_{key}"] = sum(queue[name] for queue in queues)
     values["rx_multicast_packets"] = sum(q["multicast_packets"] for q in counters.rx_queues)
-    values["rx_dropped"] = sum(port.get(name, 0) for name in RX_DROPS)
-    values["tx_dropped"] = sum(port.get(name, 0) for name in TX_DROPS)
-    reasons = {key: port.get(TX_REASONS.get(key, key), 0) for key in (
-        key.name for key in schema.keys("Interface", "statistics") if key.name.endswith("_drops"))}
-    return values | {key: count for key, count in reasons.items() if count}
+    return values | dropped(port) | happened(port)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from agent import drops
 from tests.ext.conftest import Switch
 from tools.frontend import FrontEnd, ethernet
 from tools.host import wait_until
@@ -40,6 +41,13 @@ def pair(switch: Switch, **options: object) -> tuple[FrontEnd, FrontEnd]:
 def grown(switch: Switch, name: str, before: dict[str, int]) -> dict[str, int]:
     now = switch.counters(name)
     return {key: now[key] - before[key] for key in now if now[key] != before[key]}
+
+
+def test_each_reason_of_a_drop_is_told() -> None:
+    from pmd_ext.runtime import PORT_COUNTER_NAMES
+
+    assert {name for name in PORT_COUNTER_NAMES if name.endswith("_drops")} == {
+        *drops.OVS_REASONS.values(), *drops.REASONS, *drops.PATCH_REASONS}
 
 
 def test_sizes_and_kinds_of_both_directions(switch: Switch) -> None:
