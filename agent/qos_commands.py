@@ -7,6 +7,7 @@ from agent import control
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.limits import QOS_TYPES, TRTCM_POLICER, Qos
+from agent.model import PortSpec
 from agent.policing import rates_of, settings
 from agent.reconcile import Reconciler
 
@@ -23,27 +24,23 @@ class QosCommands:
         control.register("qos/show", "interface", 1, 1, self._show)
         control.register("qos/show-types", "interface", 1, 1, self._show_types)
 
-    def _is_local(self, name: str) -> bool:
-        """Whether the interface is a served bridge's own; CommandError when there is none."""
-        if name in self._reconciler.desired.ports and name not in self._reconciler.errors:
-            return False
-        if any(bridge.name == name for bridge in self._reconciler.observed.bridges):
-            return True
-        raise CommandError(NO_INTERFACE)
+    def _spec(self, name: str) -> PortSpec:
+        spec = self._reconciler.desired.ports.get(name)
+        if spec is None or name in self._reconciler.errors:
+            raise CommandError(NO_INTERFACE)
+        return spec
 
     def _show(self, words: Sequence[str]) -> str:
         name = words[0]
-        if self._is_local(name):
-            return qos_show(name, None, (0, 0, 0))
+        spec = self._spec(name)
         state = self._reconciler.observed.ports.get(name)
         datapath = self._datapath()
         if state is None or datapath is None:       # without a socket nothing is sent
-            return qos_show(name, self._reconciler.desired.ports[name].limits.qos, (0, 0, 0))
+            return qos_show(name, spec.limits.qos, (0, 0, 0))
         return qos_show(name, state.limits.qos, datapath.queue_counters(name))
 
     def _show_types(self, words: Sequence[str]) -> str:
-        if self._is_local(words[0]):
-            return f"No QoS types supported for interface: {words[0]}"
+        self._spec(words[0])
         return "\n".join(f"QoS type: {name}" for name in QOS_TYPES)
 
 
