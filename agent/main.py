@@ -139,7 +139,6 @@ class Agent:
             self._expire_at_ms = now_ms + EXPIRE_MS
             if self._reconciler.watch_tables(self._datapath):
                 self._stale = True
-            self._datapath.expire_mdb()
         due = now_ms >= self._publisher.stats_at_ms
         if due:
             self._database.look_after()

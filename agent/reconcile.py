@@ -181,9 +181,10 @@ class Reconciler:
         return uneven
 
     def watch_tables(self, datapath: Datapath) -> bool:
-        """Removes aged addresses, and looks for those that flap; whether 'problems' changed. To be
-        called once a second."""
+        """Removes aged addresses and groups, and looks for addresses that flap; whether 'problems'
+        changed. To be called once a second."""
         datapath.expire_fdb()
+        datapath.expire_mdb()
         before, self._flapping = self._flapping, flap_problems(datapath.fdb_flaps())
         for name in sorted(self._flapping.keys()):
             for text in self._flapping[name]:

@@ -53,6 +53,7 @@ class FakeDatapath:
         self.pmds: dict[int, PmdSpec] = {}
         self.read = Readings()
         self.flaps: Sequence[Flap] = ()
+        self.expired: list[str] = []                    # tables that aged entries were removed from
         self.tried: list[Action] = []                   # all actions, the refused ones too
         self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
 
@@ -165,7 +166,7 @@ class FakeDatapath:
         pass
 
     def expire_fdb(self) -> None:
-        pass
+        self.expired.append("fdb")
 
     def mirror_counters(self) -> Mapping[UUID, MirrorCounters]:
         return {}
@@ -186,7 +187,7 @@ class FakeDatapath:
         pass
 
     def expire_mdb(self) -> None:
-        pass
+        self.expired.append("mdb")
 
     def usage(self) -> Mapping[str, int]:
         return {}

@@ -1,4 +1,4 @@
-"""Addresses that flap: said once in the log, and by both ports for as long as it lasts."""
+"""What is looked at once a second: entries that age, and addresses that flap."""
 from __future__ import annotations
 
 from agent import loglines
@@ -6,6 +6,11 @@ from agent.fdb import Flap
 from tests.unit.conftest import OneBridge
 
 A = "02:00:00:00:00:0a"
+
+
+def test_aged_entries_of_both_tables_are_removed(pair: OneBridge) -> None:
+    assert not pair.reconciler.watch_tables(pair.plane)
+    assert pair.plane.expired == ["fdb", "mdb"]
 
 
 def test_address_that_flaps_is_a_problem_of_its_two_ports_and_said_once(
