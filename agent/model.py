@@ -39,7 +39,6 @@ class PortRow:
     cvlans: tuple[int, ...] = ()
     protected: bool = False
     other_config: Mapping[str, str] = field(default_factory=dict)
-    unserved: tuple[str, ...] = ()          # set columns that do nothing here
     qos: QosRow | None = None
 
 
@@ -56,7 +55,6 @@ class InterfaceRow:
     ofport_request: int | None = None
     mtu_request: int | None = None
     mac: str = ""                           # of an internal port
-    unserved: tuple[str, ...] = ()          # set columns that do nothing here
     # rate in kbit/s, burst in kbit, and both in 1000 packets; 0: not set
     ingress_policing: tuple[int, int, int, int] = (0, 0, 0, 0)
     port: PortRow = PortRow()

@@ -175,15 +175,14 @@ def port_interfaces(port: Any, before: Sequence[InterfaceRow]) -> tuple[Interfac
         name=first(port, "name"), interfaces=len(rows), vlan_mode=first(port, "vlan_mode") or "",
         tag=first(port, "tag"), trunks=numbers(port, "trunks"), cvlans=numbers(port, "cvlans"),
         protected=bool(first(port, "protected")), other_config=pairs(port, "other_config"),
-        unserved=tuple(set_columns(port, schema.without_effect("Port"))), qos=qos_row(port))
+        qos=qos_row(port))
     return tuple(
         InterfaceRow(
             uuid=row.uuid, name=first(row, "name"), type=first(row, "type"),
             options=pairs(row, "options"), other_config=pairs(row, "other_config"),
             ofport=known[row.uuid].ofport if row.uuid in known else first(row, "ofport"),
             ofport_request=first(row, "ofport_request"), mtu_request=first(row, "mtu_request"),
-            mac=first(row, "mac") or "",
-            unserved=tuple(set_columns(row, schema.without_effect("Interface"))), port=on,
+            mac=first(row, "mac") or "", port=on,
             ingress_policing=(
                 first(row, "ingress_policing_rate") or 0, first(row, "ingress_policing_burst") or 0,
                 first(row, "ingress_policing_kpkts_rate") or 0,

@@ -183,9 +183,6 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     said += [p for _, p in misspelt(row.port.other_config, "Port", "other_config")]
     said += without_effect(row.port.other_config, "Port", "other_config")
     said += limit_problems
-    said += [f"{column}: has no effect: {schema.without_effect(table)[column]}"
-             for table, columns in (("Interface", row.unserved), ("Port", row.port.unserved))
-             for column in columns]
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, row.type, device, retries, memory, tuple(said), pinned,
                     tx_hash, how, limited)

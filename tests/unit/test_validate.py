@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-import schema
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     CLIENT_TYPE,
@@ -119,15 +118,6 @@ def test_what_the_row_sets_in_vain_is_said(type_: str) -> None:
     assert spec.problems == (
         "emc-enable: has no effect: there is no flow cache",
         "stp-enable: has no effect: spanning trees are not served")
-
-
-@pytest.mark.parametrize("table", ["Interface", "Port"])
-def test_every_column_without_effect_can_be_said(table: str) -> None:
-    for column, why in schema.without_effect(table).items():
-        said: dict[str, Any] = {"unserved": (column,)}
-        bad = row("p", **said) if table == "Interface" else row("p", on=said)
-        assert wish(bad).ports["p"].problems == (
-            f"{column}: has no effect: {why}",)
 
 
 @pytest.mark.parametrize("type_", TYPES)
