@@ -16,7 +16,7 @@ cdef inline uint32_t frame_room(const rte_mbuf *m) noexcept nogil:
 
 # PMDs. Takes up to BURST frames that are sent to the patch port of 'slot_id' and copies them for its
 # peer; returns how many copies there are, which are the caller's, and the peer's slot. Counts them,
-# and what is dropped: a port without a peer, too many ports in a row, no buffers, frames that are too
-# long for one.
+# and what is dropped: a port without a peer, too many ports in a row, frames that are too long for a
+# buffer or more than the port's QoS allows, no buffers.
 cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_mbuf **pkts,
                           uint16_t n, rte_mbuf **copies, uint16_t *peer) noexcept nogil

@@ -6,7 +6,8 @@ from pmd_ext.atomics cimport load_acquire_ptr
 from pmd_ext.capture cimport CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_copy
-from pmd_ext.state cimport forwarding, pmd, port_counters, ring, ring_of, rxq_vring, txq_vring
+from pmd_ext.meters cimport limits, police_tx
+from pmd_ext.state cimport BURST, forwarding, pmd, port_counters, ring, ring_of, rxq_vring, txq_vring
 from pmd_ext.transmit cimport count_frames
 
 
@@ -22,9 +23,29 @@ cdef inline void count_locked(pmd *me, uint16_t slot_id, uint16_t vring, rte_mbu
         capture_frames(copies, pkts, n, 0, direction)
 
 
+cdef inline uint16_t admit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n,
+                           rte_mbuf **admitted) noexcept nogil:
+    """Takes those that a copy can be made of, within the port's QoS."""
+    cdef const limits *limited = <const limits *>load_acquire_ptr(
+        <void **>&me.dp.slots[slot_id].limits)
+    cdef port_counters *c = &me.counters[slot_id]
+    cdef uint16_t i, kept = 0, passed
+    for i in range(n):
+        if pkts[i].data_len <= frame_room(pkts[i]):
+            admitted[kept] = pkts[i]
+            kept += 1
+    c.tx_mtu_drops += n - kept
+    if limited == NULL or kept == 0:
+        return kept
+    passed = police_tx(limited, admitted, kept)
+    c.tx_qos_drops += kept - passed
+    return passed
+
+
 cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_mbuf **pkts,
                           uint16_t n, rte_mbuf **copies, uint16_t *peer) noexcept nogil:
     cdef port_counters *c = &me.counters[slot_id]
+    cdef rte_mbuf *admitted[BURST]
     cdef uint16_t i, copied = 0
     if fwd.peer_of[slot_id] == 0:
         c.tx_disconnected_drops += n
@@ -36,11 +57,9 @@ cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_
         return 0
     me.work.crossings += 1
     peer[0] = fwd.peer_of[slot_id] - 1
+    n = admit(me, slot_id, pkts, n, admitted)
     for i in range(n):
-        if pkts[i].data_len > frame_room(pkts[i]):
-            c.tx_mtu_drops += 1
-            continue
-        copies[copied] = rte_pktmbuf_copy(pkts[i], pkts[i].pool, 0, <uint32_t>-1)
+        copies[copied] = rte_pktmbuf_copy(admitted[i], admitted[i].pool, 0, <uint32_t>-1)
         if copies[copied] == NULL:
             c.tx_failure_drops += 1
             continue

@@ -70,6 +70,37 @@ def test_without_a_peer_or_a_bridge_for_it_frames_are_dropped_and_counted(
     switch.wait_counter(port, counter, 3)
 
 
+def test_qos_of_a_patch_port_limits_what_is_sent_to_it_and_nothing_else(switch: Switch) -> None:
+    switch.add("a", "b", "c")
+    patched(switch, {"br0": {"a": {}, "c": {}, "p": {}}, "br1": {"b": {}, "q": {}}},
+            {"p": "q", "q": "p"})
+    a, b, c = (switch.attach(name) for name in "abc")
+    switch.runtime.ports.set_limits(switch.slots["p"], {"tx_bytes": (1, 1_000)})
+    sent = [ethernet(ALL, A, bytes([i] * 486)) for i in range(4)]
+    a.send(sent)
+    assert c.recv_wait(4) == sent
+    assert b.recv_wait(2) == sent[:2]
+    counted = switch.counters("p")
+    assert (counted["tx_packets"], counted["tx_qos_drops"]) == (2, 2)
+    assert switch.counters("q")["rx_packets"] == 2
+    b.send([ethernet(ALL, B)] * 4)                  # the other direction
+    assert a.recv_wait(4) == [ethernet(ALL, B)] * 4
+    switch.runtime.ports.set_limits(switch.slots["p"], {})
+    b.recv()
+    a.send(sent)
+    assert b.recv_wait(4) == sent
+
+
+def test_policing_of_a_patch_port_limits_what_comes_in_by_it(switch: Switch) -> None:
+    switch.add("a", "b")
+    patched(switch, {"br0": {"a": {}, "p": {}}, "br1": {"b": {}, "q": {}}}, {"p": "q", "q": "p"})
+    a, b = switch.attach("a"), switch.attach("b")
+    switch.runtime.ports.set_limits(switch.slots["q"], {"rx_packets": (1, 2)})
+    a.send([ethernet(ALL, A)] * 4)
+    switch.wait_counter("q", "rx_qos_drops", 2)
+    assert b.recv_wait(2) == [ethernet(ALL, A)] * 2
+
+
 def test_loop_of_patch_ports_ends(switch: Switch) -> None:
     switch.add("a", "b")
     peers: dict[str, str | None] = {}
