@@ -12,8 +12,6 @@ from agent.refusal import NO_DEVICE, PortError
 INTERNAL, TAP, SYSTEM = "internal", "tap", "system"
 NAME_BYTES = 15                 # IFNAMSIZ less its final zero
 ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
-# Options of queues that PMDs poll: the host thread polls none.
-FOR_QUEUES = ("pmd-rxq-affinity", "tx-steering")
 
 
 def ethernet_address(text: str) -> bytes | None:
@@ -55,8 +53,6 @@ def device(kind: str, row: InterfaceRow, mac: str | None = None) -> tuple[HostDe
     if mtu is not None and not in_range(mtu, *mtu_range()):
         mtu = None              # port_memory() says so
     said = list(unknown(row.options, "Interface", "options", (), f"type {row.type or kind}"))
-    said += [f"{key}: has no effect on type {row.type or kind}: no PMD thread polls the port"
-             for key in FOR_QUEUES if key in row.other_config]
     return HostDevice(kind, row.name, mac, mtu), said
 
 

@@ -22,8 +22,10 @@ def patch(row: InterfaceRow, config: HostConfig) -> tuple[PatchDevice, list[str]
                         "options:peer=NAME)")
     if peer == row.name:
         raise PortError(f"{row.name}: patch peer must not be self")
-    return PatchDevice(peer), list(unknown(row.options, "Interface", "options", known,
-                                           f"type {PATCH_TYPE}"))
+    said = list(unknown(row.options, "Interface", "options", known, f"type {PATCH_TYPE}"))
+    if row.mtu_request is not None:
+        said.append(f"mtu_request: has no effect on type {PATCH_TYPE}: it has no MTU")
+    return PatchDevice(peer), said
 
 
 def peer_of(spec: PortSpec, specs: Mapping[str, PortSpec]) -> str | None:

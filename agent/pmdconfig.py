@@ -3,7 +3,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agent.model import ASSIGN_GROUP, ASSIGN_ROUNDROBIN, AutoBalance, Placing, PmdSpec
+from agent.model import (
+    ASSIGN_GROUP,
+    ASSIGN_ROUNDROBIN,
+    WITHOUT_QUEUES,
+    AutoBalance,
+    Device,
+    Placing,
+    PmdSpec,
+)
 from agent.options import Texts, cpu_mask, natural, number_ranges, pairs, shown, some
 
 MINUTE_MS = 60_000
@@ -125,3 +133,14 @@ def affinity(texts: Texts, running: Sequence[PmdSpec]) -> tuple[tuple[int, int],
         texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use pmd-cpu-mask to "
                        f"enable a PMD on core {named}; another core is used")
     return tuple(sorted(found.items()))
+
+
+def queues(texts: Texts, device: Device | None, kind: str, running: Sequence[PmdSpec]
+           ) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Pinned rxqs of a port, and whether its txq is chosen by flow; 'kind' names its type."""
+    if not isinstance(device, WITHOUT_QUEUES):
+        return affinity(texts, running), texts.choice("tx-steering") == HASH
+    for key in ("pmd-rxq-affinity", "tx-steering"):
+        if texts.is_set(key):
+            texts.complain(key, f"has no effect on type {kind}: no PMD thread polls the port")
+    return (), False

@@ -10,6 +10,7 @@ from agent import eth_device, host_device, mirroring, patch_device, vhost_device
 from agent.eth_values import EthDevice
 from agent.fdb import aging_s, table_size
 from agent.host_device import ethernet_address
+from agent.host_model import HostDevice
 from agent.hostconfig import HostConfig, mtu_range
 from agent.limits import NO_LIMITS, Limits
 from agent.mcast import snooping
@@ -40,7 +41,7 @@ from agent.options import (
     span,
     without_effect,
 )
-from agent.pmdconfig import HASH, affinity
+from agent.pmdconfig import queues
 from agent.policing import limits
 from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 
@@ -168,14 +169,14 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     retries = vhost_texts.integer("tx-retries-max")
     memory, problems = (port_memory(row, config) if row.type != PATCH_TYPE
                         else (NO_FRAMES_OF_ITS_OWN, ()))
-    queue_texts = Texts(row.other_config, "Interface", "other_config")
-    pinned = affinity(queue_texts, config.pmds)
-    tx_hash = queue_texts.choice("tx-steering") == HASH
-    limited, limit_problems = limits(row, memory.mtu, queue_texts, limited)
+    interface_texts = Texts(row.other_config, "Interface", "other_config")
+    kind = device.kind if isinstance(device, HostDevice) else row.type
+    pinned, tx_hash = queues(interface_texts, device, kind, config.pmds)
+    limited, limit_problems = limits(row, memory.mtu, interface_texts, limited)
     port_texts = Texts(row.port.other_config, "Port", "other_config")
     how, vlan_problems = membership(row.port, port_texts)
     said = [*(problem for _, problem in vhost_texts.problems), *device_problems, *problems]
-    said += [problem for _, problem in queue_texts.problems]
+    said += [problem for _, problem in interface_texts.problems]
     said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
     said += without_effect(row.other_config, "Interface", "other_config")
     said += vlan_problems

@@ -38,6 +38,19 @@ def test_guests_of_two_bridges_meet(two_bridges: Contract) -> None:
     assert statistics["tx_bytes"] == statistics["rx_bytes"] == 60
 
 
+def test_qos_limits_what_is_sent_to_a_patch_port(two_bridges: Contract) -> None:
+    a, b = two_bridges.joined("a"), two_bridges.joined("b")
+    two_bridges.host.vsctl(
+        "set", "Port", "p", "qos=@q", "--", "--id=@q", "create", "QoS", "type=egress-policer",
+        "other_config:cir=1", "other_config:cbs=1000")
+    sent = [ethernet(ALL, A, bytes([i] * 486)) for i in range(4)]
+    a.send(sent)
+    assert b.recv_wait(2) == sent[:2]
+    assert two_bridges.fresh("p")["ovs_tx_qos_drops"] == 2
+    assert two_bridges.problems("p") == ""
+    two_bridges.host.vsctl("clear", "Port", "p", "qos", "--", "--all", "destroy", "QoS")
+
+
 def test_peer_that_goes_is_said_and_one_that_comes_back_works(two_bridges: Contract) -> None:
     a, b = two_bridges.joined("a"), two_bridges.joined("b")
     two_bridges.host.vsctl("del-port", "q")

@@ -50,7 +50,9 @@ def test_devices_of_the_host(type_: str, kind: str) -> None:
     ({"mtu_request": 9703}, "unsupported MTU 9703: mtu_request is outside 68..9702, using 1500"),
     ({"options": {"x": "y"}}, "x: not an option of type internal"),
     ({"other_config": {"tx-steering": "hash"}},
-     "tx-steering: has no effect on type internal: no PMD thread polls the port")])
+     "tx-steering: has no effect on type internal: no PMD thread polls the port"),
+    ({"other_config": {"pmd-rxq-affinity": "0:x"}},
+     "pmd-rxq-affinity: has no effect on type internal: no PMD thread polls the port")])
 def test_what_a_device_of_the_host_cannot_use_is_said(kw: dict[str, Any], problem: str) -> None:
     spec = wish(row("p", "internal", **kw)).ports["p"]
     assert spec.problems == (problem,)

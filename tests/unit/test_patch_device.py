@@ -1,6 +1,11 @@
 """Patch ports: their rows, and who is whose peer."""
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from tests.unit.test_validate import row, wish
 
 
@@ -33,6 +38,14 @@ def test_row_without_a_usable_peer_is_refused() -> None:
     assert set(result.ports) == {"good"}
 
 
-def test_other_options_are_said() -> None:
-    spec = wish(patch("p", "q", pear="x"), patch("q", "p")).ports["p"]
-    assert spec.problems == ("pear: not an option of type patch; did you mean peer?",)
+@pytest.mark.parametrize(("kw", "problem"), [
+    ({"options": {"peer": "q", "pear": "x"}},
+     "pear: not an option of type patch; did you mean peer?"),
+    ({"mtu_request": 9000}, "mtu_request: has no effect on type patch: it has no MTU"),
+    ({"other_config": {"pmd-rxq-affinity": "0:x"}},
+     "pmd-rxq-affinity: has no effect on type patch: no PMD thread polls the port"),
+    ({"other_config": {"tx-steering": "hash"}},
+     "tx-steering: has no effect on type patch: no PMD thread polls the port")])
+def test_what_a_patch_port_cannot_use_is_said(kw: dict[str, Any], problem: str) -> None:
+    spec = wish(row("p", "patch", **{"options": {"peer": "q"}, **kw})).ports["p"]
+    assert spec == replace(wish(patch("p", "q")).ports["p"], problems=(problem,))
