@@ -20,7 +20,7 @@ class Option:
     key: str
     # "string", "boolean", "integer", "choice", "cpu mask", "words", "list"
     type: str
-    takes_effect: str               # "now", "next registration", "restart"
+    takes_effect: str               # "now", "next registration", "new ports", "restart"
     doc: str
     unit: str = ""
     default: str | int | bool | None = None

@@ -21,8 +21,9 @@ key that it resembles; in the other columns, which hold other programs' keys as 
 that resembles one.
 
 *Takes effect*: **now**; **next registration** (of the port's socket: at once where no guest is
-connected, otherwise when it disconnects, and `status:pending` says what waits); **restart** (of the
-agent).
+connected, otherwise when it disconnects, and `status:pending` says what waits); **new ports**
+(those that are added, or made anew for another reason, afterwards; the others keep what they have);
+**restart** (of the agent).
 """
 WITHOUT_EFFECT = """
 ## Without effect

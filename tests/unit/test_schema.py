@@ -37,7 +37,7 @@ from tests.unit.test_report import PORT, QUEUE_NAMES
 AGENT = Path(agent.__file__).parent
 TYPES = {"string": str, "words": str, "cpu mask": str, "list": str, "choice": str, "boolean": bool,
          "integer": int}
-TAKES_EFFECT = {"now", "next registration", "restart"}
+TAKES_EFFECT = {"now", "next registration", "new ports", "restart"}
 COLUMNS = [(table, name, column) for table, members in schema.columns().items()
            for name, column in members.items()]
 WRITERS = {(table, name): column["writer"] for table, name, column in COLUMNS}
