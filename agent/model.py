@@ -100,8 +100,8 @@ class Memory:
     own: bool = False               # buffers of this port alone
 
 
-# Whether guests of a port are offered to leave segmentation to the switch; disabled: not for now,
-# for the last one gave up.
+# Whether guests of a port are offered to leave segmentation to the switch; disabled: they would be,
+# had the last one not given up.
 TSO_OFF, TSO_ON, TSO_DISABLED = "off", "on", "disabled"
 
 
