@@ -76,7 +76,7 @@ def run(where: str | None, no_chdir: bool, **options: Any) -> None:
 @click.option("-c", "count", type=click.IntRange(min=1), metavar="COUNT",
               help="End after so many packets.")
 @click.option("-d", "direction", type=click.Choice(["rx", "tx", "both"]), default="both",
-              help="What the switch receives from the guest, sends to it, or both (default).")
+              help="What the switch receives by the port, sends by it, or both (default).")
 @click.option("-t", "--target", default=PROGRAM, show_default=True, metavar="TARGET",
               help="Name of the agent, or its control socket, as for ovs-appctl.")
 def capture(port: str, file: str, target: str, **options: Any) -> None:
