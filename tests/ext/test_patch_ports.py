@@ -44,6 +44,16 @@ def test_what_is_sent_to_one_comes_in_at_the_other(switch: Switch) -> None:
         assert counted["rx_bytes"] + counted["tx_bytes"] == 60 + 100
 
 
+def test_each_port_leads_to_its_own_peer(switch: Switch) -> None:
+    switch.add("a", "b", "c")
+    patched(switch, {"br0": {"a": {}, "p": {}, "r": {}}, "br1": {"b": {}, "q": {}},
+                     "br2": {"c": {}, "s": {}}}, {"p": "q", "q": "p", "r": "s", "s": "r"})
+    a, b, c = (switch.attach(name) for name in "abc")
+    a.send([ethernet(ALL, A)])
+    assert b.recv_wait(1) == c.recv_wait(1) == [ethernet(ALL, A)]
+    assert [switch.counters(port)["rx_packets"] for port in "qs"] == [1, 1]
+
+
 def test_each_end_has_its_own_vlans(switch: Switch) -> None:
     switch.add("a", "b", "c")
     patched(switch, {"br0": {"a": {"vlan_mode": "access", "vlan": 10}, "c": {}, "p": {}},
