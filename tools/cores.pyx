@@ -62,10 +62,13 @@ cdef void *answer(void *arg) noexcept nogil:
 cdef uint64_t ask(table *t) noexcept nogil:
     cdef uint64_t best = <uint64_t>-1, start
     cdef uint32_t next = 1
-    cdef int i, k
-    for k in range(TRIES):
+    cdef int trips, tries = 0
+    while tries < TRIES:
+        tries += 1
+        trips = 0
         start = rte_rdtsc()
-        for i in range(TRIPS):
+        while trips < TRIPS:
+            trips += 1
             store_release_u32(&t.word, next)
             while load_acquire_u32(&t.word) != next + 1:
                 if rte_rdtsc() - start > PATIENCE:
@@ -78,7 +81,7 @@ cdef uint64_t ask(table *t) noexcept nogil:
 def distance(core: int) -> int:
     """TSC cycles that a word takes from the caller's core to another one, both of them idle."""
     cdef table t
-    cdef pthread_t thread
+    cdef pthread_t thread = 0
     cdef uint64_t cycles
     t.word, t.stop, t.core = 0, 0, core
     with nogil:
