@@ -7,6 +7,7 @@ from pmd_ext.macflaps cimport mac_flaps
 
 cdef extern from "shim.h" nogil:
     uint32_t shim_hash_u64(uint64_t key)
+    int shim_lowest_bit(unsigned v)
     void rte_prefetch0(const void *p)
 
 cdef enum:
@@ -107,11 +108,10 @@ cdef inline bint expired(const mac_table *t, uint32_t value, uint16_t now_s) noe
 
 
 cdef inline int find(const mac_bucket *b, uint64_t key) noexcept nogil:
-    cdef int i
-    for i in range(BUCKET_ENTRIES):
-        if b.keys[i] == key:
-            return i
-    return -1
+    # without a branch for each entry: which of them it is nobody can foretell
+    cdef unsigned at = ((b.keys[0] == key) | (b.keys[1] == key) << 1 | (b.keys[2] == key) << 2
+                        | (b.keys[3] == key) << 3 | (b.keys[4] == key) << 4)
+    return shim_lowest_bit(at) if at else -1
 
 
 cdef inline bint try_lock(mac_bucket *b) noexcept nogil:

@@ -11,14 +11,23 @@ from pmd_ext.atomics cimport fence_acquire, load_acquire_u32, load_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_pause
 
 
+cdef extern from "sys/mman.h" nogil:
+    enum:
+        MADV_HUGEPAGE
+    int madvise(void *memory, size_t bytes, int advice)
+
 cdef enum:
+    LARGE_PAGE = 2 << 20
     READ_TRIES = 16     # a writer is a few stores long; a preempted one must not stop readers
 
 
 cdef void *zeroed_lines(size_t bytes) noexcept nogil:
+    """Whole cache lines; where that is much, on large pages, for it is read all over."""
     cdef void *memory = NULL
-    if posix_memalign(&memory, 64, bytes) != 0:
+    if posix_memalign(&memory, LARGE_PAGE if bytes >= LARGE_PAGE else 64, bytes) != 0:
         return NULL
+    if bytes >= LARGE_PAGE:
+        madvise(memory, bytes, MADV_HUGEPAGE)       # else it is slower, and no more
     memset(memory, 0, bytes)
     return memory
 

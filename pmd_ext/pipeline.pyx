@@ -1,5 +1,6 @@
 """The switching pipeline: classify, put into a VLAN, learn, look up, group by output, transmit."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from pmd_ext.atomics cimport load_acquire_ptr
 from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf, rte_pktmbuf_free_bulk
@@ -49,7 +50,8 @@ cdef struct burst:
     const tally *sum            # of what came in, while all of it goes on unchanged; else NULL
     uint16_t now_s
     uint16_t n
-    bint alike                  # all with the same addresses, VLAN and fate: the first tells of all
+    bint alike                  # frames[0] tells of all, there are no others
+    bint together               # all have the output of the first
     frame frames[BURST]
     rte_mbuf *pkts[BURST]
     slot_set sets[BURST]        # what OUT_SLOTS + i stands for
@@ -96,23 +98,30 @@ cdef inline bint classify(burst *b, rte_mbuf *m, bint forward_bpdu, frame *f) no
     return True
 
 
-cdef inline void compare(burst *b) noexcept nogil:
-    """Finds out whether the frames are alike; if not, has the table's lines fetched meanwhile."""
-    cdef uint64_t source = b.frames[0].source, destination = b.frames[0].destination
-    cdef uint64_t different = 0
-    cdef uint16_t i, out = b.frames[0].out
-    for i in range(1, b.n):
-        different |= b.frames[i].source ^ source | b.frames[i].destination ^ destination
-        different |= b.frames[i].out ^ out
-    b.alike = different == 0
-    if b.alike:
-        return
+cdef inline bint are_alike(rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil:
+    """Whether all are from one address to another, of one type, and without a VLAN tag."""
+    cdef uint64_t first, second, different = 0
+    cdef uint8_t *data = shim_mbuf_data(pkts[0])
+    cdef uint16_t i, type = shim_load_be16(data + 12)
+    if (sum == NULL or sum.shortest < ETHER_BYTES or type == RTE_ETHER_TYPE_VLAN
+            or type == RTE_ETHER_TYPE_QINQ):
+        return False
+    first, second = shim_load_u64(data), shim_load_u64(data + ETHER_BYTES - 8)
+    for i in range(1, n):
+        data = shim_mbuf_data(pkts[i])
+        different |= shim_load_u64(data) ^ first | shim_load_u64(data + ETHER_BYTES - 8) ^ second
+    return different == 0
+
+
+cdef inline void fetch_ahead(const burst *b) noexcept nogil:
+    """Has the lines of the table that will be looked at come into the cache meanwhile."""
+    cdef uint16_t i
     for i in range(b.n):
         mac_prefetch(b.source.bridge.macs, b.frames[i].source)
         mac_prefetch(b.source.bridge.macs, b.frames[i].destination)
 
 
-cdef inline uint16_t n_different(const burst *b) noexcept nogil:
+cdef inline uint16_t n_frames(const burst *b) noexcept nogil:
     return 1 if b.alike else b.n
 
 
@@ -121,7 +130,7 @@ cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
     cdef uint64_t when = <uint64_t>mac_changes(bridge.macs, b.source.slot) << 16 | b.now_s
     cdef frame *f
     cdef uint16_t i
-    for i in range(n_different(b)):
+    for i in range(n_frames(b)):
         f = &b.frames[i]
         if f.source == 0 or (f.source == learned.source and when == learned.when):
             continue
@@ -145,17 +154,17 @@ cdef inline uint16_t output_of(burst *b, const frame *f) noexcept nogil:
 
 cdef inline void look_up(burst *b) noexcept nogil:
     cdef uint64_t previous = 0
-    cdef uint16_t previous_out = OUT_SAME_PORT
+    cdef uint16_t i, different = 0, previous_out = OUT_SAME_PORT
     cdef frame *f
-    cdef uint16_t i
-    for i in range(n_different(b)):
+    for i in range(n_frames(b)):
         f = &b.frames[i]
-        if f.destination == 0:
-            continue
-        if f.destination != previous:
-            previous = f.destination
-            previous_out = output_of(b, f)
-        f.out = previous_out
+        if f.destination != 0:
+            if f.destination != previous:
+                previous = f.destination
+                previous_out = output_of(b, f)
+            f.out = previous_out
+        different |= f.out ^ b.frames[0].out
+    b.together = different == 0
 
 
 cdef inline bint both_protected(const burst *b, const member *out) noexcept nogil:
@@ -312,7 +321,7 @@ cdef inline void output(burst *b, uint16_t out, group *g) noexcept nogil:
         unicast(b, b.fwd.member_of[out], g)
 
 
-cdef inline void output_alike(burst *b) noexcept nogil:
+cdef inline void output_together(burst *b) noexcept nogil:
     cdef group g
     cdef uint16_t i
     g.n, g.sum = b.n, b.sum
@@ -338,8 +347,6 @@ cdef void output_grouped(burst *b) noexcept nogil:
                 g.pkts[g.n] = b.pkts[i]
                 g.n += 1
                 waiting &= ~(<uint32_t>1 << i)
-        if g.n == b.n:
-            g.sum = b.sum
         output(b, out, &g)
 
 
@@ -352,38 +359,55 @@ cdef inline void switch_burst(burst *b, lesson *learned) noexcept nogil:
             mirror_received(b.me, source, b.frames, b.pkts, b.n)
     if source.bridge.snoop != NULL:
         snoop(source, b.frames, b.pkts, b.n, b.sets, b.now_s)
-    compare(b)
+    if not b.alike:
+        fetch_ahead(b)
     learn(b, learned)
     look_up(b)
-    if b.alike:
-        output_alike(b)
+    if b.together:
+        output_together(b)
     else:
         output_grouped(b)
+
+
+cdef inline void classify_all(burst *b, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    """Leaves out what has no whole header. What is alike is read once, where that is enough."""
+    cdef bint plain = b.source != NULL and b.source.bridge.plain
+    cdef bint forward_bpdu = b.source != NULL and b.source.bridge.forward_bpdu
+    cdef uint16_t i
+    b.alike = plain and are_alike(pkts, n, b.sum)
+    b.n = 0
+    if b.alike:
+        classify(b, pkts[0], forward_bpdu, &b.frames[0])
+        memcpy(b.pkts, pkts, n * sizeof(rte_mbuf *))
+        b.n = n
+        return
+    for i in range(n):
+        if classify(b, pkts[i], forward_bpdu, &b.frames[b.n]):
+            b.pkts[b.n] = pkts[i]
+            b.n += 1
+    b.counts.rx_malformed_drops += n - b.n
+    if b.n < n:
+        b.sum = NULL
 
 
 cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *learned,
                   rte_mbuf **pkts, uint16_t n, const tally *sum, uint16_t now_s) noexcept nogil:
     cdef burst b
     cdef const member *source = fwd.member_of[slot_id]
-    cdef uint16_t i, received = n
-    cdef bint forward_bpdu = source != NULL and source.bridge.forward_bpdu
+    cdef uint16_t passed = n
     b.me, b.fwd, b.source, b.counts, b.now_s = me, fwd, source, &me.counters[slot_id], now_s
+    b.sum = sum
     b.limited = <const limits *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].limits)
     if b.limited != NULL:
-        n = police_rx(b.limited, pkts, n)
-        b.counts.rx_qos_drops += received - n
-    b.n, b.sum = 0, sum
-    for i in range(n):
-        if classify(&b, pkts[i], forward_bpdu, &b.frames[b.n]):
-            b.pkts[b.n] = pkts[i]
-            b.n += 1
-    b.counts.rx_malformed_drops += n - b.n
-    if b.n < received:
-        b.sum = NULL
+        passed = police_rx(b.limited, pkts, n)
+        b.counts.rx_qos_drops += n - passed
+        if passed < n:
+            b.sum = NULL
+    classify_all(&b, pkts, passed)
     if source == NULL:
         b.counts.rx_no_bridge_drops += b.n
     elif source.mirror_output:
         b.counts.rx_mirror_drops += b.n
     elif b.n:
         switch_burst(&b, learned)
-    rte_pktmbuf_free_bulk(pkts, received)
+    rte_pktmbuf_free_bulk(pkts, n)

@@ -47,6 +47,8 @@ shim_bit_width(uint32_t v)
     return v ? 32 - __builtin_clz(v) : 0;
 }
 
+#define shim_lowest_bit(v) __builtin_ctz(v)     /* its index; 'v' is not 0 */
+
 /* Strong compare-and-swap; true when *p was 'old' and is 'new_' now. */
 static inline int
 shim_cas_u32(uint32_t *p, uint32_t old, uint32_t new_)
