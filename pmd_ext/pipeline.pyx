@@ -1,116 +1,32 @@
 """The switching pipeline: classify, put into a VLAN, learn, look up, group by output, transmit."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport load_acquire_ptr
+from pmd_ext.classify cimport burst, classify
 from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.maclearn cimport mac_learn
-from pmd_ext.mactable cimport mac_changes, mac_key, mac_lookup, mac_prefetch
+from pmd_ext.mactable cimport mac_changes, mac_lookup, mac_prefetch
 from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.mirror cimport mirror_copy, mirror_received
 from pmd_ext.offload cimport offload_begin, offload_next, outgoing
 from pmd_ext.patch cimport frame_room, patch_cross
-from pmd_ext.reserved cimport is_reserved
 from pmd_ext.slotsets cimport SLOT_WORDS, slot_set
 from pmd_ext.snoop cimport snoop
-from pmd_ext.state cimport (
-    BURST, bridge_view, forwarding, lesson, member, pmd, port_counters,
-)
+from pmd_ext.state cimport BURST, bridge_view, forwarding, lesson, member, pmd
 from pmd_ext.tally cimport tally, tally_up
 from pmd_ext.transmit cimport transmit
 from pmd_ext.vlan cimport (
-    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_SLOTS, OUT_VLAN, PCP, VID, frame, vlan_carries, vlan_in,
-    vlan_receive, vlan_strip, vlan_write,
+    OUT_FLOOD, OUT_RESERVED, OUT_SAME_PORT, OUT_SLOTS, OUT_VLAN, frame, vlan_carries, vlan_in,
+    vlan_receive, vlan_write,
 )
 
 
-cdef extern from "shim.h" nogil:
-    uint8_t *shim_mbuf_data(rte_mbuf *m)
-    uint16_t shim_load_be16(const uint8_t *p)
-    uint64_t shim_load_u64(const uint8_t *p)
-    enum:
-        RTE_ETHER_TYPE_VLAN
-        RTE_ETHER_TYPE_QINQ
-
-cdef enum:
-    ETHER_BYTES = 14
-    VLAN_BYTES = 4
-    MULTICAST = 1               # first bit on the wire; addresses are little-endian loads here
-
-cdef enum:
-    ADDRESS = 0xffffffffffff
-
-# Frames of one port on their way through its bridge.
-cdef struct burst:
-    pmd *me
-    const forwarding *fwd
-    const member *source
-    port_counters *counts       # of the port they came from
-    const limits *limited       # the same; NULL: no limits
-    const tally *sum            # of what came in, while all of it goes on unchanged; else NULL
-    uint16_t now_s
-    uint16_t n
-    bint alike                  # frames[0] tells of all, there are no others
-    bint together               # all have the output of the first
-    frame frames[BURST]
-    rte_mbuf *pkts[BURST]
-    slot_set sets[BURST]        # what OUT_SLOTS + i stands for
-
-# Some of them, with the same output.
+# Frames of a burst with the same output.
 cdef struct group:
     uint16_t n
     const tally *sum            # NULL: not known
     frame *frames[BURST]
     rte_mbuf *pkts[BURST]
-
-
-cdef inline bint classify(burst *b, rte_mbuf *m, bint forward_bpdu, frame *f) noexcept nogil:
-    """Reads the frame's header; False when it is too short to have one."""
-    cdef uint8_t *data = shim_mbuf_data(m)
-    cdef uint64_t destination, source
-    cdef uint16_t type, tci
-    if m.data_len < ETHER_BYTES:
-        return False
-    destination = shim_load_u64(data) & <uint64_t>ADDRESS
-    source = shim_load_u64(data + 6) & <uint64_t>ADDRESS
-    type = shim_load_be16(data + 12)
-    f.vlan = f.pcp = f.tpid = f.inner = 0
-    f.rx_pcp = f.wire_tpid = f.wire_tci = f.out = 0
-    if type == RTE_ETHER_TYPE_VLAN or type == RTE_ETHER_TYPE_QINQ:
-        if m.data_len < ETHER_BYTES + VLAN_BYTES:
-            return False
-        tci = shim_load_be16(data + 14)
-        f.vlan = tci & VID
-        f.pcp = f.rx_pcp = tci & PCP
-        f.tpid, f.wire_tpid, f.wire_tci = type, type, tci
-        if f.vlan | f.pcp == 0:
-            vlan_strip(f, m)    # it says nothing, and no port sends it on
-            b.sum = NULL
-    f.source = 0 if source & MULTICAST else mac_key(source, f.vlan)
-    f.destination = 0
-    if is_reserved(destination) and not forward_bpdu:
-        f.source = 0
-        f.out = OUT_RESERVED
-    elif destination & MULTICAST:
-        f.out = OUT_FLOOD
-    else:
-        f.destination = mac_key(destination, f.vlan)
-    return True
-
-
-cdef inline bint are_alike(rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil:
-    """Whether all are from one address to another, of one type, and without a VLAN tag."""
-    cdef uint64_t first, second, different = 0
-    cdef uint8_t *data = shim_mbuf_data(pkts[0])
-    cdef uint16_t i, type = shim_load_be16(data + 12)
-    if (sum == NULL or sum.shortest < ETHER_BYTES or type == RTE_ETHER_TYPE_VLAN
-            or type == RTE_ETHER_TYPE_QINQ):
-        return False
-    first, second = shim_load_u64(data), shim_load_u64(data + ETHER_BYTES - 8)
-    for i in range(1, n):
-        data = shim_mbuf_data(pkts[i])
-        different |= shim_load_u64(data) ^ first | shim_load_u64(data + ETHER_BYTES - 8) ^ second
-    return different == 0
 
 
 cdef inline void fetch_ahead(const burst *b) noexcept nogil:
@@ -369,27 +285,6 @@ cdef inline void switch_burst(burst *b, lesson *learned) noexcept nogil:
         output_grouped(b)
 
 
-cdef inline void classify_all(burst *b, rte_mbuf **pkts, uint16_t n) noexcept nogil:
-    """Leaves out what has no whole header. What is alike is read once, where that is enough."""
-    cdef bint plain = b.source != NULL and b.source.bridge.plain
-    cdef bint forward_bpdu = b.source != NULL and b.source.bridge.forward_bpdu
-    cdef uint16_t i
-    b.alike = plain and are_alike(pkts, n, b.sum)
-    b.n = 0
-    if b.alike:
-        classify(b, pkts[0], forward_bpdu, &b.frames[0])
-        memcpy(b.pkts, pkts, n * sizeof(rte_mbuf *))
-        b.n = n
-        return
-    for i in range(n):
-        if classify(b, pkts[i], forward_bpdu, &b.frames[b.n]):
-            b.pkts[b.n] = pkts[i]
-            b.n += 1
-    b.counts.rx_malformed_drops += n - b.n
-    if b.n < n:
-        b.sum = NULL
-
-
 cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *learned,
                   rte_mbuf **pkts, uint16_t n, const tally *sum, uint16_t now_s) noexcept nogil:
     cdef burst b
@@ -403,7 +298,7 @@ cdef void forward(pmd *me, const forwarding *fwd, uint16_t slot_id, lesson *lear
         b.counts.rx_qos_drops += n - passed
         if passed < n:
             b.sum = NULL
-    classify_all(&b, pkts, passed)
+    classify(&b, pkts, passed)
     if source == NULL:
         b.counts.rx_no_bridge_drops += b.n
     elif source.mirror_output:
