@@ -57,10 +57,11 @@ docs: setup  ## write the pages of docs/ that are made from schema/
 	$(BIN)/python -m tools.docs
 
 clean:  ## remove what setup and the build made
-	rm -rf build $(VENV) *.egg-info pmd_ext/*.so
+	rm -rf build $(VENV) *.egg-info pmd_ext/*.so pmd_ext/lib tools/*.so
 
 # Packages are checked with every call; the environment and the extension only after changes.
-$(VENV)/built: $(VENV)/environment $(SOURCES) | .packages
+$(VENV)/built: $(VENV)/environment $(SOURCES) tools/build-vhost | .packages
+	@tools/build-vhost
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 

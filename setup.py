@@ -40,7 +40,8 @@ def extensions() -> list[Extension]:
             include_dirs=["pmd_ext"],
             extra_compile_args=[*cflags, "-O3", "-DALLOW_EXPERIMENTAL_API", "-Wall", "-Wextra",
                                 "-Wno-unused-parameter"],
-            extra_link_args=libs,
+            # a librte_vhost made for this kind of CPU (tools/build-vhost), where there is one
+            extra_link_args=[*libs, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib"],
         )
         for source in sources()
     ]
