@@ -12,7 +12,7 @@ from pmd_ext.dpdk.eal cimport rte_pause
 from pmd_ext.macflaps cimport MOVE_ALLOWED, MOVE_HELD, flap_check
 from pmd_ext.mactable cimport (
     BUCKET_ENTRIES, MAC_SLOTS, MAC_STATIC, age, expired, find, first_bucket, mac_bucket, mac_hash,
-    mac_owner, mac_table, second_bucket, slot_of, try_lock, unlock,
+    mac_owner, mac_table, other_bucket, second_bucket, slot_of, try_lock, unlock,
 )
 
 cdef enum:
@@ -136,6 +136,28 @@ cdef inline int free_entry(mac_table *t, mac_bucket *b, uint16_t now_s) noexcept
     return -1
 
 
+cdef int moved_away(mac_table *t, mac_bucket *b, mac_bucket *b2) noexcept nogil:
+    """Of two full buckets, both locked, a place that is free now because its entry went to the other
+    bucket that it may be in: 0..9, or -1. A reader may miss an entry on its way, and floods then."""
+    cdef mac_bucket *at
+    cdef mac_bucket *there
+    cdef int i, free
+    for i in range(2 * BUCKET_ENTRIES):
+        at = b if i < BUCKET_ENTRIES else b2
+        there = other_bucket(t, at, at.keys[i % BUCKET_ENTRIES])
+        if there == b or there == b2 or not try_lock(there):
+            continue
+        free = find(there, 0)
+        if free >= 0:
+            there.keys[free] = at.keys[i % BUCKET_ENTRIES]
+            there.values[free] = at.values[i % BUCKET_ENTRIES]
+            at.keys[i % BUCKET_ENTRIES] = 0
+        unlock(there)
+        if free >= 0:
+            return i
+    return -1
+
+
 cdef inline int owned_in(const mac_bucket *b, uint16_t slot) noexcept nogil:
     cdef int i, n = 0
     for i in range(BUCKET_ENTRIES):
@@ -175,6 +197,8 @@ cdef int make_place(mac_table *t, mac_bucket *b, mac_bucket *b2, uint16_t slot, 
         i = free_entry(t, b2, now_s)
         if i >= 0:
             i += BUCKET_ENTRIES
+    if i < 0:
+        i = moved_away(t, b, b2)
     if i < 0:
         if slot != MAC_SLOTS - 1 and not may_take(&t.owners[slot], now_s):
             return -1

@@ -92,6 +92,12 @@ cdef inline uint32_t mac_hash(const mac_table *t, uint64_t key) noexcept nogil:
     return shim_hash_u64(key * t.secret)
 
 
+# Of the two that the key may be in, the one that 'b' is not.
+cdef inline mac_bucket *other_bucket(mac_table *t, const mac_bucket *b, uint64_t key) noexcept nogil:
+    cdef uint32_t hash = mac_hash(t, key)
+    return second_bucket(t, hash) if first_bucket(t, hash) == b else first_bucket(t, hash)
+
+
 # PMDs. Warms the cache line that mac_lookup() and mac_learn() will read first.
 cdef inline void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil:
     rte_prefetch0(first_bucket(t, mac_hash(t, key)))

@@ -43,8 +43,9 @@ class Switch(ABC):
         self.directory = directory
 
     @abstractmethod
-    def start(self, layout: Layout) -> list[Path]:
-        """Sockets of its ports, which it listens at. HostError."""
+    def start(self, layout: Layout, settings: Sequence[str] = ()) -> list[Path]:
+        """Sockets of its ports, which it listens at; 'settings' are columns of Open_vSwitch.
+        HostError."""
 
     @abstractmethod
     def pids(self) -> Sequence[int]:
@@ -77,18 +78,19 @@ class Daemon(Switch):
     def launch(self) -> None:
         """Starts the daemon on the host."""
 
-    def start(self, layout: Layout) -> list[Path]:
+    def start(self, layout: Layout, settings: Sequence[str] = ()) -> list[Path]:
         host = self.host
         host.start_ovsdb()
         host.enable_dpdk()
         host.vsctl("--no-wait", "set", "Open_vSwitch", ".",
-                   f"other_config:pmd-cpu-mask={1 << layout.core:x}")
+                   f"other_config:pmd-cpu-mask={1 << layout.core:x}", *settings)
         self.launch()
         host.vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev",
                    f"other_config:mac-table-size={MAC_TABLE}")
         names = [f"p{number}" for number in range(layout.ports)]
         words = [word for name in names for word in self.port(name, layout.mtu)]
-        host.vsctl(*words[1:])
+        if words:
+            host.vsctl(*words[1:])
         wait_until(lambda: all(is_listening(host.directory / name) for name in names),
                    f"{self.name} listens for {layout.ports} guests")
         return [host.directory / name for name in names]
@@ -141,7 +143,7 @@ class Testpmd(Switch):
         super().__init__(directory)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, layout: Layout) -> list[Path]:
+    def start(self, layout: Layout, settings: Sequence[str] = ()) -> list[Path]:
         sockets = [self.directory / f"p{number}" for number in range(layout.ports)]
         devices = [word for number, path in enumerate(sockets)
                    for word in ("--vdev", f"net_vhost{number},iface={path}")]
@@ -173,13 +175,13 @@ class Testpmd(Switch):
 
 
 @contextmanager
-def started(kind: type[Switch], layout: Layout) -> Iterator[tuple[Switch, list[Path]]]:
+def started(kind: type[Switch], layout: Layout, settings: Sequence[str] = ()) -> Iterator[tuple[Switch, list[Path]]]:
     """A switch in a directory that is removed in the end, and its sockets."""
     directory = Path(f"/tmp/vhost-bench.{os.getpid()}.{kind.name}")
     directory.mkdir(mode=0o755)
     switch = kind(directory)
     try:
-        yield switch, switch.start(layout)
+        yield switch, switch.start(layout, settings)
     finally:
         try:
             switch.stop()

@@ -21,7 +21,6 @@ MOST_ENDPOINTS = 32             # of one process
 ETHER_BYTES, IP_BYTES, UDP_BYTES = 14, 20, 8
 TEMPLATE_BYTES = 64
 USUAL_ROOM = 2048
-NICE = -20
 
 
 class LoadError(Exception):
@@ -149,6 +148,7 @@ class Load:
     options: str = ""
     room: int = USUAL_ROOM
     alone: bool = True
+    nice: int = -20             # else what runs beside it on the core makes it miss frames
     _process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _asked: tuple[Stream, ...] = field(default=(), init=False, repr=False)
 
@@ -165,7 +165,8 @@ class Load:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*DIE_WITH_PARENT, sys.executable, "-m", "tools.load", str(self.cpu), str(buffers),
-                 str(self.room), str(self.ring), str(int(self.alone))],
+                 str(self.room), str(self.ring), str(int(self.alone)),
+                 str(self.nice)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
         try:
             for number, path in enumerate(self.sockets):
@@ -245,12 +246,12 @@ class Load:
 
 # --- the process ----------------------------------------------------------------------------------
 
-def serve(cpu: int, buffers: int, room: int, ring: int, alone: int) -> None:
+def serve(cpu: int, buffers: int, room: int, ring: int, alone: int, nice: int) -> None:
     """Does what standard input says, line by line, until that ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())       # DPDK prints there as well
     os.sched_setaffinity(0, {cpu})
-    os.nice(NICE)       # what else runs on the core shall not make it miss frames
+    os.nice(nice)
     from tools.loadgen import Load as Loop  # DPDK's libraries are for this process alone
 
     megabytes = 64 + buffers * (room + 512) // (1 << 20)
@@ -274,4 +275,4 @@ def serve(cpu: int, buffers: int, room: int, ring: int, alone: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:6]))
+    serve(*map(int, sys.argv[1:7]))
