@@ -69,6 +69,11 @@ class HostPorts:
         errno that the data plane has of it."""
         link = netdev.look(state.name)
         before = state.host
+        if (link is None and before.link is not None and not failed
+                and netdev.has_tap(self._fds[state.name])):
+            # It was moved to another namespace, from where no word of it comes: what is sent to it
+            # while it is down there the kernel refuses.
+            link = replace(before.link, up=True, running=True)
         known = before.link.ifindex if before.link is not None else None
         if link is None or failed or known not in (None, link.ifindex):
             lost = (NO_DEVICE.format(state.name, os.strerror(failed or errno.ENODEV))

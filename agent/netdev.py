@@ -14,7 +14,7 @@ from fcntl import ioctl
 from agent.host_model import Link
 
 TUN = "/dev/net/tun"
-TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+TUNSETIFF, TUNSETOFFLOAD, TUNGETIFF = 0x400454CA, 0x400454D0, 0x800454D2
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 SIOCGIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8921, 0x8922
@@ -64,6 +64,15 @@ def open_tap(name: str) -> int:
                errno.EPERM: f"no permission to make a tap: {NO_PERMISSION}"}
         raise OSError(e.errno, why.get(e.errno or 0, f"no tap: {e.strerror}")) from e
     return fd
+
+
+def has_tap(fd: int) -> bool:
+    """Whether the tap of open_tap() is there still, in whatever network namespace."""
+    try:
+        ioctl(fd, TUNGETIFF, request(""))
+    except OSError:
+        return False
+    return True
 
 
 def open_packet(name: str) -> int:

@@ -190,3 +190,17 @@ def test_nothing_is_left_when_the_bridge_goes(contract: Contract) -> None:
     assert links(contract) == {"br0", "h0", "h1"}
     contract.host.vsctl("del-br", "br0")
     assert links(contract) == set()
+
+
+def test_taps_work_in_the_namespaces_that_they_are_moved_to(contract: Contract) -> None:
+    host = contract.host
+    with Netns() as one, Netns() as other:
+        for number, (tap, place) in enumerate((("t0", one), ("t1", other))):
+            assert add(contract, tap, "internal") == ""
+            host.inside("ip", "link", "set", tap, "netns", place.path)
+            place.run("ip", "address", "add", f"10.9.0.{number + 1}/24", "dev", tap)
+            place.run("ip", "link", "set", tap, "up")
+        one.run("ping", "-c", "3", "-i", "0.2", "-W", "5", "10.9.0.2")
+        assert (contract.get("t0", "error"), contract.get("t1", "error")) == (None, None)
+        one.run("ip", "link", "del", "t0")
+        wait_until(lambda: "t0" in links(contract), "a tap that is deleted there is made anew here")
