@@ -31,6 +31,8 @@ test: setup  ## run all tests (as root: guests and namespaces are real)
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (10 minutes; ARGS=...)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
+	@$(BIN)/pip install --quiet --constraint constraints.txt matplotlib
+	@$(BIN)/python -m tools.bench_charts build/bench.json docs/charts
 
 bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
 	@mkdir -p build

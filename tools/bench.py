@@ -20,16 +20,21 @@ import click
 
 from tools.bench_cases import (
     ALL,
+    DAEMON_CASES,
+    LOST,
+    NEIGHBOURS_99,
     PERCENTILES,
     QUICK,
     SETUPS,
     SHARES,
+    TCP,
     TRIPS,
     Case,
     Setup,
     all_cases,
     delay_case,
 )
+from tools.bench_changes import neighbours, tcp
 from tools.bench_numbers import (
     against,
     run_and_wait_ns,
@@ -38,7 +43,17 @@ from tools.bench_numbers import (
     table,
     weighted_percentile,
 )
-from tools.bench_switches import OVS_DAEMON, Agent, Layout, Other, Ovs, Switch, Testpmd, started
+from tools.bench_switches import (
+    OVS_DAEMON,
+    Agent,
+    Daemon,
+    Layout,
+    Other,
+    Ovs,
+    Switch,
+    Testpmd,
+    started,
+)
 from tools.cores import distance
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import last_cpu
@@ -53,13 +68,15 @@ KEPT_SLACK = 0.05               # by which a ratio differs from run to run
 MEET_RATE = 2000.0              # frames a second and stream, until a switch has found its guests
 MEET_S = 20.0                   # that it may take
 LEARN_S = 10.0                  # to know many addresses
+CHANGED_PORTS, CHANGES_S = 100, 8.0     # that come and go beside a pair of guests, in that time
+TCP_S = 2
 WARM_S = 0.1                    # before it counts
 TRIES = 4                       # that a turn may take to be one without a disturbance
 NEAR = 2.5                      # times the shortest way between two cores counts as near
 NEAR_S = 10.0                   # that they may take to come back
 DISTURBED = 0.01                # of its time that it may lack a core
 PRESSED = 0.1                   # of the tries to send find a full ring, else the load is the limit
-LOST = 0.02                     # of the frames may be lost, else it takes them too slowly
+MAY_LOSE = 0.02                 # of the frames may be lost, else it takes them too slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,7 @@ class Plan:
 
     sides: tuple[str, ...]      # ours first
     turns: int
+    fresh_turns: int            # of what begins with a fresh daemon
     seconds: float              # of a measurement
     first_core: int
     core: int                   # the switch's
@@ -167,6 +185,21 @@ class Bench:
                 for share in SHARES:
                     self.delays(share, sides)
 
+    def daemons(self, number: int) -> None:
+        """What needs a daemon's own commands, each with a fresh one, in turn."""
+        layout = Layout(2, core=self.plan.core, first_core=self.plan.first_core)
+        for kind in (KINDS[name] for name in self.plan.sides):
+            if not issubclass(kind, Daemon):
+                continue
+            lost, way = neighbours(kind, layout, CHANGED_PORTS, CHANGES_S)
+            self.values[LOST.key][kind.name].append(lost)
+            self.values[NEIGHBOURS_99.key][kind.name].append(way)
+            for case, tso in zip(TCP, (False, True), strict=True):
+                self.values[case.key][kind.name].append(
+                    tcp(kind, replace(layout, ports=0), tso, TCP_S))
+            print(f"changes and TCP, {number + 1} of {self.plan.fresh_turns}: {kind.name}",
+                  file=sys.stderr, flush=True)
+
     def turn(self, side: Side, streams: Sequence[Stream], stamped: bool = False) -> list[Run]:
         """Once more where others wanted the cores meanwhile, or the cores moved apart, but not for
         ever."""
@@ -213,7 +246,7 @@ class Bench:
 def limited(runs: Sequence[Run]) -> bool:
     """Whether the load core could not do more, so that the switch perhaps could."""
     lost, sent = sum(run.lost for run in runs), sum(run.sent for run in runs)
-    return min(run.pressed for run in runs) < PRESSED or lost > LOST * sent
+    return min(run.pressed for run in runs) < PRESSED or lost > MAY_LOSE * sent
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -273,6 +306,8 @@ def measure(setups: Sequence[Setup], plan: Plan) -> Bench:
         bench.measure(setup)
         print(f"{number + 1} of {len(setups)}: {', '.join(case.title for case in setup.cases)}: "
               f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    for number in range(plan.fresh_turns):
+        bench.daemons(number)
     return bench
 
 
@@ -298,7 +333,9 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
         Other.checkout, sides = beside.absolute(), (OURS, Other.name)
     if Ovs.name in sides and not OVS_DAEMON.exists():
         raise click.ClickException(f"{OVS_DAEMON} is missing: `make bench` installs it")
+    chosen_daemons = not keys or bool({*keys} & {case.key for case in DAEMON_CASES})
     plan = Plan(sides=sides, turns=turns or (15 if quick else 7), seconds=seconds,
+                fresh_turns=min(turns or 3, 3) if chosen_daemons and not quick else 0,
                 first_core=min(os.sched_getaffinity(0)), core=last_cpu(), load=os.getloadavg()[0])
     setups = [Setup(cases=(QUICK,))] if quick else list(SETUPS)
     if keys:
@@ -316,7 +353,7 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         sys.exit(130)
-    cases = all_cases(setups)
+    cases = [case for case in (*all_cases(setups), *DAEMON_CASES) if bench.values[case.key]]
     show(bench, cases)
     write_json(path, bench, cases)
     if quick:

@@ -79,6 +79,15 @@ SETUPS = (
 )
 
 
+LOST = Case("lost", "lost by neighbours while 100 ports come and go", "neighbours", unit="frames",
+            better="less")
+NEIGHBOURS_99 = Case("neighbours_99", "the neighbours' way meanwhile: p99", "neighbours", unit="us",
+                     better="less")
+TCP = tuple(Case(f"tcp_{word}", f"TCP between two taps, segmentation {word}", "tcp", unit="Gbit/s")
+            for word in ("off", "on"))
+DAEMON_CASES = (LOST, NEIGHBOURS_99, *TCP)      # measured with a fresh daemon each time
+
+
 def delay_case(share: int, percent: float) -> Case:
     """The row of one percentile of round trips."""
     return Case(f"rtt_{share}_{percent:g}", f"round trip at {share} % of its most: p{percent:g}",

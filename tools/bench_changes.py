@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from tools.bench_numbers import weighted_percentile
 from tools.bench_switches import BRIDGE, Daemon, Layout, started
@@ -35,7 +36,7 @@ def come_and_go(host: Host, ports: int) -> None:
     for name in names[::max(1, ports // GUESTS)]:
         with FrontEnd(str(host.directory / name), listen=False) as guest:
             guest.connect()
-            wait_until(lambda name=name: host.connected(name), f"{name} has its guest")
+            wait_until(partial(host.connected, name), f"{name} has its guest")
     for some in lots(names):
         host.vsctl(*[word for name in some for word in ("--", "del-port", BRIDGE, name)][1:])
 
@@ -48,7 +49,8 @@ def neighbours(kind: type[Daemon], layout: Layout, ports: int, seconds: float) -
         assert isinstance(switch, kind)
         load = stack.enter_context(Load(sockets=sockets, log=switch.directory / "load.log",
                                         cpu=layout.first_core, nice=0))
-        wait_until(lambda: load.run(NEIGHBOURS, 0.5, 0.0).lost == 0, f"{kind.name} knows its guests")
+        wait_until(lambda: load.run(NEIGHBOURS, 0.5, 0.0).lost == 0,
+                   f"{kind.name} knows its guests")
         load.begin(NEIGHBOURS, seconds, 0.2, stamped=True)
         come_and_go(switch.host, ports)
         run: Run = load.result()

@@ -175,7 +175,8 @@ class Testpmd(Switch):
 
 
 @contextmanager
-def started(kind: type[Switch], layout: Layout, settings: Sequence[str] = ()) -> Iterator[tuple[Switch, list[Path]]]:
+def started(kind: type[Switch], layout: Layout, settings: Sequence[str] = ()
+            ) -> Iterator[tuple[Switch, list[Path]]]:
     """A switch in a directory that is removed in the end, and its sockets."""
     directory = Path(f"/tmp/vhost-bench.{os.getpid()}.{kind.name}")
     directory.mkdir(mode=0o755)

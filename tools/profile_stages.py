@@ -45,7 +45,8 @@ STAGES = (
     Stage(title="classify", modules=("classify",), functions=("read_header", "are_alike")),
     Stage(title="learn", modules=("maclearn", "macflaps"), functions=(
         "pipeline.learn", "mac_learn")),
-    Stage(title="look up", functions=("look_up", "output_of", "fetch_ahead", "mac_prefetch", "mac_lookup")),
+    Stage(title="look up", functions=(
+        "look_up", "output_of", "fetch_ahead", "mac_prefetch", "mac_lookup")),
     Stage(title="group by output, and the rest of the pipeline", modules=("pipeline",)),
     Stage(title="transmit", modules=("transmit", "flow"), functions=(
         "transmit", "keep_fitting", "give", "own_txq", "send", "lock_ring", "enqueue")),
