@@ -97,8 +97,9 @@ class Plan:
 class Side:
     """One switch with front ends attached, paused unless it is measured."""
 
-    def __init__(self, switch: Switch, loads: Sequence[Load]) -> None:
+    def __init__(self, switch: Switch, core: int, loads: Sequence[Load]) -> None:
         self.switch = switch
+        self.core = core            # of its polling thread
         self.loads = loads
 
     @property
@@ -122,11 +123,12 @@ class Side:
         return runs, waited > DISTURBED
 
     def _waited_ns(self) -> int:
-        """Time that threads of the switch and its load were ready to run and had no core. Loads
-        that share one wait for each other."""
-        pids = [*self.switch.pids(), *(load.pid for load in self.loads if len(self.loads) == 1)]
-        return sum(run_and_wait_ns(path.read_text())[1] for pid in pids
-                   for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        """Time that the polling thread and the load were ready to run and had no core. Loads that
+        share one wait for each other."""
+        polling = [task for pid in self.switch.pids() for task in os.listdir(f"/proc/{pid}/task")
+                   if os.sched_getaffinity(int(task)) == {self.core}]
+        pids = [*polling, *(load.pid for load in self.loads if len(self.loads) == 1)]
+        return sum(run_and_wait_ns(Path(f"/proc/{pid}/schedstat").read_text())[1] for pid in pids)
 
     def meet(self, streams: Sequence[Stream]) -> None:
         """Returns when frames come through. HostError."""
@@ -156,7 +158,7 @@ def attach(stack: ExitStack, name: str, setup: Setup, plan: Plan) -> Side:
         sockets=part, log=switch.directory / "load.log", cpu=plan.first_core, group=group,
         ring=setup.ring, options=setup.options, room=max(2048, setup.mtu + 256),
         alone=len(parts) == 1)) for group, part in enumerate(parts)]
-    side = Side(switch, loads)
+    side = Side(switch, plan.core, loads)
     side.meet(setup.cases[0].streams)
     switch.pause()
     return side

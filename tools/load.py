@@ -99,11 +99,11 @@ class Run:
                    if stream.macs == stream.flows == 1)
         repeated = sum(stream.end.repeated for stream in self.streams)
         stray = sum(stream.end.stray - stream.before.stray for stream in self.streams)
-        words = [f"{n} frames {what}" for n, what in (
+        words = [f"{n} {what}" for n, what in (
             (late, "overtook others of their flow"), (repeated, "came twice"),
             (stray, "came out at a wrong port"),
             (self.foreign, "are of nobody here")) if n]
-        return ", ".join(words)
+        return "of the frames " + ", ".join(words) if words else ""
 
     @property
     def lost(self) -> int:

@@ -1,5 +1,7 @@
 from typing import Any
 
+def review(numbers: list[int]) -> tuple[int, int]: ...
+
 class Load:
     def __init__(self, eal: list[str], buffers: int, room: int, ring: int,
                  alone: bool) -> None: ...

@@ -13,7 +13,7 @@ from pmd_ext.dpdk.ethdev cimport (
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.eal cimport eal_start
 from tools.loadloop cimport (
-    BUCKETS, MARK, MAX_ENDS, TEMPLATE_BYTES, arrivals, drive, endpoint, forget_unsent, headers,
+    BUCKETS, MARK, MAX_ENDS, TEMPLATE_BYTES, arrivals, check_number, drive, endpoint, forget_unsent, headers,
     shortest_in, stream, work,
 )
 
@@ -43,6 +43,17 @@ cdef int checked(int rc, str what) except -1:
     if rc < 0:
         raise OSError(-rc, f"{what}: {os.strerror(-rc)}")
     return rc
+
+
+def review(numbers: list[int]) -> tuple[int, int]:
+    """How many of the frames of one stream that come with these numbers are late, and repeated."""
+    cdef stream s
+    cdef arrivals at
+    memset(&s, 0, sizeof(s))
+    memset(&at, 0, sizeof(at))
+    for number in numbers:
+        check_number(&s, &at, number)
+    return s.late, s.repeated
 
 
 cdef class Load:

@@ -86,6 +86,8 @@ cdef struct work:
     uint64_t foreign            # frames that are not ours
     uint64_t *delays            # histogram of cycles
 
+# Books the number of a frame that came; what it tells is counted with the stream.
+cdef void check_number(stream *s, arrivals *a, uint64_t number) noexcept nogil
 # Runs for so many cycles, or with 'quiet' until none came for so long; returns how many it took.
 # 'since': TSC when the streams began.
 cdef uint64_t drive(work *w, uint64_t since, uint64_t cycles, bint sending, uint64_t quiet

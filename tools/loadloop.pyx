@@ -123,7 +123,7 @@ cdef void check_late(stream *s, arrivals *a, uint64_t number) noexcept nogil:
         s.late += 1
 
 
-cdef inline void check_number(stream *s, arrivals *a, uint64_t number) noexcept nogil:
+cdef void check_number(stream *s, arrivals *a, uint64_t number) noexcept nogil:
     cdef uint64_t n
     if number < a.due:
         check_late(s, a, number)

@@ -13,6 +13,7 @@ import pytest
 from tools.host import temporary_host, wait_until
 
 CONTROL = [sys.executable, "-u", "-m", "tools.bench_control", "--no-peer", "--quick", "--ports=20"]
+QUICK = [sys.executable, "-u", "-m", "tools.bench", "--quick", "--seconds=0.1"]
 IDLE = [sys.executable, "-u", "-m", "tools.bench_idle", "--quick"]
 
 
@@ -35,6 +36,17 @@ def run(command: list[str], output: Path) -> tuple[subprocess.Popen[str], str, s
     with subprocess.Popen([*command, f"--json={output}"], text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE) as bench:
         return bench, *bench.communicate(timeout=100)
+
+
+def test_packets_a_second_are_measured_beside_testpmd_and_compared(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    bench, out, err = run([*QUICK, "--turns=2"], output)
+    assert bench.returncode in (0, 1), out + err    # the machine is busy: any ratio will do
+    assert "kept in the repository" in out
+    case, = json.loads(output.read_text())["cases"]
+    assert [len(case["values"][side]) for side in ("agent", "testpmd")] == [2, 2]
+    assert min(case["values"]["agent"]) > 0.01
+    assert traces(bench.pid) == set()
 
 
 def test_control_plane_is_measured_in_every_case(tmp_path: Path) -> None:

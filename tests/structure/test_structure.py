@@ -25,8 +25,8 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "report_eth", "eth_values", "mcast", "tso")
 DATA_PLANE = ("transmit", "flow", "classify", "pipeline", "poll", "idle", "pmd", "vhost",
               "mactable", "state", "fence", "vlan", "patch", "meters", "mirror", "capture",
-              "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue", "ethdev", "groups",
-              "snoop", "offload")
+              "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue", "ethdev",
+              "groups", "snoop", "offload")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

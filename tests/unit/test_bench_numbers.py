@@ -5,6 +5,7 @@ import pytest
 
 from tools.bench_numbers import (
     Spread,
+    against,
     beside,
     compare,
     differences,
@@ -18,6 +19,7 @@ from tools.bench_numbers import (
     spread,
     table,
     thread_time,
+    weighted_percentile,
 )
 
 STAT = "12 ({}) S 1 12 12 0 -1 4194560 5 6 7 8 {} {} 77 88 20 0 14 0 100 5 6"
@@ -101,3 +103,17 @@ def test_table() -> None:
         "case         us\n"
         "a long one    1\n"
         "b           123")
+
+
+def test_against_is_ours_by_theirs_turn_by_turn() -> None:
+    assert against([3.0, 4.0], [2.0, 8.0]) == [1.5, 0.5]
+    assert against([3.0], []) == against([], [3.0]) == []
+
+
+@pytest.mark.parametrize(("percent", "value"), [
+    (1, 0.5), (50, 0.5), (51, 2.0), (99, 2.0), (100, 7.0)])
+def test_weighted_percentile_is_that_of_the_values_one_by_one(percent: float, value: float) -> None:
+    counted = [(0.5, 50), (2.0, 49), (7.0, 1)]
+    assert weighted_percentile(counted, percent) == value
+    assert percentile([v for v, n in counted for _ in range(n)], percent) == value
+    assert weighted_percentile([], percent) == 0
