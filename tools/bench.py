@@ -172,9 +172,15 @@ class Bench:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.began = time.monotonic()
         self.nearest = distance(plan.core)
         self.repeated = self.disturbed = 0      # turns, and those that stayed so
         self.load_limited: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+
+    def tell(self, what: str) -> None:
+        """How far it is, on standard error."""
+        seconds = time.monotonic() - self.began
+        print(f"{seconds // 60:02.0f}:{seconds % 60:02.0f} {what}", file=sys.stderr, flush=True)
 
     def measure(self, setup: Setup) -> None:
         with ExitStack() as stack:
@@ -199,8 +205,7 @@ class Bench:
             for case, tso in zip(TCP, (False, True), strict=True):
                 self.values[case.key][kind.name].append(
                     tcp(kind, replace(layout, ports=0), tso, TCP_S))
-            print(f"changes and TCP, {number + 1} of {self.plan.fresh_turns}: {kind.name}",
-                  file=sys.stderr, flush=True)
+            self.tell(f"changes and TCP, {number + 1} of {self.plan.fresh_turns}, {kind.name}")
 
     def turn(self, side: Side, streams: Sequence[Stream], stamped: bool = False) -> list[Run]:
         """Once more where others wanted the cores meanwhile, or the cores moved apart, but not for
@@ -233,6 +238,7 @@ class Bench:
                 runs = self.turn(side, case.streams)
                 self.values[case.key][side.name].append(sum(run.rate for run in runs) / 1e6)
                 self.load_limited[case.key][side.name] += case is not TRIPS and limited(runs)
+        self.tell(case.title)
 
     def delays(self, share: int, sides: Sequence[Side]) -> None:
         for _ in range(self.plan.turns):
@@ -243,6 +249,7 @@ class Bench:
                 for percent in PERCENTILES:
                     self.values[delay_case(share, percent).key][side.name].append(
                         weighted_percentile(run.delays, percent))
+        self.tell(f"round trips at {share} %")
 
 
 def limited(runs: Sequence[Run]) -> bool:
@@ -303,11 +310,8 @@ def compare_with_kept(bench: Bench) -> int:
 
 def measure(setups: Sequence[Setup], plan: Plan) -> Bench:
     bench = Bench(plan)
-    for number, setup in enumerate(setups):
-        began = time.monotonic()
+    for setup in setups:
         bench.measure(setup)
-        print(f"{number + 1} of {len(setups)}: {', '.join(case.title for case in setup.cases)}: "
-              f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     for number in range(plan.fresh_turns):
         bench.daemons(number)
     return bench
