@@ -131,14 +131,15 @@ class Packet:
 
     def complete(self, last: bytes | None = None) -> bool:
         """Whether the checksum of TCP, UDP or SCTP is right; 'last' is a destination that the IP
-        header does not have."""
+        header does not have. 0 is a checksum like any other, but for UDP, where it means none."""
         at = CHECKSUM_AT[self.protocol]
         if self.protocol == SCTP:
             return self.segment[at:at + 4] == crc32c(
                 self.segment[:at] + bytes(4) + self.segment[at + 4:])
         ends = self.addresses if last is None else self.addresses[:len(last)] + last
         start = pseudo(self.protocol, len(self.segment), ends)
-        return ones_sum(self.segment, start) == 0xffff and any(self.segment[at:at + 2])
+        return (ones_sum(self.segment, start) == 0xffff
+                and (self.protocol != UDP or any(self.segment[at:at + 2])))
 
     def partial(self) -> bool:
         """Whether what is in the checksum's place is the sum of the pseudo-header."""

@@ -148,15 +148,18 @@ def test_destination_in_a_routing_header_is_the_one_that_the_checksum_is_for(
     assert Packet(got).complete(last=FIRST)
 
 
-def test_udp_checksum_that_comes_to_nothing_is_all_ones(
-        two: Two) -> None:
+@pytest.mark.parametrize(("protocol", "header_of", "written"), [
+    (UDP, udp, b"\xff\xff"), (TCP, tcp, b"\0\0")], ids=["udp", "tcp"])
+def test_checksum_that_comes_to_nothing_is_all_ones_for_udp_alone(
+        two: Two, protocol: int, header_of: Callable[[bytes], bytes], written: bytes) -> None:
     a, b = two()
-    plain = Packet(ipv4(UDP, udp(b"\0\0")))
-    missing = -sum(struct.unpack("!5H", plain.segment)) % 0xffff   # makes the sum 0xffff
-    frame = ipv4(UDP, udp(struct.pack("!H", missing)))
+    plain = Packet(ipv4(protocol, header_of(b"\0\0")))
+    missing = -ones_sum(plain.segment) % 0xffff     # makes the sum 0xffff
+    frame = ipv4(protocol, header_of(struct.pack("!H", missing)))
     a.send([frame], header=header(frame).bytes())
     [(_, got)] = receive(b, 1)
-    assert Packet(got).segment[6:8] == b"\xff\xff"
+    at = CHECKSUM_AT[protocol]
+    assert Packet(got).segment[at:at + 2] == written
     assert Packet(got).complete()
 
 
