@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tools.load import Stream
+from tools.load import MOST_ENDPOINTS, Stream
 
 ALL = ("agent", "testpmd", "OVS")
 DAEMONS = ("agent", "OVS")      # testpmd knows no addresses, and at most 32 devices
@@ -19,7 +19,7 @@ class Case:
     key: str
     title: str
     group: str                  # the chart that it is in
-    streams: Sequence[Stream] = ()
+    streams: Sequence[Stream] = ()      # of each load generator
     unit: str = "M packets/s"
     better: str = "more"
 
@@ -64,8 +64,9 @@ SETUPS = (
         Case("macs_1000", "64 bytes, 1,000 addresses", "tables", pairs(2, macs=500)),
         Case("macs_100000", "64 bytes, 100,000 addresses", "tables", pairs(2, macs=50_000)),
     ), delays=True),
-    *(Setup(ports=ports, sides=ALL if ports <= 32 else DAEMONS, cases=(
-        Case(f"ports_{ports}", f"64 bytes, {ports} ports", "ports", pairs(ports)),))
+    *(Setup(ring=256, ports=ports, sides=ALL if ports <= 32 else DAEMONS, cases=(
+        Case(f"ports_{ports}", f"64 bytes, {ports} ports", "ports",
+             pairs(min(ports, MOST_ENDPOINTS))),))
       for ports in (8, 32, 64)),
     Setup(ports=9, sides=DAEMONS, cases=(
         Case("flood", "64 bytes, flood to 8 ports", "ports", flood(9)),)),

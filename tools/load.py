@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ class Measured:
 class Run:
     """What a run brought."""
 
+    endpoints: int
     asked: tuple[Stream, ...]
     streams: tuple[Measured, ...]
     seconds: float              # that counted
@@ -88,8 +90,9 @@ class Run:
 
     @property
     def sent(self) -> int:
-        """Of the whole run, with its beginning."""
-        return sum(stream.end.sent for stream in self.streams)
+        """Of the whole run, with its beginning; a frame to all others counts for each."""
+        return sum(done.end.sent * (1 if stream.destination is not None else self.endpoints - 1)
+                   for stream, done in zip(self.asked, self.streams, strict=True))
 
     @property
     def wrong(self) -> str:
@@ -108,7 +111,7 @@ class Run:
     @property
     def lost(self) -> int:
         """Of the whole run, with its beginning."""
-        return sum(stream.end.sent - stream.end.received for stream in self.streams)
+        return self.sent - sum(stream.end.received for stream in self.streams)
 
 
 def address(endpoint: int, group: int) -> bytes:
@@ -202,7 +205,7 @@ class Load:
         """What the run that was begun brought. LoadError."""
         answer = self._answer()
         return Run(
-            asked=self._asked,
+            endpoints=len(self.sockets), asked=self._asked,
             streams=tuple(Measured(**{when: Counts(**counts) for when, counts in stream.items()})
                           for stream in answer["streams"]),
             seconds=answer["seconds"], idle=answer["idle"],
@@ -222,6 +225,11 @@ class Load:
             self._process.wait()
         self._process = None
 
+    def _ended(self) -> str:
+        assert self._process is not None
+        code = self._process.wait(5)
+        return f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with {code}"
+
     def _ask(self, **command: Any) -> Any:
         self._tell(**command)
         return self._answer()
@@ -237,7 +245,7 @@ class Load:
 
     def _answer(self) -> Any:
         line = self._pipes()[1].readline()
-        answer = json.loads(line) if line else {"error": "it ended"}
+        answer = json.loads(line) if line else {"error": self._ended()}
         if "error" in answer:
             last = self.log.read_text(errors="replace").splitlines()[-10:]
             raise LoadError("\n".join([f"load generator: {answer['error']}; its log:", *last]))

@@ -105,6 +105,8 @@ cdef class Load:
         if self.w.streams == NULL:
             raise MemoryError
         for i, wanted in enumerate(streams):
+            if max(wanted["source"], wanted["destination"] or 0) >= self.w.n_ends:
+                raise ValueError(f"load: there are {self.w.n_ends} endpoints, from 0")
             s = &self.w.streams[i]
             s.at = <arrivals *>calloc(MAX_ENDS + 1, sizeof(arrivals))
             if s.at == NULL:

@@ -11,10 +11,10 @@ def counts(**other: int) -> Counts:
                      "stray": 0, **other})
 
 
-def run(*streams: tuple[Stream, Counts], foreign: int = 0) -> Run:
+def run(*streams: tuple[Stream, Counts], foreign: int = 0, endpoints: int = 2) -> Run:
     """Of which a tenth of each stream came before it counted."""
     before = counts(sent=10, received=9, bytes=576)
-    return Run(asked=tuple(stream for stream, _ in streams),
+    return Run(endpoints=endpoints, asked=tuple(stream for stream, _ in streams),
                streams=tuple(Measured(before=before, after=end, end=end) for _, end in streams),
                seconds=0.5, idle=0.1, pressed=0.5, foreign=foreign, delays=())
 
@@ -40,6 +40,11 @@ def test_rate_is_of_what_arrived_while_it_counted() -> None:
     assert done.rate == 2 * (90 - 9) / 0.5
     assert (done.sent, done.lost) == (200, 20)
     assert done.wrong == ""
+
+
+def test_frame_to_all_others_is_sent_to_each() -> None:
+    done = run((Stream(source=0, destination=None), counts(received=799)), endpoints=9)
+    assert (done.sent, done.lost) == (800, 1)
 
 
 def test_flows_may_overtake_each_other_but_not_themselves() -> None:
