@@ -20,7 +20,7 @@ from tools.host import Host, HostError, wait_until
 
 OVS_DAEMON = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
 BRIDGE = "br0"
-MAC_TABLE = 262_144             # addresses; both daemons have 8192 unless told
+MAC_TABLE = 131_072             # addresses; both daemons have 8192 unless told
 TESTPMD_MEGABYTES = 512
 
 

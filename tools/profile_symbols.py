@@ -168,11 +168,11 @@ def functions_in(file: str, symbols: Mapping[int, str]) -> dict[int, tuple[str, 
         return functions
     headers = output("readelf", "-lW", file)
     addresses = {offset: address_of(headers, offset) for offset in symbols}
-    if OURS in file:
-        inlined = parse_inlined(output("addr2line", "-a", "-i", "-f", "-e", file,
-                                       text="\n".join(map(hex, addresses.values()))))
-        return functions | {offset: inlined[address] for offset, address in addresses.items()
-                            if inlined[address][0] != NOT_KNOWN}
-    library = Library(file)
-    return functions | {offset: (entry,) for offset, address in addresses.items()
-                        if (entry := library.entry(address))}
+    if LIBRARY in file:             # which may be in our directory, too
+        library = Library(file)
+        return functions | {offset: (entry,) for offset, address in addresses.items()
+                            if (entry := library.entry(address))}
+    inlined = parse_inlined(output("addr2line", "-a", "-i", "-f", "-e", file,
+                                   text="\n".join(map(hex, addresses.values()))))
+    return functions | {offset: inlined[address] for offset, address in addresses.items()
+                        if inlined[address][0] != NOT_KNOWN}
