@@ -110,8 +110,8 @@ cdef bint evict(mac_table *t, uint16_t slot, uint16_t now_s) noexcept nogil:
     cdef bint found = False
     best.bucket, best.rank = NULL, 0
     store_relaxed_u32(&t.cursor, start + NEAR)
-    for n in range(min(<uint32_t>FAR, t.mask + 1)):
-        consider(t, &best, &t.buckets[(start + n) & t.mask], most, now_s)
+    for n in range(min(<uint32_t>FAR, t.n_buckets)):
+        consider(t, &best, &t.buckets[(start + n) % t.n_buckets], most, now_s)
         if n + 1 >= NEAR and best.rank >= <uint64_t>1 << 62:
             break
     if best.bucket == NULL or not try_lock(best.bucket):
@@ -325,7 +325,7 @@ cdef bint mac_put(mac_table *t, uint64_t key, uint32_t value, uint16_t now_s) no
     cdef uint32_t tries = 0
     cdef bint done = True
     while not reserve(t):
-        if tries > t.mask:          # the cursor was everywhere
+        if tries == t.n_buckets:  # the cursor was everywhere
             return False
         tries += 1
         evict(t, MAC_SLOTS - 1, now_s)

@@ -1,7 +1,10 @@
 # The MAC table of one bridge: 64-byte buckets, lock-free readers, writers that never wait.
 from libc.stdint cimport int16_t, uint16_t, uint32_t, uint64_t
 
-from pmd_ext.atomics cimport cas_u32, fence_release, load_relaxed_u32, store_release_u32
+from pmd_ext.atomics cimport (
+    cas_u32, fence_acquire, fence_release, load_acquire_u32, load_relaxed_u32, store_release_u32,
+)
+from pmd_ext.dpdk.eal cimport rte_pause
 from pmd_ext.macflaps cimport mac_flaps
 
 
@@ -14,6 +17,7 @@ cdef enum:
     BUCKET_ENTRIES = 5
     MAC_SLOTS = 1024            # of ports, and the last of nobody: main's own
     MAC_STATIC = 0x40000000     # in a value: the entry was set by hand
+    READ_TRIES = 16     # a writer is a few stores long; a preempted one must not stop readers
 
 # One cache line. Readers: PMDs, lock-free: an odd or changed version means "look again or miss".
 # Writers hold the odd version: PMDs only try for it, main waits for it.
@@ -42,7 +46,7 @@ cdef struct mac_table:
     uint32_t *owned             # learned entries of each slot: PMDs and main add
     mac_flaps *flaps
     uint64_t secret             # odd; guests that do not know it cannot choose their bucket
-    uint32_t mask               # buckets - 1; a power of two less one
+    uint32_t n_buckets          # at least 2
     uint32_t max_entries
     # main writes at any time, PMDs read
     uint32_t aging_s
@@ -71,8 +75,6 @@ cdef inline uint32_t mac_changes(const mac_table *t, uint16_t slot) noexcept nog
 
 cdef mac_table *mac_table_new(uint32_t max_entries, uint32_t aging_s, uint64_t secret) noexcept nogil
 cdef void mac_table_free(mac_table *t) noexcept nogil
-# PMDs. Slot of 'key', or -1 when it is not known (or was being written just now).
-cdef int mac_lookup(mac_table *t, uint64_t key, uint16_t now_s) noexcept nogil
 
 
 cdef inline uint16_t slot_of(uint32_t value) noexcept nogil:
@@ -80,12 +82,15 @@ cdef inline uint16_t slot_of(uint32_t value) noexcept nogil:
 
 
 cdef inline mac_bucket *first_bucket(mac_table *t, uint32_t hash) noexcept nogil:
-    return &t.buckets[hash & t.mask]
+    return &t.buckets[<uint64_t>hash * t.n_buckets >> 32]
 
 
 cdef inline mac_bucket *second_bucket(mac_table *t, uint32_t hash) noexcept nogil:
     # never the first one: two writers' locks are taken in this order
-    return &t.buckets[(hash & t.mask) ^ ((hash >> 16 & t.mask) | 1)]
+    cdef uint32_t other = hash * <uint32_t>0x9e3779b1
+    cdef uint64_t i = ((<uint64_t>hash * t.n_buckets >> 32) + 1
+                       + (<uint64_t>other * (t.n_buckets - 1) >> 32))
+    return &t.buckets[i if i < t.n_buckets else i - t.n_buckets]
 
 
 cdef inline uint32_t mac_hash(const mac_table *t, uint64_t key) noexcept nogil:
@@ -98,9 +103,11 @@ cdef inline mac_bucket *other_bucket(mac_table *t, const mac_bucket *b, uint64_t
     return second_bucket(t, hash) if first_bucket(t, hash) == b else first_bucket(t, hash)
 
 
-# PMDs. Warms the cache line that mac_lookup() and mac_learn() will read first.
-cdef inline void mac_prefetch(mac_table *t, uint64_t key) noexcept nogil:
-    rte_prefetch0(first_bucket(t, mac_hash(t, key)))
+# PMDs. Warms the cache line that will be read first for the key; its hash.
+cdef inline uint32_t mac_prefetch(mac_table *t, uint64_t key) noexcept nogil:
+    cdef uint32_t hash = mac_hash(t, key)
+    rte_prefetch0(first_bucket(t, hash))
+    return hash
 
 
 # Seconds since the time stamp; below 0 when another PMD's clock is ahead of 'now_s'.
@@ -130,3 +137,40 @@ cdef inline bint try_lock(mac_bucket *b) noexcept nogil:
 
 cdef inline void unlock(mac_bucket *b) noexcept nogil:
     store_release_u32(&b.version, b.version + 1)
+
+
+# Whether 'key' is there, and a value that belonged to it; "no" while a writer stays.
+cdef inline bint read_bucket(mac_bucket *b, uint64_t key, uint32_t *value) noexcept nogil:
+    cdef uint32_t version
+    cdef int i, tries = 0
+    while tries < READ_TRIES:
+        tries += 1
+        version = load_acquire_u32(&b.version)
+        if version & 1:
+            rte_pause()
+            continue
+        i = find(b, key)
+        if i >= 0:
+            value[0] = load_relaxed_u32(&b.values[i])
+        fence_acquire()
+        if load_relaxed_u32(&b.version) == version:
+            return i >= 0
+    return False
+
+
+# PMDs. Slot of 'key', or -1 when it is not known (or was being written just now).
+cdef inline int mac_lookup(mac_table *t, uint64_t key, uint32_t hash, uint16_t now_s
+                           ) noexcept nogil:
+    cdef uint32_t value = 0
+    if not read_bucket(first_bucket(t, hash), key, &value):
+        if not read_bucket(second_bucket(t, hash), key, &value):
+            return -1
+    return -1 if expired(t, value, now_s) else slot_of(value)
+
+
+# PMDs. Whether mac_learn() would find the address as it is to be; "no" also where only that knows.
+cdef inline bint mac_is_fresh(mac_table *t, uint64_t key, uint32_t hash, uint16_t slot,
+                              uint16_t now_s) noexcept nogil:
+    cdef mac_bucket *b = first_bucket(t, hash)
+    cdef int i = find(b, key)
+    return i >= 0 and load_relaxed_u32(&b.values[i]) == (<uint32_t>slot << 16 | now_s)

@@ -30,9 +30,9 @@ cdef uint32_t mac_expire(mac_table *t, uint16_t now_s, uint32_t most) noexcept n
     cdef mac_bucket *b
     if load_relaxed_u32(&t.entries) == t.statics:
         return 1
-    most = min(most, t.mask + 1)
+    most = min(most, t.n_buckets)
     for n in range(most):
-        b = &t.buckets[(t.expire_at + n) & t.mask]
+        b = &t.buckets[(t.expire_at + n) % t.n_buckets]
         if not any_expired(t, b, now_s):
             continue
         lock(b)
@@ -41,7 +41,7 @@ cdef uint32_t mac_expire(mac_table *t, uint16_t now_s, uint32_t most) noexcept n
                 add_release_u64(&t.owners[slot_of(b.values[i])].expired, 1)
                 mac_drop(t, b, i)
         unlock(b)
-    t.expire_at += most
+    t.expire_at = (t.expire_at + most) % t.n_buckets
     return most
 
 
@@ -82,7 +82,7 @@ cdef uint32_t mac_flush(mac_table *t, const slot_set *slots, bint statics, uint6
     cdef uint32_t n, found = 0, before = t.statics
     cdef int i
     cdef mac_bucket *b
-    for n in range(t.mask + 1):
+    for n in range(t.n_buckets):
         b = &t.buckets[n]
         if not any_goes(b, slots, statics):
             continue
@@ -130,7 +130,7 @@ cdef uint32_t mac_list(mac_table *t, mac_entry *out, uint32_t most, uint16_t now
     cdef int i
     cdef mac_bucket *b
     cdef mac_bucket copy
-    for n in range(t.mask + 1):
+    for n in range(t.n_buckets):
         b = &t.buckets[n]
         # PMDs that write at this moment are few: it is not worth a lock where nothing is.
         for i in range(BUCKET_ENTRIES):
@@ -153,7 +153,7 @@ cdef void mac_copy(mac_table *old, mac_table *new, bint evict, uint16_t now_s) n
     cdef int i
     cdef mac_bucket *b
     cdef mac_bucket copy
-    for n in range(old.mask + 1):
+    for n in range(old.n_buckets):
         b = &old.buckets[n]
         lock(b)
         copy = b[0]

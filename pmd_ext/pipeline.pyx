@@ -5,7 +5,7 @@ from pmd_ext.atomics cimport load_acquire_ptr
 from pmd_ext.classify cimport burst, classify
 from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf, rte_pktmbuf_free_bulk
 from pmd_ext.maclearn cimport mac_learn
-from pmd_ext.mactable cimport mac_changes, mac_lookup, mac_prefetch
+from pmd_ext.mactable cimport mac_changes, mac_is_fresh, mac_lookup, mac_prefetch, mac_table
 from pmd_ext.meters cimport limits, police_flood, police_rx
 from pmd_ext.mirror cimport mirror_copy, mirror_received
 from pmd_ext.offload cimport offload_begin, offload_next, outgoing
@@ -29,16 +29,19 @@ cdef struct group:
     rte_mbuf *pkts[BURST]
 
 
-cdef inline void fetch_ahead(const burst *b) noexcept nogil:
-    """Has the lines of the table that will be looked at come into the cache meanwhile."""
-    cdef uint16_t i
-    for i in range(b.n):
-        mac_prefetch(b.source.bridge.macs, b.frames[i].source)
-        mac_prefetch(b.source.bridge.macs, b.frames[i].destination)
-
-
 cdef inline uint16_t n_frames(const burst *b) noexcept nogil:
     return 1 if b.alike else b.n
+
+
+cdef inline void fetch_ahead(burst *b) noexcept nogil:
+    """Has the lines of the table that will be looked at come into the cache meanwhile."""
+    cdef mac_table *macs = b.source.bridge.macs
+    cdef frame *f
+    cdef uint16_t i
+    for i in range(n_frames(b)):
+        f = &b.frames[i]
+        f.source_hash = mac_prefetch(macs, f.source)
+        f.destination_hash = mac_prefetch(macs, f.destination)
 
 
 cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
@@ -52,7 +55,8 @@ cdef inline void learn(burst *b, lesson *learned) noexcept nogil:
             continue
         if bridge.flood_vlans != NULL and vlan_in(bridge.flood_vlans, f.vlan):
             continue
-        if mac_learn(bridge.macs, f.source, b.source.slot, b.now_s):
+        if (mac_is_fresh(bridge.macs, f.source, f.source_hash, b.source.slot, b.now_s)
+                or mac_learn(bridge.macs, f.source, b.source.slot, b.now_s)):
             learned.source = f.source
             learned.when = when
 
@@ -62,7 +66,7 @@ cdef inline uint16_t output_of(burst *b, const frame *f) noexcept nogil:
     cdef int found
     if bridge.flood_vlans != NULL and vlan_in(bridge.flood_vlans, f.vlan):
         return OUT_FLOOD
-    found = mac_lookup(bridge.macs, f.destination, b.now_s)
+    found = mac_lookup(bridge.macs, f.destination, f.destination_hash, b.now_s)
     if found < 0 or b.fwd.member_of[found] == NULL or b.fwd.member_of[found].bridge != bridge:
         return OUT_FLOOD
     return OUT_SAME_PORT if found == b.source.slot else found
@@ -275,8 +279,7 @@ cdef inline void switch_burst(burst *b, lesson *learned) noexcept nogil:
             mirror_received(b.me, source, b.frames, b.pkts, b.n)
     if source.bridge.snoop != NULL:
         snoop(source, b.frames, b.pkts, b.n, b.sets, b.now_s)
-    if not b.alike:
-        fetch_ahead(b)
+    fetch_ahead(b)
     learn(b, learned)
     look_up(b)
     if b.together:

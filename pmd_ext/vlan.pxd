@@ -25,6 +25,8 @@ cdef enum:
 cdef struct frame:
     uint64_t source             # mac_key(), 0: not to be learned
     uint64_t destination        # mac_key(), 0: no lookup, 'out' says it all
+    uint32_t source_hash        # mac_hash() of these
+    uint32_t destination_hash
     # inside the bridge
     uint16_t vlan
     uint16_t pcp                # in its place in a tag, as in all that follow

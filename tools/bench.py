@@ -52,7 +52,9 @@ from tools.bench_switches import (
     Ovs,
     Switch,
     Testpmd,
+    machine,
     started,
+    versions,
 )
 from tools.cores import distance
 from tools.ending import interrupt_when_told_to_end
@@ -70,6 +72,9 @@ MEET_S = 20.0                   # that it may take
 LEARN_S = 10.0                  # to know many addresses
 CHANGED_PORTS, CHANGES_S = 100, 8.0     # that come and go beside a pair of guests, in that time
 TCP_S = 2
+# A virtual machine's cores are gone for a millisecond now and then: the shorter a measurement of
+# delays, the more of them are without. It is in so many parts.
+DELAY_TURNS = 5
 WARM_S = 0.1                    # before it counts
 TRIES = 4                       # that a turn may take to be one without a disturbance
 NEAR = 2.5                      # times the shortest way between two cores counts as near
@@ -90,6 +95,7 @@ class Plan:
     first_core: int
     core: int                   # the switch's
     load: float                 # of the machine before, by whatever else ran on it
+    machine: str
 
 
 # --- a switch and its guests ----------------------------------------------------------------------
@@ -207,12 +213,13 @@ class Bench:
                     tcp(kind, replace(layout, ports=0), tso, TCP_S))
             self.tell(f"changes and TCP, {number + 1} of {self.plan.fresh_turns}, {kind.name}")
 
-    def turn(self, side: Side, streams: Sequence[Stream], stamped: bool = False) -> list[Run]:
+    def turn(self, side: Side, streams: Sequence[Stream], seconds: float, stamped: bool = False
+             ) -> list[Run]:
         """Once more where others wanted the cores meanwhile, or the cores moved apart, but not for
         ever."""
         for left in reversed(range(TRIES)):
             near = wait_for(self.are_near, NEAR_S)
-            runs, disturbed = side.turn(streams, self.plan.seconds, stamped)
+            runs, disturbed = side.turn(streams, seconds, stamped)
             disturbed = disturbed or not near or not self.are_near()
             if not disturbed:
                 break
@@ -235,17 +242,17 @@ class Bench:
                 side.switch.pause()
         for _ in range(self.plan.turns):
             for side in sides:
-                runs = self.turn(side, case.streams)
+                runs = self.turn(side, case.streams, self.plan.seconds)
                 self.values[case.key][side.name].append(sum(run.rate for run in runs) / 1e6)
                 self.load_limited[case.key][side.name] += case is not TRIPS and limited(runs)
         self.tell(case.title)
 
     def delays(self, share: int, sides: Sequence[Side]) -> None:
-        for _ in range(self.plan.turns):
+        for _ in range(DELAY_TURNS * self.plan.turns):
             for side in sides:
                 most = 1e6 * statistics.median(self.values[TRIPS.key][side.name])
                 streams = [replace(stream, rate=most * share / 100) for stream in TRIPS.streams]
-                run, = self.turn(side, streams, stamped=True)
+                run, = self.turn(side, streams, self.plan.seconds / DELAY_TURNS, stamped=True)
                 for percent in PERCENTILES:
                     self.values[delay_case(share, percent).key][side.name].append(
                         weighted_percentile(run.delays, percent))
@@ -285,7 +292,8 @@ def write_json(path: Path, bench: Bench, cases: Sequence[Case]) -> None:
     plan = bench.plan
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({
-        "about": {"turns": plan.turns, "seconds": plan.seconds, "load": plan.load,
+        "about": {"machine": plan.machine, "versions": versions([KINDS[s] for s in plan.sides]),
+                  "turns": plan.turns, "seconds": plan.seconds, "load": plan.load,
                   "repeated": bench.repeated, "disturbed": bench.disturbed},
         "cases": [{
             "key": case.key, "title": case.title, "unit": case.unit, "group": case.group,
@@ -342,7 +350,8 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
     chosen_daemons = not keys or bool({*keys} & {case.key for case in DAEMON_CASES})
     plan = Plan(sides=sides, turns=turns or (15 if quick else 7), seconds=seconds,
                 fresh_turns=min(turns or 3, 3) if chosen_daemons and not quick else 0,
-                first_core=min(os.sched_getaffinity(0)), core=last_cpu(), load=os.getloadavg()[0])
+                first_core=min(os.sched_getaffinity(0)), core=last_cpu(), load=os.getloadavg()[0],
+                machine=machine())
     setups = [Setup(cases=(QUICK,))] if quick else list(SETUPS)
     if keys:
         setups = [replace(setup, delays=setup.delays and TRIPS.key in keys,

@@ -6,6 +6,8 @@ paused, so that all may be set up and take turns.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.guest import DIE_WITH_PARENT, is_listening
-from tools.host import Host, HostError, wait_until
+from tools.host import AGENT, Host, HostError, wait_until
 
 OVS_DAEMON = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
 BRIDGE = "br0"
@@ -38,6 +40,7 @@ class Switch(ABC):
     """One switch in a directory of its own. ``start`` once, ``stop`` once."""
 
     name: str
+    version: Sequence[str]      # a command whose output has it
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -110,6 +113,7 @@ class Daemon(Switch):
 
 class Agent(Daemon):
     name = "agent"
+    version = (AGENT, "--version")
 
     def launch(self) -> None:
         self.host.start_agent("--log-file", "-vconsole:off")
@@ -117,6 +121,7 @@ class Agent(Daemon):
 
 class Ovs(Daemon):
     name = "OVS"
+    version = (str(OVS_DAEMON), "--version")
 
     def launch(self) -> None:
         self.host.start(*self.host.netns.command(
@@ -138,6 +143,7 @@ class Testpmd(Switch):
     """io forwarding between neighbouring ports, without a look at a frame: the library's limit."""
 
     name = "testpmd"
+    version = ("pkg-config", "--modversion", "libdpdk")
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -172,6 +178,21 @@ class Testpmd(Switch):
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def versions(sides: Sequence[type[Switch]]) -> dict[str, str]:
+    """Of each its version, without the words around it."""
+    said = {kind.name: subprocess.run(kind.version, capture_output=True, text=True,
+                                      check=True).stdout for kind in sides}
+    return {name: found[0] for name, text in said.items()
+            if (found := re.search(r"\d+\.\d[\d.]*", text))}
+
+
+def machine() -> str:
+    """Where this runs, in a few words."""
+    model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.M)
+    return (f"{len(os.sched_getaffinity(0))} cores of {model[1] if model else platform.machine()}, "
+            f"{platform.freedesktop_os_release()['PRETTY_NAME']}")
 
 
 @contextmanager

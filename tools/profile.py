@@ -28,6 +28,7 @@ from tools.profile_symbols import output, parse_maps, parse_samples, places
 WARM_S = 1.0                    # rings and MAC tables are as they stay
 SILENT_S = 1.0
 MARGIN_S = 3.0                  # the load runs longer than it is looked at: commands wait for it
+MAC_TABLE = 8192                # addresses: as without a word
 FREQUENCY = 4000                # samples a second
 NAMED = 0.001                   # share of all samples from which on an unknown place is named
 
@@ -163,7 +164,8 @@ def start(host: Host, plan: Plan) -> int:
     host.vsctl("--no-wait", "set", "Open_vSwitch", ".",
                f"other_config:pmd-cpu-mask={1 << plan.last_cpu:x}")
     agent = host.start_agent()
-    host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
+    host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
+               f"other_config:mac-table-size={max(MAC_TABLE, plan.ports * plan.macs * 5 // 4)}")
     for number in range(plan.ports):
         host.vsctl("add-port", "br0", f"p{number}", "--", "set", "Interface", f"p{number}",
                    "type=dpdkvhostuser")
