@@ -47,33 +47,35 @@ def check_name(row: InterfaceRow) -> None:
                         + ": the name of a device of the host has no '/', ':' and blanks")
 
 
-def device(kind: str, row: InterfaceRow, mac: str | None = None) -> tuple[HostDevice, list[str]]:
+def device(kind: str, row: InterfaceRow, config: HostConfig, mac: str | None = None
+           ) -> tuple[HostDevice, list[str]]:
     check_name(row)
     mtu = row.mtu_request
     if mtu is not None and not in_range(mtu, *mtu_range()):
         mtu = None              # port_memory() says so
     said = list(unknown(row.options, "Interface", "options", (), f"type {row.type or kind}"))
-    return HostDevice(kind, row.name, mac, mtu), said
+    return HostDevice(kind, row.name, mac, mtu, config.tso), said
 
 
-def internal(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
+def internal(row: InterfaceRow, config: HostConfig) -> tuple[HostDevice, list[str]]:
     """A tap of our own, and what could not be used of its row."""
     mac = ethernet_address(row.mac) if row.mac else None
-    found, said = device(INTERNAL, row, mac.hex(":") if mac else None)
+    found, said = device(INTERNAL, row, config, mac.hex(":") if mac else None)
     if row.mac and mac is None:
         said.append(f"mac: {shown(row.mac)} is not a unicast Ethernet address; using an automatic "
                     "one")
     return found, said
 
 
-def tap(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
-    return device(TAP, row)
+def tap(row: InterfaceRow, config: HostConfig) -> tuple[HostDevice, list[str]]:
+    return device(TAP, row, config)
 
 
-def system(row: InterfaceRow, _: HostConfig) -> tuple[HostDevice, list[str]]:
-    return device(SYSTEM, row)
+def system(row: InterfaceRow, config: HostConfig) -> tuple[HostDevice, list[str]]:
+    return device(SYSTEM, row, config)
 
 
-def local(bridge: BridgeRow, row: InterfaceRow) -> tuple[HostDevice, list[str]]:
+def local(bridge: BridgeRow, row: InterfaceRow, config: HostConfig
+          ) -> tuple[HostDevice, list[str]]:
     """The bridge's own port: internal, whatever its type says, with the bridge's address."""
-    return device(INTERNAL, row, bridge_address(bridge).hex(":"))
+    return device(INTERNAL, row, config, bridge_address(bridge).hex(":"))

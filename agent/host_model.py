@@ -12,6 +12,7 @@ class HostDevice:
     name: str
     mac: str | None = None          # None: it keeps its own
     mtu: int | None = None          # likewise
+    tso: bool = False               # checksums and segmentation are left to the other side
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class HostState:
     driver: tuple[str, str, str] = ("", "", "")     # its name, version, version of its firmware
     unset: tuple[str, ...] = ()     # what it does not take, in plain words
     lost: str = ""                  # why it serves no more, in plain words
-    segmentable: bool = False       # frames came that are still to be cut into segments
+    segmentable: bool = False       # frames came that are to be cut, and are not TCP
 
     @property
     def is_up(self) -> bool:

@@ -32,8 +32,14 @@ class HostPorts:
         return fd, self.set(device)
 
     def set(self, device: HostDevice) -> tuple[str, ...]:
-        """Gives the device its address and MTU; what it does not take."""
+        """Gives the open device its address and MTU, and a tap its offloads; what it does not
+        take."""
         problems = []
+        try:
+            if device.kind != SYSTEM:
+                netdev.set_tap_offloads(self._fds[device.name], device.tso)
+        except OSError as e:
+            problems.append(f"it does not take offloads: {e.strerror}")
         try:
             if device.mac is not None:
                 netdev.set_mac(device.name, device.mac)

@@ -16,6 +16,7 @@ from agent.host_model import Link
 TUN = "/dev/net/tun"
 TUNSETIFF, TUNSETOFFLOAD, TUNGETIFF = 0x400454CA, 0x400454D0, 0x800454D2
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
 IFF_UP, IFF_RUNNING = 0x1, 0x40
 SIOCGIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8921, 0x8922
 SIOCSIFHWADDR, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCETHTOOL = 0x8924, 0x8927, 0x8933, 0x8946
@@ -55,8 +56,6 @@ def open_tap(name: str) -> int:
         raise OSError(e.errno, f"no permission to open {TUN}") from e
     try:
         ioctl(fd, TUNSETIFF, request(name, struct.pack("H", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)))
-        # The kernel completes checksums and cuts into segments by itself.
-        ioctl(fd, TUNSETOFFLOAD, 0)
     except OSError as e:
         os.close(fd)
         why = {errno.EINVAL: "the name is taken by a device that is no tap",
@@ -64,6 +63,12 @@ def open_tap(name: str) -> int:
                errno.EPERM: f"no permission to make a tap: {NO_PERMISSION}"}
         raise OSError(e.errno, why.get(e.errno or 0, f"no tap: {e.strerror}")) from e
     return fd
+
+
+def set_tap_offloads(fd: int, on: bool) -> None:
+    """Whether the kernel leaves checksums and segmentation of TCP to who reads from the tap; else
+    it does both itself."""
+    ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 if on else 0)
 
 
 def has_tap(fd: int) -> bool:

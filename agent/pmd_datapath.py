@@ -183,6 +183,7 @@ class PmdDatapath:
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
                 unset = self._host_ports.set(device)
+                ports.set_host_offloads(self._slots[name], device.tso)
                 self._states[name] = replace(
                     self._states[name], device=device,
                     host=replace(self._states[name].host, unset=unset))
@@ -264,7 +265,7 @@ class PmdDatapath:
         fd, unset = self._host_ports.open(device)
         try:
             slot = self._runtime.ports.add_host(
-                spec.name, fd, packet=device.kind == SYSTEM, mtu=memory.mtu,
+                spec.name, fd, packet=device.kind == SYSTEM, offloads=device.tso, mtu=memory.mtu,
                 room_bytes=memory.room_bytes, node=ANY_NODE)
         except BaseException:
             self._host_ports.close(spec.name)

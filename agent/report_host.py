@@ -6,11 +6,13 @@ from typing import Any
 
 import schema
 from agent.drops import dropped, happened
+from agent.host_model import HostDevice
 from agent.model import Counters, PortSpec, PortState
 
 # Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
 NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "rx_missed_errors",
          "collisions")
+OFFLOADS = ("tx_tcp_csum_offload", "tx_udp_csum_offload", "tx_tcp_seg_offload")   # of a device with TSO
 BASE = {"packets": "good_packets", "bytes": "good_bytes"}
 
 
@@ -21,7 +23,9 @@ def up_or_down(up: bool) -> str:
 def status(spec: PortSpec, state: PortState, problems: Collection[str]) -> dict[str, str]:
     driver, version, firmware = state.host.driver
     values = {"driver_name": driver, "driver_version": version, "firmware_version": firmware}
-    values |= {key.name: "false" for key in schema.keys("Interface", "status")
+    offloads = isinstance(state.device, HostDevice) and state.device.tso
+    values |= {key.name: str(offloads and key.name in OFFLOADS).lower()
+               for key in schema.keys("Interface", "status")
                if key.name.startswith("tx_") and key.name.endswith("_offload")}
     said = [*spec.problems, *state.host.unset, *problems]
     mtu, link = spec.memory.mtu, state.host.link
@@ -29,9 +33,9 @@ def status(spec: PortSpec, state: PortState, problems: Collection[str]) -> dict[
         said.append(f"MTU {link.mtu} of the device: frames of more than {mtu + 18} bytes are not "
                     f"sent to it (ovs-vsctl set Interface {spec.name} mtu_request={link.mtu})")
     if state.host.segmentable:
-        said.append("frames came that are to be cut into segments, which is not served yet: they "
-                    "are dropped, counted as rx_oversize_drops (ethtool -K DEVICE tso off gso off "
-                    "on the side that sends, gro off here)")
+        said.append("frames came that are to be cut and are not TCP, which is not served: they are "
+                    "dropped, counted as rx_oversize_drops (ethtool -K DEVICE tx-udp-segmentation "
+                    "off on the side that sends, rx-udp-gro-forwarding off here)")
     if said:
         values["problems"] = "; ".join(said)
     return values

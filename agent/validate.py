@@ -162,7 +162,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     refuse_row(bridge, row, config.dpdk_initialized)
     device: Device | None
     if is_local(bridge, row):
-        device, device_problems = host_device.local(bridge, row)
+        device, device_problems = host_device.local(bridge, row, config)
     else:
         device, device_problems = DEVICES[row.type](row, config)
     vhost_texts = Texts(row.options if row.type == CLIENT_TYPE else {}, "Interface", "options")

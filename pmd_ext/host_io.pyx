@@ -1,15 +1,25 @@
 """One frame from or to a device of the host's kernel: a tap, or another device's packet socket.
 
-Each has a virtio-net header in front. A tap is told that nothing is left to others (no offloads),
-so its header says nothing. On a packet socket the kernel leaves checksums of local senders to the
-device, which are completed here, and segmentation, which is not: such frames are dropped. It takes
-off the outermost VLAN tag, too, which is put back.
+Each has a virtio-net header in front, by which the kernel leaves checksums and TCP segmentation to
+us and we to it. A tap was told what it may leave; on a packet socket local senders and the
+device's own merging leave what they like. A checksum that was left is completed here, a long frame
+goes on as guests' do. A packet socket takes off the outermost VLAN tag, too, which is put back.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport UINT16_MAX, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
-from pmd_ext.dpdk.mbuf cimport rte_mbuf
+from pmd_ext.dpdk.mbuf cimport (
+    RTE_BAD_IOVA, RTE_MBUF_F_RX_L4_CKSUM_NONE, RTE_MBUF_F_RX_LRO, RTE_MBUF_F_TX_IPV4,
+    RTE_MBUF_F_TX_L4_MASK, RTE_MBUF_F_TX_TCP_CKSUM, RTE_MBUF_F_TX_TCP_SEG, RTE_PKTMBUF_HEADROOM,
+    rte_mbuf, rte_mbuf_ext_shared_info, rte_pktmbuf_attach_extbuf,
+    rte_pktmbuf_ext_shinfo_init_helper,
+)
+from pmd_ext.dpdk.net cimport (
+    rte_ipv4_hdr, rte_ipv4_phdr_cksum, rte_ipv6_hdr, rte_ipv6_phdr_cksum, rte_raw_cksum,
+)
+from pmd_ext.offload cimport TCP_CHECKSUM, UDP_CHECKSUM
 from pmd_ext.state cimport host_port
 
 
@@ -23,14 +33,13 @@ cdef extern from * nogil:
 
     /* Control messages need macros. 'tag' is what the kernel took off the frame: TPID and TCI. */
     static ssize_t
-    shim_packet_receive(int fd, void *buffer, size_t bytes, uint32_t *tag)
+    shim_packet_receive(int fd, struct iovec *parts, int n_parts, uint32_t *tag)
     {
         union {
             struct cmsghdr head;
             char space[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
         } control;
-        struct iovec part = { buffer, bytes };
-        struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+        struct msghdr message = { .msg_iov = parts, .msg_iovlen = n_parts, .msg_control = &control,
                                   .msg_controllen = sizeof control };
         struct tpacket_auxdata about;
         struct cmsghdr *c;
@@ -49,24 +58,37 @@ cdef extern from * nogil:
         }
         return n;
     }
+
+    static ssize_t
+    shim_packet_send(int fd, struct iovec *parts, int n_parts)
+    {
+        struct msghdr message = { .msg_iov = parts, .msg_iovlen = n_parts };
+
+        return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
     """
     struct virtio_net_hdr:
         uint8_t flags
         uint8_t gso_type
+        uint16_t hdr_len
+        uint16_t gso_size
         uint16_t csum_start
         uint16_t csum_offset
     enum:
         VIRTIO_NET_HDR_F_NEEDS_CSUM
         VIRTIO_NET_HDR_GSO_NONE
-        MSG_DONTWAIT
-        MSG_NOSIGNAL
-    ssize_t shim_packet_receive(int fd, void *buffer, size_t bytes, uint32_t *tag)
-    ssize_t read(int fd, void *buffer, size_t bytes)
-    ssize_t write(int fd, const void *buffer, size_t bytes)
-    ssize_t send(int fd, const void *buffer, size_t bytes, int flags)
+        VIRTIO_NET_HDR_GSO_TCPV4
+        VIRTIO_NET_HDR_GSO_TCPV6
+        VIRTIO_NET_HDR_GSO_ECN
+    ssize_t shim_packet_receive(int fd, iovec *parts, int n_parts, uint32_t *tag)
+    ssize_t shim_packet_send(int fd, iovec *parts, int n_parts)
 
-cdef extern from "rte_ip.h" nogil:
-    uint16_t rte_raw_cksum(const void *data, size_t bytes)
+cdef extern from "sys/uio.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t readv(int fd, iovec *parts, int n_parts)
+    ssize_t writev(int fd, iovec *parts, int n_parts)
 
 cdef extern from "shim.h" nogil:
     uint8_t *shim_mbuf_data(rte_mbuf *m)
@@ -76,6 +98,13 @@ cdef enum:
     HEADER = 10                 # struct virtio_net_hdr, in the buffer's headroom
     ADDRESSES = 12
     TAG = 4
+    LONGEST = 65536             # bytes of a frame to be cut that go beyond its buffer
+    BUFFERS_MOST = 80           # that one frame is in, when it is sent
+    # in memory that holds a long frame: headroom and DPDK's own word, aligned
+    BESIDE = RTE_PKTMBUF_HEADROOM + sizeof(rte_mbuf_ext_shared_info) + sizeof(void *)
+
+# The host thread's, for what does not fit in the buffer of a frame that it receives.
+cdef uint8_t beyond[LONGEST]
 
 
 cdef bint complete_checksum(uint8_t *frame, size_t bytes, uint16_t start,
@@ -103,15 +132,48 @@ cdef void put_tag_back(rte_mbuf *m, uint32_t tag) noexcept nogil:
     shim_store_be16(data + ADDRESSES + 2, <uint16_t>tag)
 
 
+cdef void free_long(void *memory, void *_) noexcept nogil:
+    free(memory)
+
+
+cdef bint hold_long(rte_mbuf *m, size_t bytes, size_t room) noexcept nogil:
+    """Gives the mbuf memory for all of a frame whose first 'room' bytes are in its own buffer, the
+    others in 'beyond'. malloc and not DPDK's memory: the thread may lose its core under that one's
+    lock, for which PMDs would wait."""
+    cdef uint16_t size
+    cdef uint8_t *memory
+    cdef rte_mbuf_ext_shared_info *shared
+    if bytes > UINT16_MAX - BESIDE:
+        return False
+    size = <uint16_t>(bytes + BESIDE)
+    memory = <uint8_t *>malloc(size)
+    if memory == NULL:
+        return False
+    shared = rte_pktmbuf_ext_shinfo_init_helper(memory, &size, free_long, memory)
+    memcpy(memory + RTE_PKTMBUF_HEADROOM, shim_mbuf_data(m), room)
+    memcpy(memory + RTE_PKTMBUF_HEADROOM + room, beyond, bytes - room)
+    rte_pktmbuf_attach_extbuf(m, memory, RTE_BAD_IOVA, size, shared)
+    m.data_off = RTE_PKTMBUF_HEADROOM
+    return True
+
+
+cdef bint is_tcp(uint8_t gso_type) noexcept nogil:
+    gso_type &= <uint8_t>~VIRTIO_NET_HDR_GSO_ECN
+    return gso_type == VIRTIO_NET_HDR_GSO_TCPV4 or gso_type == VIRTIO_NET_HDR_GSO_TCPV6
+
+
 cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
     cdef uint8_t *data = shim_mbuf_data(m)
     cdef virtio_net_hdr *header = <virtio_net_hdr *>(data - HEADER)
     cdef ssize_t room = m.buf_len - m.data_off, n
     cdef uint32_t tag = 0
+    cdef iovec parts[2]
+    parts[0].iov_base, parts[0].iov_len = header, HEADER + room
+    parts[1].iov_base, parts[1].iov_len = beyond, LONGEST
     if port.packet:
-        n = shim_packet_receive(port.fd, header, HEADER + room, &tag)
+        n = shim_packet_receive(port.fd, parts, 2, &tag)
     else:
-        n = read(port.fd, header, HEADER + room)
+        n = readv(port.fd, parts, 2)
     if n < 0:
         if port.packet or errno in (EAGAIN, EINTR):
             return IO_NOTHING   # reading an error of a socket clears it
@@ -121,10 +183,13 @@ cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
     if n < 0:
         return IO_BROKEN
     if header.gso_type != VIRTIO_NET_HDR_GSO_NONE:
-        return IO_SEGMENTABLE   # the place to cut it into segments
-    if n >= room:
-        return IO_OVERSIZE      # a tap does not say how much it cut off
-    if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM
+        if not is_tcp(header.gso_type):
+            return IO_SEGMENTABLE
+        m.tso_segsz = header.gso_size
+        m.ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE
+    if n > room and not (m.ol_flags & RTE_MBUF_F_RX_LRO and hold_long(m, n, room)):
+        return IO_OVERSIZE
+    if (header.gso_type == VIRTIO_NET_HDR_GSO_NONE and header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM
             and not complete_checksum(data, n, header.csum_start, header.csum_offset)):
         return IO_BROKEN
     m.data_len = <uint16_t>n
@@ -134,13 +199,39 @@ cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
     return IO_FRAME
 
 
+cdef void leave_to_kernel(virtio_net_hdr *header, rte_mbuf *m) noexcept nogil:
+    """Says in the header what the kernel is to do of a frame (the mbuf has it for DPDK)."""
+    cdef uint8_t *ip = shim_mbuf_data(m) + m.l2_len
+    cdef bint four = m.ol_flags & RTE_MBUF_F_TX_IPV4 != 0
+    cdef bint tcp = m.ol_flags & RTE_MBUF_F_TX_L4_MASK == RTE_MBUF_F_TX_TCP_CKSUM
+    cdef uint16_t sum = (rte_ipv4_phdr_cksum(<rte_ipv4_hdr *>ip, 0) if four
+                         else rte_ipv6_phdr_cksum(<rte_ipv6_hdr *>ip, 0))
+    header.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM
+    header.csum_start = m.l2_len + m.l3_len
+    header.csum_offset = TCP_CHECKSUM if tcp else UDP_CHECKSUM
+    memcpy(ip + m.l3_len + header.csum_offset, &sum, sizeof(sum))
+    if m.ol_flags & RTE_MBUF_F_TX_TCP_SEG:
+        header.gso_type = VIRTIO_NET_HDR_GSO_TCPV4 if four else VIRTIO_NET_HDR_GSO_TCPV6
+        header.gso_size = m.tso_segsz
+        header.hdr_len = header.csum_start + m.l4_len
+
+
 cdef bint host_send(host_port *port, rte_mbuf *m) noexcept nogil:
     cdef uint8_t *header = shim_mbuf_data(m) - HEADER
-    cdef size_t bytes = HEADER + m.data_len
-    # more segments: for a moment its pool had room for less than its MTU
-    if m.nb_segs != 1:
+    cdef ssize_t bytes = HEADER + m.pkt_len
+    cdef iovec parts[BUFFERS_MOST]
+    cdef int n = 1
+    if m.nb_segs > BUFFERS_MOST:
         return False
     memset(header, 0, HEADER)
+    if m.ol_flags & RTE_MBUF_F_TX_L4_MASK:
+        leave_to_kernel(<virtio_net_hdr *>header, m)
+    parts[0].iov_base, parts[0].iov_len = header, HEADER + m.data_len
+    m = m.next
+    while m != NULL:
+        parts[n].iov_base, parts[n].iov_len = shim_mbuf_data(m), m.data_len
+        n += 1
+        m = m.next
     if port.packet:
-        return send(port.fd, header, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) == <ssize_t>bytes
-    return write(port.fd, header, bytes) == <ssize_t>bytes
+        return shim_packet_send(port.fd, parts, n) == bytes
+    return writev(port.fd, parts, n) == bytes

@@ -9,7 +9,7 @@ cdef class Hosts:
     cdef list slots             # that the thread serves
     cdef int made               # queues so far; names them
     # Starts the thread with the first port. The descriptor stays the caller's. DatapathError.
-    cdef int add(self, uint16_t index, int fd, bint packet, str name) except -1
+    cdef int add(self, uint16_t index, int fd, bint packet, bint offloads, str name) except -1
     # The thread uses the descriptor no more, and nothing of the port is queued, when this returns.
     cdef int remove(self, uint16_t index) except -1
     # What was queued before is sent or dropped when this returns.

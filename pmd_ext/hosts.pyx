@@ -40,7 +40,7 @@ cdef class Hosts:
         self.dp = dataplane_get()
         self.slots = []
 
-    cdef int add(self, uint16_t index, int fd, bint packet, str name) except -1:
+    cdef int add(self, uint16_t index, int fd, bint packet, bint offloads, str name) except -1:
         cdef host_port *port = &self.dp.host_ports[index]
         cdef int rc
         self.made += 1
@@ -52,7 +52,7 @@ cdef class Hosts:
         if port.queue == NULL:
             check(-rte_errno, "rte_ring_create", name)
         rte_ring_set_prod_htd_max(port.queue, rte_ring_get_capacity(port.queue))
-        port.packet, port.fd = packet, fd
+        port.packet, port.fd, port.offloads = packet, fd, offloads
         port.error = port.segmentable = port.taken = 0
         memset(&port.learned, 0, sizeof(lesson))
         memset(&ring_of(self.dp, index, rxq_vring(0)).counts, 0, sizeof(ring_counters))

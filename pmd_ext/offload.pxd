@@ -16,6 +16,11 @@ cdef enum:
     TAKES_TSO4 = 2              # segmentation of TCP over IPv4, and over IPv6
     TAKES_TSO6 = 4
 
+# Where the checksum is in a header.
+cdef enum:
+    TCP_CHECKSUM = 16
+    UDP_CHECKSUM = 6
+
 # Where the headers of a frame are, in bytes from its beginning.
 cdef struct headers:
     uint32_t l3

@@ -52,8 +52,6 @@ cdef enum:
     TCP_LEAST = 20
     UDP = 8
     SCTP_LEAST = 12
-    TCP_CHECKSUM = 16           # where it is in the header
-    UDP_CHECKSUM = 6
     SCTP_CHECKSUM = 8
     FIN = 0x01
     PSH = 0x08

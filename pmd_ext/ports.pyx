@@ -96,10 +96,12 @@ cdef class Ports:
         self.take(index, name, pool)
         return index
 
-    def add_host(self, name, int fd, *, bint packet, int mtu, int room_bytes, int node):
+    def add_host(self, name, int fd, *, bint packet, bint offloads, int mtu, int room_bytes,
+                 int node):
         """Serves a device of the host's kernel by its descriptor, non-blocking, with a virtio-net
-        header of 10 bytes in front of each frame: a tap's without offloads, or with 'packet' an
-        AF_PACKET socket's with PACKET_AUXDATA. Returns the slot of the new port.
+        header of 10 bytes in front of each frame: a tap's, or with 'packet' an AF_PACKET socket's
+        with PACKET_AUXDATA. 'offloads' are as for set_host_offloads(). Returns the slot of the
+        new port.
 
         No PMD has to poll it. The descriptor stays the caller's, to be closed after remove().
         Raises DatapathError: ENFILE (1023 ports), ENOMEM, EPERM (a descriptor that cannot be
@@ -110,7 +112,7 @@ cdef class Ports:
         cdef slot *s = self.begin(index, SLOT_HOST, pool, mtu)
         s.used = True
         try:
-            self.hosts.add(index, fd, packet, name)
+            self.hosts.add(index, fd, packet, offloads, name)
         except BaseException:
             s.used = False
             self.pools.give_back(pool)
@@ -118,9 +120,15 @@ cdef class Ports:
         self.take(index, name, pool)
         return index
 
+    def set_host_offloads(self, int index, bint offloads):
+        """Whether checksums and segmentation of TCP are left to the kernel in frames to a device.
+        What it leaves to us is taken in any case."""
+        store_relaxed_u32(&self.dp.host_ports[index].offloads, offloads)
+
     def host_state(self, int index):
         """What the host thread noticed of a device: (errno with which it can be read no more or 0,
-        whether it gave frames that still have to be cut into segments). See Runtime.changes()."""
+        whether it gave frames of another protocol than TCP that somebody has to cut). See
+        Runtime.changes()."""
         cdef host_port *port = &self.dp.host_ports[index]
         return (port.error, bool(port.segmentable))
 

@@ -246,6 +246,8 @@ cdef struct host_port:
     bint packet                     # the descriptor is an AF_PACKET socket's, else a tap's
     # main writes before a list of the host thread names the slot, and after; the host thread reads
     int32_t fd                      # -1: none
+    # main writes, PMDs and the host thread read
+    uint32_t offloads               # checksums and segmentation may be left to the kernel
     # the host thread writes, main reads
     uint32_t error                  # errno of a device that can be read no more; 0: it can
     uint32_t segmentable            # frames came that somebody has to cut into segments

@@ -245,9 +245,12 @@ cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf 
              pkts, n, sum)
 
 
-cdef unsigned takes(const slot *s) noexcept nogil:
-    """What a guest completes itself; a device of any other kind nothing."""
+cdef unsigned takes(const pmd *me, const slot *s, uint16_t slot_id) noexcept nogil:
+    """What a guest or the kernel completes itself; a device of any other kind nothing."""
     cdef unsigned taken = 0
+    if s.kind == SLOT_HOST:
+        return (TAKES_CHECKSUMS | TAKES_TSO4 | TAKES_TSO6
+                if load_relaxed_u32(&me.dp.host_ports[slot_id].offloads) else 0)
     if s.features >> VIRTIO_NET_F_GUEST_CSUM & 1:
         taken |= TAKES_CHECKSUMS
     if s.features >> VIRTIO_NET_F_GUEST_TSO4 & 1:
@@ -261,7 +264,8 @@ cdef void give_asked(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf *
                      uint16_t n) noexcept nogil:
     """Frames that leave something to the switch are among them."""
     cdef outgoing o
-    offload_begin(&o, pkts, n, takes(s), load_relaxed_u32(&s.max_frame_bytes))
+    offload_begin(&o, pkts, n, takes(me, s, slot_id),
+                  load_relaxed_u32(&s.max_frame_bytes))
     while offload_next(&o):
         give(me, s, slot_id, vid, o.frames, o.n, NULL)
     me.counters[slot_id].tx_offload_drops += o.invalid

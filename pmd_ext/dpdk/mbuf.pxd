@@ -32,6 +32,7 @@ cdef extern from "rte_mbuf.h" nogil:
     enum:
         RTE_PKTMBUF_HEADROOM
     # macros: as variables they keep their 64 bits
+    uint64_t RTE_BAD_IOVA
     uint64_t RTE_MBUF_F_RX_L4_CKSUM_MASK
     uint64_t RTE_MBUF_F_RX_L4_CKSUM_NONE
     uint64_t RTE_MBUF_F_RX_LRO
@@ -56,6 +57,13 @@ cdef extern from "rte_mbuf.h" nogil:
         uint16_t buf_len
         uint16_t nb_segs
         # ...
+    struct rte_mbuf_ext_shared_info:
+        pass
+    rte_mbuf_ext_shared_info *rte_pktmbuf_ext_shinfo_init_helper(
+        void *buf_addr, uint16_t *buf_len, void (*free_cb)(void *, void *) noexcept nogil,
+        void *fcb_opaque)
+    void rte_pktmbuf_attach_extbuf(rte_mbuf *m, void *buf_addr, uint64_t buf_iova,
+                                   uint16_t buf_len, rte_mbuf_ext_shared_info *shinfo)
     rte_mbuf *rte_pktmbuf_alloc(rte_mempool *mp)
     rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *mp, uint32_t offset,
                                uint32_t length)

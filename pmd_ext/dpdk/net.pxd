@@ -1,5 +1,5 @@
 # Declarations only: hashes, checksums, byte order.
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "rte_jhash.h" nogil:
@@ -9,8 +9,12 @@ cdef extern from "rte_jhash.h" nogil:
 cdef extern from "rte_ip.h" nogil:
     struct rte_ipv4_hdr:
         pass
+    struct rte_ipv6_hdr:
+        pass
     uint16_t rte_raw_cksum(const void *buf, size_t len)
     uint16_t rte_ipv4_cksum(const rte_ipv4_hdr *ipv4_hdr)
+    uint16_t rte_ipv4_phdr_cksum(const rte_ipv4_hdr *ipv4_hdr, uint64_t ol_flags)
+    uint16_t rte_ipv6_phdr_cksum(const rte_ipv6_hdr *ipv6_hdr, uint64_t ol_flags)
 
 cdef extern from "rte_byteorder.h" nogil:
     uint16_t rte_cpu_to_be_16(uint16_t v)

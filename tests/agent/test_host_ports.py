@@ -1,7 +1,9 @@
 """Ports of the host's kernel, from ovs-vsctl to packets; the bridge's own among them."""
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -192,7 +194,9 @@ def test_nothing_is_left_when_the_bridge_goes(contract: Contract) -> None:
     assert links(contract) == set()
 
 
-def test_taps_work_in_the_namespaces_that_they_are_moved_to(contract: Contract) -> None:
+@contextmanager
+def moved_taps(contract: Contract) -> Iterator[tuple[Netns, Netns]]:
+    """Ports t0 and t1 in namespaces of their own, with 10.9.0.1 and 10.9.0.2."""
     host = contract.host
     with Netns() as one, Netns() as other:
         for number, (tap, place) in enumerate((("t0", one), ("t1", other))):
@@ -200,6 +204,56 @@ def test_taps_work_in_the_namespaces_that_they_are_moved_to(contract: Contract) 
             host.inside("ip", "link", "set", tap, "netns", place.path)
             place.run("ip", "address", "add", f"10.9.0.{number + 1}/24", "dev", tap)
             place.run("ip", "link", "set", tap, "up")
+        yield one, other
+
+
+def received(listener: socket.socket) -> bytes:
+    peer, _ = listener.accept()
+    with peer:
+        return b"".join(iter(lambda: peer.recv(1 << 16), b""))
+
+
+@pytest.fixture
+def alone() -> Iterator[Contract]:
+    """An agent for one test, that may be told what cannot be taken back."""
+    with temporary_host("vhost-tso") as host:
+        host.start_ovsdb()
+        host.enable_dpdk()
+        host.start_agent()
+        contract = Contract(host)
+        contract.sweep()
+        yield contract
+
+
+def test_tcp_between_taps_that_leave_it_to_each_other(alone: Contract) -> None:
+    data = bytes(i * 31 >> 3 & 255 for i in range(4_000_000))
+    offloads = [f"tx_{name}_offload" for name in ("tcp_csum", "udp_csum", "tcp_seg")]
+
+    def bytes_a_frame() -> float:
+        before = alone.fresh("t0")
+        with ThreadPoolExecutor(1) as reader, other.call(
+                lambda: socket.create_server(("10.9.0.2", 0))) as listener:
+            listener.settimeout(20)
+            taken = reader.submit(received, listener)
+            with one.call(lambda: socket.create_connection(listener.getsockname()[:2], 20)) as peer:
+                peer.sendall(data)
+            assert taken.result() == data
+        after = alone.fresh("t0")
+        return float((after["rx_bytes"] - before["rx_bytes"])
+                     / (after["rx_packets"] - before["rx_packets"]))
+
+    with moved_taps(alone) as (one, other):
+        assert bytes_a_frame() <= 1514
+        assert {alone.status("t0")[key] for key in offloads} == {"false"}
+        alone.config("userspace-tso-enable=true")
+        assert {alone.status("t0")[key] for key in offloads} == {"true"}
+        assert bytes_a_frame() > 4000
+        assert other.run("nstat", "-asz", "TcpInCsumErrors").split("TcpInCsumErrors")[1].split()[
+            0] == "0"
+
+
+def test_taps_work_in_the_namespaces_that_they_are_moved_to(contract: Contract) -> None:
+    with moved_taps(contract) as (one, _):
         one.run("ping", "-c", "3", "-i", "0.2", "-W", "5", "10.9.0.2")
         assert (contract.get("t0", "error"), contract.get("t1", "error")) == (None, None)
         one.run("ip", "link", "del", "t0")

@@ -12,6 +12,21 @@ import pytest
 
 from agent import netdev
 from tests.ext.conftest import Switch
+from tests.ext.packets import (
+    GUEST_TSO,
+    HOST_TSO,
+    NOTHING,
+    TCP,
+    UDP,
+    Header,
+    Packet,
+    cut_header,
+    header,
+    ipv4,
+    ipv6,
+    tcp,
+    udp,
+)
 from tools.frontend import ethernet
 from tools.host import wait_until
 from tools.netns import Netns
@@ -20,7 +35,7 @@ A, B, C = (f"02:00:00:00:00:0{x}" for x in "abc")
 ALL = "ff:ff:ff:ff:ff:ff"
 TYPE = 0x88B5                       # of the test's own frames
 ETH_P_ALL = 3
-HOST = {"mtu": 1500, "room_bytes": 2048, "node": -1}
+HOST = {"offloads": False, "mtu": 1500, "room_bytes": 2048, "node": -1}
 SOL_PACKET, PACKET_AUXDATA, PACKET_IGNORE_OUTGOING = 263, 8, 23
 
 
@@ -33,7 +48,9 @@ class Machine:
 
     def tap(self, name: str, **options: int) -> socket.socket:
         """A tap that is a port; what a program of the host has of it."""
-        self._add(name, self.netns.call(lambda: netdev.open_tap(name)), packet=False, **options)
+        fd = self.netns.call(lambda: netdev.open_tap(name))
+        netdev.set_tap_offloads(fd, bool(options.get("offloads")))
+        self._add(name, fd, packet=False, **options)
         return self.own(name)
 
     def veth(self, name: str, **options: int) -> socket.socket:
@@ -271,3 +288,96 @@ def test_descriptor_that_cannot_be_waited_for_is_refused(switch: Switch, fd: int
             os.close(opened)
     assert refused.value.errno in (errno.EBADF, errno.EPERM)
     assert refused.value.port == "h0"
+
+
+# --- what is left to the other side ---------------------------------------------------------------
+
+SEGMENT = 1400
+SOL_PACKET_VNET_HDR = 15
+
+
+def long_tcp(payload: bytes, six: bool) -> tuple[bytes, Header]:
+    """A frame to be cut, and its header."""
+    frame = (ipv6 if six else ipv4)(TCP, tcp(payload, six=six))
+    return frame, cut_header(frame, gso_size=SEGMENT, hdr_len=len(frame) - len(payload))
+
+
+def with_headers(program: socket.socket) -> socket.socket:
+    """From now on each frame has a virtio-net header in front, as the kernel has it."""
+    program.setsockopt(SOL_PACKET, SOL_PACKET_VNET_HDR, 1)
+    return program
+
+
+LENGTHS = [1, SEGMENT, 2 * SEGMENT + 1, 45 * SEGMENT]
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("make", KINDS)
+def test_what_a_guest_left_is_left_to_the_kernel_where_that_was_said(
+        machine: Machine, make: Callable[..., socket.socket], six: bool) -> None:
+    switch = machine.switch
+    names = [make(machine, name, offloads=on).getsockname()[0]
+             for name, on in (("h0", False), ("h1", True))]
+    finished, left = (machine.own(name, ETH_P_ALL) for name in names)
+    with_headers(left)
+    switch.add("a", tso=True)
+    a = switch.attach("a", features=HOST_TSO, tx_buffer_bytes=1 << 16)
+    for length in LENGTHS:
+        payload = bytes(i * 7 & 255 for i in range(length))
+        frame, asked = long_tcp(payload, six)
+        a.send([frame], header=asked.bytes())
+        whole = left.recv(1 << 17)
+        said = Header(*struct.unpack_from("=BBHHHH", whole))
+        assert whole[10:] == frame, length              # the sum of the pseudo-header, too
+        assert (said.flags, said.csum_start, said.csum_offset) == (
+            1, asked.csum_start, asked.csum_offset)
+        assert (said.gso_type, said.gso_size) == (
+            (asked.gso_type, SEGMENT) if length > SEGMENT else (0, 0))
+        segments = [Packet(finished.recv(1 << 17)) for _ in range(-(-length // SEGMENT))]
+        assert all(p.complete() for p in segments)
+        assert b"".join(p.payload for p in segments) == payload
+    assert switch.counters("h1")["tx_failure_drops"] == 0
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("make", KINDS)
+def test_what_the_kernel_left_goes_on_whole_or_is_cut(
+        machine: Machine, make: Callable[..., socket.socket], six: bool) -> None:
+    switch = machine.switch
+    program = with_headers(make(machine, "h0", offloads=True))
+    switch.add("a", "b", tso=True)
+    takes = switch.attach("a", features=GUEST_TSO)
+    plain = switch.attach("b")
+    for length in LENGTHS:
+        payload = bytes(i * 7 & 255 for i in range(length))
+        frame, asked = long_tcp(payload, six)
+        program.send(asked.bytes()[:10] + frame)
+        segments = [Packet(f) for f in plain.recv_wait(-(-length // SEGMENT))]
+        assert all(p.complete() for p in segments)
+        assert b"".join(p.payload for p in segments) == payload
+        assert [Packet(f).payload for f in takes.recv_wait(1)] == [payload]
+
+
+def test_long_frame_of_the_kernel_keeps_its_tag(machine: Machine) -> None:
+    program = with_headers(machine.veth("h0"))
+    machine.switch.add("a")
+    a = machine.switch.attach("a")
+    payload = bytes(2 * SEGMENT)
+    frame = ipv4(TCP, tcp(payload), tags=(7,))
+    program.send(cut_header(frame, gso_size=SEGMENT, hdr_len=len(frame) - len(payload)).bytes()[:10]
+                 + frame)
+    segments = [Packet(f) for f in a.recv_wait(2)]
+    assert [p.tags for p in segments] == [[7], [7]]
+    assert all(p.complete() for p in segments)
+
+
+def test_long_frame_of_udp_is_dropped_and_said(machine: Machine) -> None:
+    program = with_headers(machine.veth("h0"))
+    machine.switch.add("a")
+    a = machine.switch.attach("a")
+    frame = ipv4(UDP, udp(bytes(3000)))
+    program.send(header(frame, gso_type=5, gso_size=1000, hdr_len=42).bytes()[:10] + frame)
+    machine.switch.wait_counter("h0", "rx_oversize_drops", 1)
+    assert machine.switch.runtime.ports.host_state(machine.switch.slots["h0"]) == (0, True)
+    program.send(NOTHING.bytes()[:10] + ethernet(ALL, B))
+    assert a.recv_wait(1) == [ethernet(ALL, B)]

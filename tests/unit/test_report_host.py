@@ -33,7 +33,7 @@ def test_what_does_not_work_is_said() -> None:
     assert said.startswith(
         "row; it does not take the MTU 68: no; plane; MTU 9000 of the device: frames of more than "
         "1518 bytes are not sent to it (ovs-vsctl set Interface h0 mtu_request=9000); frames came "
-        "that are to be cut into segments")
+        "that are to be cut and are not TCP")
 
 
 def test_statistics_and_reasons_of_drops() -> None:
