@@ -12,7 +12,8 @@ from agent.model import Counters, PortSpec, PortState
 # Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
 NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "rx_missed_errors",
          "collisions")
-OFFLOADS = ("tx_tcp_csum_offload", "tx_udp_csum_offload", "tx_tcp_seg_offload")   # of a device with TSO
+# What the kernel does of a device with TSO.
+OFFLOADS = ("tx_tcp_csum_offload", "tx_udp_csum_offload", "tx_tcp_seg_offload")
 BASE = {"packets": "good_packets", "bytes": "good_bytes"}
 
 
