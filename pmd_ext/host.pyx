@@ -12,24 +12,26 @@ from pmd_ext.atomics cimport (
     fence_full, load_acquire_ptr, load_acquire_u32, load_relaxed_i32, load_relaxed_u32,
     store_relaxed_u32, store_release_u32,
 )
-from pmd_ext.capture cimport CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_frames
+from pmd_ext.capture cimport CAPTURE_INBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_rdtsc
-from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool, rte_pktmbuf_alloc, rte_pktmbuf_free
+from pmd_ext.dpdk.mbuf cimport (
+    rte_mbuf, rte_mempool, rte_pktmbuf_alloc, rte_pktmbuf_free, rte_pktmbuf_free_bulk,
+)
 from pmd_ext.dpdk.rcu cimport (
     rte_rcu_qsbr_quiescent, rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online,
 )
 from pmd_ext.dpdk.ring cimport rte_ring_count, rte_ring_dequeue_burst
 from pmd_ext.host_io cimport (
-    IO_FRAME, IO_GONE, IO_NOTHING, IO_OVERSIZE, IO_SEGMENTABLE, host_receive, host_send,
+    IO_FRAME, IO_GONE, IO_NOTHING, IO_OVERSIZE, IO_SEGMENTABLE, host_receive,
 )
 from pmd_ext.pipeline cimport forward
 from pmd_ext.pmd cimport pmd_allocate, pmd_come_up, pmd_go_down
 from pmd_ext.state cimport (
     BURST, forwarding, host_port, pmd, pmd_wake, poll_list, port_counters, pthread_t, ring_of,
-    rxq_vring, slot_changed, txq_vring,
+    rxq_vring, slot_changed,
 )
 from pmd_ext.tally cimport tally, tally_up
-from pmd_ext.transmit cimport count, count_frames, release_txqs
+from pmd_ext.transmit cimport count, release_txqs, send_to_device
 
 
 cdef extern from * nogil:
@@ -138,17 +140,9 @@ cdef void send_queued(pmd *me, uint16_t slot) noexcept nogil:
     """Sends up to BURST frames of one port's queue; what the kernel does not take is dropped."""
     cdef host_port *port = &me.dp.host_ports[slot]
     cdef rte_mbuf *pkts[BURST]
-    cdef capture *copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot].capture)
-    cdef uint16_t i, sent = 0
     cdef uint16_t n = rte_ring_dequeue_burst(port.queue, <void **>pkts, BURST, NULL)
-    for i in range(n):
-        if host_send(port, pkts[i]):
-            count_frames(&ring_of(me.dp, slot, txq_vring(0)).counts, &pkts[i], 1)
-            if copies != NULL:
-                capture_frames(copies, &pkts[i], 1, 0, CAPTURE_OUTBOUND)
-            sent += 1
-        rte_pktmbuf_free(pkts[i])
-    me.counters[slot].tx_failure_drops += n - sent
+    send_to_device(me, slot, pkts, n)
+    rte_pktmbuf_free_bulk(pkts, n)
     store_release_u32(&port.taken, port.taken + n)
 
 

@@ -6,7 +6,7 @@ device's own merging leave what they like. A checksum that was left is completed
 goes on as guests' do. A packet socket takes off the outermost VLAN tag, too, which is put back.
 """
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport UINT16_MAX, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -98,13 +98,13 @@ cdef enum:
     HEADER = 10                 # struct virtio_net_hdr, in the buffer's headroom
     ADDRESSES = 12
     TAG = 4
-    LONGEST = 65536             # bytes of a frame to be cut that go beyond its buffer
+    LONGEST = 65535             # bytes of memory for a long frame, as DPDK counts them
     BUFFERS_MOST = 80           # that one frame is in, when it is sent
     # in memory that holds a long frame: headroom and DPDK's own word, aligned
     BESIDE = RTE_PKTMBUF_HEADROOM + sizeof(rte_mbuf_ext_shared_info) + sizeof(void *)
 
-# The host thread's, for what does not fit in the buffer of a frame that it receives.
-cdef uint8_t beyond[LONGEST]
+# The host thread's memory for the next long frame; NULL: the last one took it.
+cdef uint8_t *_memory = NULL
 
 
 cdef bint complete_checksum(uint8_t *frame, size_t bytes, uint16_t start,
@@ -136,25 +136,17 @@ cdef void free_long(void *memory, void *_) noexcept nogil:
     free(memory)
 
 
-cdef bint hold_long(rte_mbuf *m, size_t bytes, size_t room) noexcept nogil:
-    """Gives the mbuf memory for all of a frame whose first 'room' bytes are in its own buffer, the
-    others in 'beyond'. malloc and not DPDK's memory: the thread may lose its core under that one's
-    lock, for which PMDs would wait."""
-    cdef uint16_t size
-    cdef uint8_t *memory
-    cdef rte_mbuf_ext_shared_info *shared
-    if bytes > UINT16_MAX - BESIDE:
-        return False
-    size = <uint16_t>(bytes + BESIDE)
-    memory = <uint8_t *>malloc(size)
-    if memory == NULL:
-        return False
-    shared = rte_pktmbuf_ext_shinfo_init_helper(memory, &size, free_long, memory)
-    memcpy(memory + RTE_PKTMBUF_HEADROOM, shim_mbuf_data(m), room)
-    memcpy(memory + RTE_PKTMBUF_HEADROOM + room, beyond, bytes - room)
-    rte_pktmbuf_attach_extbuf(m, memory, RTE_BAD_IOVA, size, shared)
+cdef inline void hold_long(rte_mbuf *m, size_t room) noexcept nogil:
+    """Gives the mbuf the memory, which has all of a frame but its first 'room' bytes. malloc's and
+    not DPDK's: the thread may lose its core under that one's lock, for which PMDs would wait."""
+    global _memory
+    cdef uint16_t size = LONGEST
+    cdef rte_mbuf_ext_shared_info *shared = rte_pktmbuf_ext_shinfo_init_helper(
+        _memory, &size, free_long, _memory)
+    memcpy(_memory + RTE_PKTMBUF_HEADROOM, shim_mbuf_data(m), room)
+    rte_pktmbuf_attach_extbuf(m, _memory, RTE_BAD_IOVA, size, shared)
     m.data_off = RTE_PKTMBUF_HEADROOM
-    return True
+    _memory = NULL
 
 
 cdef bint is_tcp(uint8_t gso_type) noexcept nogil:
@@ -168,8 +160,15 @@ cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
     cdef ssize_t room = m.buf_len - m.data_off, n
     cdef uint32_t tag = 0
     cdef iovec parts[2]
+    global _memory
+    if _memory == NULL:
+        _memory = <uint8_t *>malloc(LONGEST)
+        if _memory == NULL:
+            return IO_NOTHING   # frames wait in the kernel meanwhile
     parts[0].iov_base, parts[0].iov_len = header, HEADER + room
-    parts[1].iov_base, parts[1].iov_len = beyond, LONGEST
+    # what does not fit in the buffer comes to where it will be, behind the rest
+    parts[1].iov_base = _memory + RTE_PKTMBUF_HEADROOM + room
+    parts[1].iov_len = max(1, LONGEST - BESIDE - room)
     if port.packet:
         n = shim_packet_receive(port.fd, parts, 2, &tag)
     else:
@@ -187,8 +186,10 @@ cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
             return IO_SEGMENTABLE
         m.tso_segsz = header.gso_size
         m.ol_flags |= RTE_MBUF_F_RX_LRO | RTE_MBUF_F_RX_L4_CKSUM_NONE
-    if n > room and not (m.ol_flags & RTE_MBUF_F_RX_LRO and hold_long(m, n, room)):
-        return IO_OVERSIZE
+    if n > room:
+        if not m.ol_flags & RTE_MBUF_F_RX_LRO or n >= LONGEST - BESIDE:
+            return IO_OVERSIZE
+        hold_long(m, room)
     if (header.gso_type == VIRTIO_NET_HDR_GSO_NONE and header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM
             and not complete_checksum(data, n, header.csum_start, header.csum_offset)):
         return IO_BROKEN

@@ -10,6 +10,9 @@ from pmd_ext.tally cimport tally
 # mbufs stay the caller's (the library copies). 'sum' is theirs; NULL: not known.
 cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n, const tally *sum
                    ) noexcept nogil
+# Host thread. Sends to a device of the kernel at once and counts; the mbufs stay the caller's, but
+# their headers and headroom may have changed.
+cdef void send_to_device(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
 # PMDs. Adds frames and their sum to the counters of the ring they were taken from or put on.
 cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil
 # The same where the sum is not known.

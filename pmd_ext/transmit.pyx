@@ -14,6 +14,7 @@ from pmd_ext.dpdk.vhost cimport (
 )
 from pmd_ext.ethdev cimport eth_send
 from pmd_ext.flow cimport flow_hash
+from pmd_ext.host_io cimport host_send
 from pmd_ext.host_queue cimport host_enqueue
 from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.offload cimport (
@@ -232,11 +233,25 @@ cdef uint16_t admit(slot *s, port_counters *c, const limits *limited, uint32_t m
     return kept
 
 
+cdef void send_to_device(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+    cdef capture *copies = <capture *>load_acquire_ptr(<void **>&me.dp.slots[slot_id].capture)
+    cdef uint16_t i
+    for i in range(n):
+        if not host_send(&me.dp.host_ports[slot_id], pkts[i]):
+            me.counters[slot_id].tx_failure_drops += 1
+            continue
+        count_frames(&ring_of(me.dp, slot_id, txq_vring(0)).counts, &pkts[i], 1)
+        if copies != NULL:
+            capture_frames(copies, &pkts[i], 1, 0, CAPTURE_OUTBOUND)
+
+
 cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
                       uint16_t n, const tally *sum) noexcept nogil:
     """Sends as they are, by the txq that is to take them."""
     cdef uint16_t n_txqs = s.n_pairs
-    if s.kind == SLOT_HOST:
+    if s.kind == SLOT_HOST and me == &me.dp.host:
+        send_to_device(me, slot_id, pkts, n)
+    elif s.kind == SLOT_HOST:
         me.counters[slot_id].tx_failure_drops += n - host_enqueue(me, slot_id, pkts, n)
     elif n_txqs > 1 and load_relaxed_u32(&s.tx_hash):
         send_by_flow(me, s, slot_id, vid, pkts, n, n_txqs)
