@@ -31,7 +31,7 @@ from pmd_ext.state cimport (
     rxq_vring, slot_changed,
 )
 from pmd_ext.tally cimport tally, tally_up
-from pmd_ext.transmit cimport count, release_txqs, send_to_device
+from pmd_ext.transmit cimport count, release_txqs, send_to_device, send_waiting
 
 
 cdef extern from * nogil:
@@ -175,7 +175,8 @@ cdef int wait(pmd *me, const poll_list *ports, uint32_t *ready) noexcept nogil:
     fence_full()
     if is_idle(me, ports):
         rte_rcu_qsbr_thread_offline(me.dp.qsbr, me.index)
-        n = shim_epoll_wait(me.epoll_fd, ready, EVENTS, TXQ_HOLD_MS if me.work.n_held else -1)
+        n = shim_epoll_wait(me.epoll_fd, ready, EVENTS, 1 if me.work.n_waits else TXQ_HOLD_MS
+                            if me.work.n_held else -1)
         rte_rcu_qsbr_thread_online(me.dp.qsbr, me.index)
     store_relaxed_u32(&me.waiting, 0)
     eventfd_read(me.wake_fd, &value)    # it is non-blocking
@@ -199,6 +200,8 @@ cdef void *host_main(void *arg) noexcept nogil:
         ports = <poll_list *>load_acquire_ptr(<void **>&me.polls)
         more = send_all(me, ports)
         me.work.now = rte_rdtsc()
+        if me.work.n_waits:
+            send_waiting(me)
         if me.work.now - released > unused:
             release_txqs(me, me.work.now - unused)
             released = me.work.now

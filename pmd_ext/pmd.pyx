@@ -19,12 +19,13 @@ from pmd_ext.dpdk.rcu cimport (
     rte_rcu_qsbr_thread_register, rte_rcu_qsbr_thread_unregister,
 )
 from pmd_ext.idle cimport idle_arm, idle_disarm, idle_sleep, idle_wait
+from pmd_ext.iotlb cimport iotlb_forget
 from pmd_ext.poll cimport CHECK_ROUNDS, find_active, found, poll_once
 from pmd_ext.state cimport (
     BURST, MAX_POOLS, MAX_SLOTS, dataplane, forwarding, pmd, pmd_counters, pmd_wake, pmd_work,
     poll_list, port_counters, pthread_t, rxq, zeroed,
 )
-from pmd_ext.transmit cimport release_txqs
+from pmd_ext.transmit cimport release_txqs, send_waiting
 from pmd_ext.vhost cimport vhost_thread_of
 
 
@@ -120,6 +121,7 @@ cdef void pmd_come_up(pmd *me, const char *name) noexcept nogil:
 
 cdef void pmd_go_down(pmd *me) noexcept nogil:
     release_txqs(me, rte_rdtsc())
+    iotlb_forget(me)
     rte_rcu_qsbr_thread_offline(me.dp.qsbr, me.index)
     rte_rcu_qsbr_thread_unregister(me.dp.qsbr, me.index)
     flush_caches(me.dp)
@@ -158,7 +160,7 @@ cdef inline void settle(pmd *me, poll_list *polls, const found *f, uint64_t *las
     Before it does, guests are asked to kick, and one more round has to find nothing: what they
     sent before they knew would wait for ever. Without a queue to poll there is nobody to ask.
     """
-    if f.packets:
+    if f.packets or me.work.n_waits:
         last_packet[0] = me.work.now
         if polls.armed:
             idle_disarm(me, polls)
@@ -205,6 +207,8 @@ cdef void *pmd_main(void *arg) noexcept nogil:
         woken = False
         f = poll_once(me, polls, <forwarding *>load_acquire_ptr(<void **>&dp.fwd), check, now_s)
         account(me, polls, &f, check)
+        if me.work.n_waits:
+            send_waiting(me)
         settle(me, polls, &f, &last_packet, &woken)
         rte_rcu_qsbr_quiescent(dp.qsbr, me.index)
         sleep_us = rest(me, &f, sleep_us)

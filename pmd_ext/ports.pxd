@@ -11,13 +11,15 @@ cdef class Ports:
     cdef dataplane *dp
     cdef Pools pools
     cdef Limits limits
-
     cdef Hosts hosts
     cdef dict names    # slot -> port name
     cdef dict paths             # path of a socket, as bytes -> slot
     cdef dict pool_of           # slot -> Pool
     cdef list free_slots        # a heap
     cdef set captured           # slots with a capture
+    cdef Pool waiting           # of frames that wait for an IOMMU; it has as many users as ports have one
+    cdef int take_waiting(self, str name) except -1
+    cdef give_back_waiting(self)
     cdef int free_slot(self, str name) except -1
     cdef slot *begin(self, int index, uint32_t kind, Pool pool, int mtu)
     cdef take(self, int index, str name, Pool pool)

@@ -10,6 +10,7 @@ from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_
 from pmd_ext.capture cimport (
     CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_free, capture_new,
 )
+from pmd_ext.dpdk.mbuf cimport rte_mempool, rte_mempool_in_use_count
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.ethconfig cimport (
@@ -30,6 +31,13 @@ from pmd_ext.state cimport (
 from pmd_ext.vhost cimport vhost_register, vhost_unregister
 
 
+cdef extern from "unistd.h" nogil:
+    int usleep(unsigned microseconds)
+
+cdef enum:
+    WAITING_BUFFERS = 1024      # for frames that wait for an IOMMU
+    WAITING_POLL_US = 20
+
 cdef extern from "shim.h" nogil:
     enum:
         RTE_ETHER_HDR_LEN
@@ -45,6 +53,7 @@ cdef class Ports:
         self.hosts = Hosts()
         self.free_slots = list(range(MAX_SLOTS))
         self.captured = set()
+        self.waiting = None
 
     def add_vhost(self, name, path, *, client, iommu, postcopy, tso, max_queue_pairs, mtu,
                  room_bytes, node, own_pool, tx_retries_max, tx_hash):
@@ -69,6 +78,8 @@ cdef class Ports:
             raise DatapathError(errno.EEXIST, "rte_vhost_driver_register", name)
         index = self.free_slot(name)
         pool = self.pools.take(room_bytes, node, index if own_pool else -1, name)
+        if has_iommu:
+            self.take_waiting(name)
         s = self.begin(index, SLOT_VHOST, pool, mtu)
         strncpy(s.path, raw, PATH_BYTES)
         s.tx_retries_max = tx_retries_max
@@ -78,11 +89,28 @@ cdef class Ports:
             rc = vhost_register(s, is_client, has_iommu, has_postcopy, has_tso, pairs, &call)
         if rc != 0:
             s.used = False
+            if has_iommu:
+                self.give_back_waiting()
             self.pools.give_back(pool)
             check(rc, call.decode(), name)
         self.paths[raw] = index
         self.take(index, name, pool)
         return index
+
+    cdef int take_waiting(self, str name) except -1:
+        """Has the pool of frames that wait for an IOMMU; it is there for the first such port."""
+        self.waiting = self.pools.take(USUAL_ROOM_BYTES, -1, HOST_PORTS, name, WAITING_BUFFERS)
+        store_release_ptr(<void **>&self.dp.waiting_pool, self.waiting.packets)
+        return 0
+
+    cdef give_back_waiting(self):
+        """After its guest has gone. What waited for it every thread drops in its next round."""
+        cdef rte_mempool *packets = self.waiting.packets
+        if self.waiting.users == 1:
+            with nogil:
+                while rte_mempool_in_use_count(packets):
+                    usleep(WAITING_POLL_US)
+        self.pools.give_back(self.waiting)
 
     def add_patch(self, name):
         """A patch port; returns its slot. set_bridges() tells its peer. DatapathError: ENFILE."""
@@ -283,6 +311,8 @@ cdef class Ports:
             with nogil:
                 rc = vhost_unregister(s)
             check(rc, "rte_vhost_driver_unregister", name)
+            if s.iotlb:
+                self.give_back_waiting()
             del self.paths[<bytes>s.path]
         s.used = False
         self.limits.drop(s, index)

@@ -12,6 +12,7 @@ from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
 from pmd_ext.meters cimport limits
 from pmd_ext.slotsets cimport slot_set
+from pmd_ext.waits cimport IOTLB_WAITS, iotlb_wait
 
 
 cdef extern from "pthread.h" nogil:
@@ -307,6 +308,8 @@ cdef struct pmd_work:
     uint32_t crossings              # bursts through patch ports that the first of them caused
     uint32_t n_held
     txq_hold held[MAX_SLOTS]
+    uint32_t n_waits
+    iotlb_wait waits[IOTLB_WAITS]
     # the PMD writes, main reads
     uint64_t sleeps_since           # TSC; 0: it does not
     # the PMD when it starts, main reads
@@ -340,6 +343,8 @@ cdef struct dataplane:
     # main writes before the first PMD or callback exists; everybody reads
     rte_rcu_qsbr *qsbr
     ring *rings                     # MAX_VRINGS for each slot
+    # main writes (release), PMDs read while a port with an IOMMU has a guest
+    rte_mempool *waiting_pool       # of frames that wait for a translation
     int wake_fd                     # eventfd, written by callbacks, read by main
     uint64_t tsc_hz
     uint64_t tsc_start

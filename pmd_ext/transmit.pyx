@@ -9,13 +9,14 @@ from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf
 from pmd_ext.dpdk.vhost cimport (
-    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_F_ACCESS_PLATFORM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
     rte_vhost_enqueue_burst,
 )
 from pmd_ext.ethdev cimport eth_send
 from pmd_ext.flow cimport flow_hash
 from pmd_ext.host_io cimport host_send
 from pmd_ext.host_queue cimport host_enqueue
+from pmd_ext.iotlb cimport iotlb_keep, iotlb_release, iotlb_tidy, iotlb_waiting
 from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.offload cimport (
     TAKES_CHECKSUMS, TAKES_TSO4, TAKES_TSO6, offload_asked, offload_begin, offload_next, outgoing,
@@ -25,6 +26,7 @@ from pmd_ext.state cimport (
     ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
 from pmd_ext.tally cimport tally, tally_up
+from pmd_ext.waits cimport iotlb_wait
 
 
 cdef extern from "shim.h" nogil:
@@ -35,6 +37,7 @@ cdef extern from "shim.h" nogil:
 cdef enum:
     ETHER_BYTES = 14
     BROADCAST = 0xffffffffffff
+    WAITS_PER_S = 10            # a frame waits 1 s over this for a guest that takes none
 
 
 cdef inline int size_bin(uint32_t bytes) noexcept nogil:
@@ -191,13 +194,45 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
                uint16_t n, const tally *sum) noexcept nogil:
     """Sends on one txq, or on what stands in for it."""
     cdef port_counters *c = &me.counters[slot_id]
-    cdef uint16_t vring
+    cdef uint16_t vring, sent = 0
     if txq == TXQ_NONE:
         c.tx_disabled_drops += n
         return
     vring = txq_vring(txq)
-    c.tx_failure_drops += n - enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n,
-                                      sum, &c.tx_retries)
+    # behind frames that wait nothing overtakes
+    if me.work.n_waits == 0 or iotlb_waiting(me, slot_id, vring) == NULL:
+        sent = enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n, sum,
+                       &c.tx_retries)
+    if sent < n and vid >= 0 and s.features >> VIRTIO_F_ACCESS_PLATFORM & 1:
+        sent += iotlb_keep(me, slot_id, s.txq_guest, vring, pkts + sent, n - sent)
+    c.tx_failure_drops += n - sent
+
+
+cdef void send_waiting(pmd *me) noexcept nogil:
+    cdef uint64_t most = me.dp.tsc_hz // WAITS_PER_S
+    cdef iotlb_wait *w
+    cdef port_counters *c
+    cdef slot *s
+    cdef int32_t vid
+    cdef uint32_t i
+    cdef uint16_t sent
+    for i in range(me.work.n_waits):
+        w = &me.work.waits[i]
+        s, c = &me.dp.slots[w.slot], &me.counters[w.slot]
+        vid = load_acquire_i32(&s.vid)
+        if vid < 0 or s.txq_guest != w.guest:
+            c.tx_disconnected_drops += w.n
+            iotlb_release(w, w.n)
+            continue
+        sent = enqueue(me, s, ring_of(me.dp, w.slot, w.vring), vid, w.vring, w.pkts, w.n, NULL,
+                       &c.tx_retries)
+        iotlb_release(w, sent)
+        if sent:
+            w.since = me.work.now
+        elif me.work.now - w.since > most:
+            c.tx_failure_drops += w.n
+            iotlb_release(w, w.n)
+    iotlb_tidy(me)
 
 
 cdef void send_by_flow(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,

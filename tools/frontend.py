@@ -5,7 +5,6 @@ benchmark attaches to a switch port within milliseconds and exchanges exact fram
 nothing of the agent.
 """
 
-import enum
 import mmap
 import os
 import socket
@@ -15,16 +14,24 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from tools.vhost_user import (
+    F_ACCESS_PLATFORM,
+    F_VERSION_1,
+    MESSAGE,
+    NET_F_MQ,
+    NET_F_MRG_RXBUF,
+    NET_F_MTU,
+    PROTOCOL_F_BACKEND_REQ,
+    PROTOCOL_F_MQ,
+    PROTOCOL_F_NET_MTU,
+    VHOST_USER_F_PROTOCOL_FEATURES,
+    VHOST_USER_VERSION,
+    VRING_NO_FD,
+    Request,
+    asked_pages,
+    translation,
+)
 from tools.virtqueue import NET_HEADER_BYTES, Ring
-
-NET_F_MTU = 1 << 3
-NET_F_MRG_RXBUF = 1 << 15
-NET_F_MQ = 1 << 22
-VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
-F_VERSION_1 = 1 << 32
-F_ACCESS_PLATFORM = 1 << 33
-PROTOCOL_F_MQ = 1 << 0
-PROTOCOL_F_NET_MTU = 1 << 4
 
 RX_BUFFER_BYTES = 2048  # a longer frame has to be spread over several buffers by the switch
 TX_BUFFER_BYTES = 10240  # a jumbo frame fits into one descriptor; untouched pages cost nothing
@@ -35,32 +42,7 @@ GUEST_BASE = 0x0001_0000_0000
 USER_BASE = 0x5000_0000_0000
 IO_BASE = 0x0070_0000_0000
 
-IOTLB_READ_WRITE, IOTLB_UPDATE = 3, 2
-
-VHOST_USER_VERSION = 1
-VRING_NO_FD = 1 << 8
-
-_MESSAGE = struct.Struct("<III")  # request, flags, payload bytes
 _POLL_S = 50e-6
-
-
-class _Request(enum.IntEnum):
-    GET_FEATURES = 1
-    SET_FEATURES = 2
-    SET_OWNER = 3
-    SET_MEM_TABLE = 5
-    SET_VRING_NUM = 8
-    SET_VRING_ADDR = 9
-    SET_VRING_BASE = 10
-    GET_VRING_BASE = 11
-    SET_VRING_KICK = 12
-    SET_VRING_CALL = 13
-    GET_PROTOCOL_FEATURES = 15
-    SET_PROTOCOL_FEATURES = 16
-    GET_QUEUE_NUM = 17
-    SET_VRING_ENABLE = 18
-    NET_SET_MTU = 20
-    IOTLB_MSG = 22
 
 
 def ethernet(
@@ -84,28 +66,20 @@ class FrontEnd:
     offered_protocol: int
 
     def __init__(
-        self,
-        path: str,
-        *,
-        listen: bool,
-        queues: int = 1,
-        queue_size: int = 256,
-        enable: Iterable[int] | None = None,
-        late: Iterable[int] = (),
-        mtu: int = 0,
-        iommu: bool = False,
-        features: int = 0,
-        tx_buffer_bytes: int = TX_BUFFER_BYTES,
-        timeout_s: float = 10.0,
+        self, path: str, *, listen: bool, queues: int = 1, queue_size: int = 256,
+        enable: Iterable[int] | None = None, late: Iterable[int] = (), mtu: int = 0,
+        iommu: bool = False, lazy: bool = False, features: int = 0,
+        tx_buffer_bytes: int = TX_BUFFER_BYTES, timeout_s: float = 10.0,
     ) -> None:
         """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
 
         With `listen` the socket is ours and open from now on (dpdkvhostuserclient ports), a file in
         its way is removed; otherwise the switch owns it. `enable` names the queue pairs connect()
         enables, all by default; those of `late` it leaves out, set_up() sets them up. With `mtu`
-        the device has NET_F_MTU and says that value; with `iommu` all addresses are an IOMMU's, of
-        which the switch is given one translation. `features` are more virtio features that it wants
-        where they are offered. A frame of `tx_buffer_bytes` less NET_HEADER_BYTES can be sent.
+        the device has NET_F_MTU and says that value; with `iommu` all addresses are an IOMMU's,
+        whose translations the switch is told, or with `lazy` those of the rings alone: see
+        answer_misses(). `features` are more virtio features that it wants where they are offered. A
+        frame of `tx_buffer_bytes` less NET_HEADER_BYTES can be sent.
         `timeout_s` bounds the attaching and each reply of the switch.
         """
         self.features = self.offered = self.offered_protocol = 0
@@ -118,11 +92,13 @@ class FrontEnd:
                         if q not in self._late]
         self._mtu = mtu
         self._iommu = iommu
+        self._lazy = lazy
         self._wanted = features
         self._tx_buffer_bytes = tx_buffer_bytes
         self._timeout_s = timeout_s
         self._listener: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX)
+        self._misses = socket.socket(socket.AF_UNIX)
         self._rings: list[Ring] = []  # ring 2q: the guest receives, 2q + 1: the guest sends
         if listen:
             self._listening()
@@ -247,7 +223,7 @@ class FrontEnd:
         """Stop the rings and start anew on this connection, as a driver that is loaded again does;
         the switch has taken notice on return."""
         for index in range(len(self._rings)):
-            self._ask(_Request.GET_VRING_BASE, struct.pack("<II", index, 0))
+            self._ask(Request.GET_VRING_BASE, struct.pack("<II", index, 0))
         self._close_rings()
         self._queue_size = queue_size
         self._share_rings()
@@ -260,6 +236,13 @@ class FrontEnd:
         self._share_kick(2 * queue + 1, fd)
         self._settle()
 
+    def answer_misses(self) -> int:
+        """Give the switch every translation that it asked for; return how many."""
+        pages = list(asked_pages(self._misses))
+        for page in pages:
+            self._translate(page - IO_BASE, page - IO_BASE + mmap.PAGESIZE)
+        return len(pages)
+
     def interrupts(self) -> int:
         """Want interrupts on all rings from now on; return how many came since the last call."""
         return sum(ring.interrupts() for ring in self._rings)
@@ -268,7 +251,7 @@ class FrontEnd:
         """Shut the guest down cleanly; the switch has let go of the rings before they vanish."""
         try:
             for index in range(len(self._rings)):
-                self._ask(_Request.GET_VRING_BASE, struct.pack("<II", index, 0))
+                self._ask(Request.GET_VRING_BASE, struct.pack("<II", index, 0))
         finally:
             self.close()
 
@@ -281,6 +264,7 @@ class FrontEnd:
 
     def _detach(self) -> None:
         self._socket.close()
+        self._misses.close()
         self._close_rings()
         self.features = 0
 
@@ -319,22 +303,28 @@ class FrontEnd:
     def _negotiate(self) -> None:
         needed = F_VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES
         needed |= (NET_F_MTU if self._mtu else 0) | (F_ACCESS_PLATFORM if self._iommu else 0)
-        offered = self.offered = self._ask(_Request.GET_FEATURES)
+        offered = self.offered = self._ask(Request.GET_FEATURES)
         if offered & needed != needed:
             raise ConnectionError(f"features {offered:#x} lack {needed & ~offered:#x}")
-        self.offered_protocol = self._ask(_Request.GET_PROTOCOL_FEATURES)
+        self.offered_protocol = self._ask(Request.GET_PROTOCOL_FEATURES)
         wanted_protocol = PROTOCOL_F_MQ | (PROTOCOL_F_NET_MTU if self._mtu else 0)
+        wanted_protocol |= PROTOCOL_F_BACKEND_REQ if self._lazy else 0
         protocol = self.offered_protocol & wanted_protocol
-        self._tell(_Request.SET_PROTOCOL_FEATURES, struct.pack("<Q", protocol))
-        most = self._ask(_Request.GET_QUEUE_NUM) if protocol & PROTOCOL_F_MQ else 1
+        self._tell(Request.SET_PROTOCOL_FEATURES, struct.pack("<Q", protocol))
+        most = self._ask(Request.GET_QUEUE_NUM) if protocol & PROTOCOL_F_MQ else 1
         if self._queues > most:
             raise ConnectionError(f"the switch has {most} queue pairs, not {self._queues}")
-        self._tell(_Request.SET_OWNER)
+        if protocol & PROTOCOL_F_BACKEND_REQ:
+            self._misses, theirs = socket.socketpair()
+            self._misses.setblocking(False)
+            self._tell(Request.SET_BACKEND_REQ_FD, b"", theirs.fileno())
+            theirs.close()
+        self._tell(Request.SET_OWNER)
         wanted = needed | NET_F_MRG_RXBUF | (NET_F_MQ if self._queues > 1 else 0)
         self.features = offered & (wanted | self._wanted)
-        self._tell(_Request.SET_FEATURES, struct.pack("<Q", self.features))
+        self._tell(Request.SET_FEATURES, struct.pack("<Q", self.features))
         if protocol & PROTOCOL_F_NET_MTU:
-            self._tell(_Request.NET_SET_MTU, struct.pack("<Q", self._mtu))
+            self._tell(Request.NET_SET_MTU, struct.pack("<Q", self._mtu))
 
     def _share_rings(self) -> None:
         buffers = [RX_BUFFER_BYTES, self._tx_buffer_bytes] * self._queues
@@ -345,7 +335,7 @@ class FrontEnd:
             os.ftruncate(memfd, total)
             memory = mmap.mmap(memfd, total)
             table = struct.pack("<IIQQQQ", 1, 0, GUEST_BASE, total, USER_BASE, 0)
-            self._tell(_Request.SET_MEM_TABLE, table, memfd)
+            self._tell(Request.SET_MEM_TABLE, table, memfd)
         finally:
             os.close(memfd)
         base = IO_BASE if self._iommu else GUEST_BASE
@@ -357,44 +347,47 @@ class FrontEnd:
             if index // 2 not in self._late:
                 self._share_ring(index)
         if self._iommu:  # after the rings: the switch keeps translations per ring
-            kind = (IOTLB_READ_WRITE, IOTLB_UPDATE)
-            update = struct.pack("<QQQBB6x", IO_BASE, total, USER_BASE, *kind)
-            self._tell(_Request.IOTLB_MSG, update)
+            for ring, end in zip(self._rings, [*starts[1:], total], strict=True):
+                self._translate(ring.desc if self._lazy else ring.start, end)
+
+    def _translate(self, start: int, end: int) -> None:
+        """Tell the switch where this part of the memory is."""
+        self._tell(Request.IOTLB_MSG, translation(IO_BASE + start, end - start, USER_BASE + start))
 
     def _share_ring(self, index: int) -> None:
         ring = self._rings[index]
         base = IO_BASE if self._iommu else USER_BASE
         places = (base + at for at in (ring.desc, ring.used, ring.avail))
-        self._tell(_Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
-        self._tell(_Request.SET_VRING_BASE, struct.pack("<II", index, 0))
-        self._tell(_Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
+        self._tell(Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
+        self._tell(Request.SET_VRING_BASE, struct.pack("<II", index, 0))
+        self._tell(Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
         self._share_kick(index, ring.kick)
-        self._tell(_Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
+        self._tell(Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
 
     def _share_kick(self, index: int, fd: int | None) -> None:
         if fd is None:
-            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index | VRING_NO_FD))
+            self._tell(Request.SET_VRING_KICK, struct.pack("<Q", index | VRING_NO_FD))
         else:
-            self._tell(_Request.SET_VRING_KICK, struct.pack("<Q", index), fd)
+            self._tell(Request.SET_VRING_KICK, struct.pack("<Q", index), fd)
 
     def _enable_pair(self, queue: int, on: bool) -> None:
         for index in (2 * queue, 2 * queue + 1):
-            self._tell(_Request.SET_VRING_ENABLE, struct.pack("<II", index, on))
+            self._tell(Request.SET_VRING_ENABLE, struct.pack("<II", index, on))
 
     def _settle(self) -> None:
         # The switch handles messages in order: any answer proves that it is done with all before.
-        self._ask(_Request.GET_FEATURES)
+        self._ask(Request.GET_FEATURES)
 
-    def _tell(self, request: _Request, payload: bytes = b"", *fds: int) -> None:
-        message = _MESSAGE.pack(request, VHOST_USER_VERSION, len(payload)) + payload
+    def _tell(self, request: Request, payload: bytes = b"", *fds: int) -> None:
+        message = MESSAGE.pack(request, VHOST_USER_VERSION, len(payload)) + payload
         socket.send_fds(self._socket, [message], fds)
 
-    def _ask(self, request: _Request, payload: bytes = b"") -> int:
+    def _ask(self, request: Request, payload: bytes = b"") -> int:
         self._tell(request, payload)
         answer = self._socket.recv(512)  # whole: on a UNIX socket one small message is one read
         if not answer:
             raise ConnectionResetError(f"the switch hung up instead of answering {request.name}")
-        answered, _, size = _MESSAGE.unpack_from(answer)
-        if answered != request or len(answer) != _MESSAGE.size + size:
+        answered, _, size = MESSAGE.unpack_from(answer)
+        if answered != request or len(answer) != MESSAGE.size + size:
             raise ConnectionError(f"bad answer to {request.name}: {answer.hex()}")
-        return int.from_bytes(answer[_MESSAGE.size :], "little")
+        return int.from_bytes(answer[MESSAGE.size :], "little")

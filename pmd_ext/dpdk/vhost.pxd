@@ -64,6 +64,10 @@ cdef extern from "rte_vhost.h" nogil:
     uint16_t rte_vhost_dequeue_burst(int vid, uint16_t queue_id, rte_mempool *mbuf_pool,
                                      rte_mbuf **pkts, uint16_t count)
 
+cdef extern from "linux/virtio_config.h" nogil:
+    enum:
+        VIRTIO_F_ACCESS_PLATFORM    # addresses are an IOMMU's
+
 cdef extern from "linux/virtio_net.h" nogil:
     enum:
         VIRTIO_NET_F_GUEST_CSUM

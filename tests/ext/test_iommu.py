@@ -1,0 +1,134 @@
+"""Guests behind an IOMMU: what the library has no translation for waits a moment, and is not lost."""
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.ext.conftest import CORE, Switch
+from tools.frontend import FrontEnd, ethernet
+from tools.host import wait_until
+
+A, B, C = (f"02:00:00:00:00:0{x}" for x in "abc")
+ALL = "ff:ff:ff:ff:ff:ff"
+KEPT = 64                       # frames that may wait for one ring
+BOUND_S = 0.1                   # that they may wait
+
+
+@pytest.fixture
+def lazy(switch: Switch) -> FrontEnd:
+    """The guest of port a, which maps nothing but its rings before it is asked."""
+    switch.add("a", iommu=True)
+    return switch.attach("a", iommu=True, lazy=True)
+
+
+def numbered(count: int, first: int = 0, length: int = 60) -> list[bytes]:
+    return [ethernet(ALL, B, n.to_bytes(4, "big")).ljust(length, b"x")
+            for n in range(first, first + count)]
+
+
+def answering(guest: FrontEnd, count: int) -> list[bytes]:
+    """Frames that the guest gets while it answers what the switch asks."""
+    frames: list[bytes] = []
+
+    def all_there() -> bool:
+        guest.answer_misses()
+        frames.extend(guest.recv())
+        return len(frames) >= count
+    wait_until(all_there, f"{count} frames come")
+    return frames
+
+
+@pytest.mark.parametrize("length", [60, 1500])
+def test_frames_wait_for_the_translation_and_come_in_order(
+        switch: Switch, lazy: FrontEnd, length: int) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    for first in range(0, 400, 40):         # the rings go round: pages are new, and known
+        b.send(numbered(40, first, length))
+        assert answering(lazy, 40) == numbered(40, first, length)
+    found = switch.counters("a")
+    assert (found["tx_packets"], found["tx_failure_drops"]) == (400, 0)
+    assert found["tx_iotlb_misses"] > 0
+
+
+def test_frames_of_such_a_guest_wait_in_its_ring(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    lazy.send(numbered(40))
+    frames: list[bytes] = []
+
+    def all_there() -> bool:
+        lazy.answer_misses()
+        frames.extend(b.recv())
+        return len(frames) >= 40
+    wait_until(all_there, "all come")
+    assert frames == numbered(40)
+
+
+def test_guest_that_never_answers_costs_itself_alone(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b", "c")
+    b, c = switch.attach("b"), switch.attach("c")
+    began = time.monotonic()
+    for first in range(0, 200, 20):
+        b.send(numbered(20, first))
+        assert c.recv_wait(20) == numbered(20, first)
+    switch.wait_counter("a", "tx_failure_drops", 200)
+    assert time.monotonic() - began >= BOUND_S
+    assert switch.counters("a")["tx_packets"] == 0
+    assert lazy.waiting() == 0
+
+
+def test_no_more_wait_than_there_is_room_for(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    b.send(numbered(100))
+    switch.wait_counter("a", "tx_failure_drops", 100 - KEPT)
+    frames = answering(lazy, KEPT)
+    assert frames == numbered(KEPT)
+    assert switch.counters("a")["tx_failure_drops"] == 100 - KEPT
+
+
+def test_what_waits_for_a_guest_that_leaves_is_counted_and_freed(
+        switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    b.send(numbered(10))
+    wait_until(lambda: b.sent_back() == 10, "the switch has them")
+    lazy.close()
+    switch.wait_counter("a", "tx_disconnected_drops", 10)
+    assert switch.counters("a")["tx_failure_drops"] == 0
+    assert switch.runtime.packets_in_use() == 0
+
+
+def test_port_is_removed_while_frames_wait(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    b.send(numbered(10))
+    wait_until(lambda: b.sent_back() == 10, "the switch has them")
+    switch.remove("a")
+    lazy.close()
+    switch.add("a", iommu=True)
+    again = switch.attach("a", iommu=True, lazy=True)
+    b.send(numbered(10, 20))
+    assert answering(again, 10) == numbered(10, 20)
+
+
+def test_thread_ends_while_frames_wait(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    b.send(numbered(10))
+    wait_until(lambda: b.sent_back() == 10, "the switch has them")
+    switch.runtime.set_poll_lists({CORE: []})
+    switch.runtime.stop_pmd(CORE)
+    assert switch.runtime.packets_in_use() == 0
+    assert switch.counters("a")["tx_failure_drops"] == 10
+
+
+def test_pmd_that_may_rest_does_not_while_frames_wait(switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    switch.runtime.rest_pmd(CORE, 0, True)
+    for first in range(0, 400, 40):
+        b.send(numbered(40, first))
+        assert answering(lazy, 40) == numbered(40, first)

@@ -1,0 +1,61 @@
+"""What vhost-user messages are made of, as much as the front end in miniature says."""
+
+import enum
+import mmap
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+NET_F_MTU = 1 << 3
+NET_F_MRG_RXBUF = 1 << 15
+NET_F_MQ = 1 << 22
+VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
+F_VERSION_1 = 1 << 32
+F_ACCESS_PLATFORM = 1 << 33
+PROTOCOL_F_MQ = 1 << 0
+PROTOCOL_F_NET_MTU = 1 << 4
+PROTOCOL_F_BACKEND_REQ = 1 << 5
+
+IOTLB_READ_WRITE, IOTLB_MISS, IOTLB_UPDATE = 3, 1, 2
+
+VHOST_USER_VERSION = 1
+VRING_NO_FD = 1 << 8
+
+MESSAGE = struct.Struct("<III")  # request, flags, payload bytes
+IOTLB = struct.Struct("<QQQBB6x")  # address, bytes, user address, permission, kind
+
+
+class Request(enum.IntEnum):
+    GET_FEATURES = 1
+    SET_FEATURES = 2
+    SET_OWNER = 3
+    SET_MEM_TABLE = 5
+    SET_VRING_NUM = 8
+    SET_VRING_ADDR = 9
+    SET_VRING_BASE = 10
+    GET_VRING_BASE = 11
+    SET_VRING_KICK = 12
+    SET_VRING_CALL = 13
+    GET_PROTOCOL_FEATURES = 15
+    SET_PROTOCOL_FEATURES = 16
+    GET_QUEUE_NUM = 17
+    SET_VRING_ENABLE = 18
+    NET_SET_MTU = 20
+    SET_BACKEND_REQ_FD = 21
+    IOTLB_MSG = 22
+
+
+def asked_pages(backend: socket.socket) -> Iterator[int]:
+    """The pages whose translation the switch has asked for; never blocks."""
+    with suppress(BlockingIOError):
+        while message := backend.recv(MESSAGE.size + IOTLB.size):
+            address, _, _, _, kind = IOTLB.unpack_from(message, MESSAGE.size)
+            if kind != IOTLB_MISS:
+                raise ConnectionError(f"the switch asks what no switch does: {message.hex()}")
+            yield address - address % mmap.PAGESIZE
+
+
+def translation(address: int, size: int, user: int) -> bytes:
+    """Payload of the message that says where so many bytes are."""
+    return IOTLB.pack(address, size, user, IOTLB_READ_WRITE, IOTLB_UPDATE)
