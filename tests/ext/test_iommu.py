@@ -1,4 +1,4 @@
-"""Guests behind an IOMMU: what the library has no translation for waits a moment, and is not lost."""
+"""Guests behind an IOMMU: what lacks a translation waits a moment, and is not lost."""
 from __future__ import annotations
 
 import time
