@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION
+from agent import VERSION, guest_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.settings import DEFAULT_FILE, RUNDIR, Settings, settings
@@ -89,6 +89,10 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 
     sys.exit(capture.run(capture.Wish(port=port, **options), target,
                          os.environ.get("OVS_RUNDIR") or RUNDIR, file))
+
+
+main.add_command(guest_cli.qemu_args)
+main.add_command(guest_cli.libvirt_xml)
 
 
 def serve(parsed: Settings) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import ssl
 
 import ovs.jsonrpc
@@ -85,6 +86,13 @@ class TlsStream(ovs.stream.SSLStream):      # type: ignore[misc]
         except OSError as e:            # files that were good at the start
             return tls_error(f"ssl:{suffix}", e), None
         return error, sock
+
+    @staticmethod
+    def check_connection_completion(sock: ssl.SSLSocket) -> int:
+        """The kernel's errno first: what sending before the handshake fails with is a number of
+        TLS's."""
+        refused = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return refused or int(ovs.stream.SSLStream.check_connection_completion(sock))
 
     def connect(self) -> int:
         error = int(ovs.stream.Stream.connect(self))

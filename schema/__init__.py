@@ -89,9 +89,9 @@ def columns() -> dict[str, dict[str, dict[str, Any]]]:
 
 @cache
 def columns_read() -> dict[str, tuple[str, ...]]:
-    """{table: columns that the agent reads}"""
+    """{table: columns that the agent watches}"""
     return {table: tuple(name for name, c in members.items()
-                         if c["writer"] == "user" or c.get("read"))
+                         if (c["writer"] == "user" and not c.get("asked")) or c.get("read"))
             for table, members in columns().items()}
 
 

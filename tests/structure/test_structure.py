@@ -15,14 +15,15 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "capture"}
+                 "db_schema", "capture", "ask"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
         "loglines", "eal_args", "machine", "settings", "json_stream", "remotes", "command",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
-        "report_eth", "eth_values", "mcast", "tso")
+        "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
+        "libvirt_xml")
 DATA_PLANE = ("transmit", "flow", "classify", "pipeline", "poll", "idle", "pmd", "vhost",
               "mactable", "state", "fence", "vlan", "patch", "meters", "mirror", "capture",
               "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue", "ethdev",

@@ -107,12 +107,14 @@ def test_own_option_of_a_port_is_that_of_all_ports_but_for_its_default() -> None
 def test_column_is_well_formed(table: str, name: str, column: dict[str, object]) -> None:
     bounds = {"minimum", "maximum", "default"}
     assert {"type", "writer", "doc"} <= column.keys()
-    assert column.keys() <= {"type", "writer", "doc", "read", "since", *bounds}
+    assert column.keys() <= {"type", "writer", "doc", "read", "since", "asked", *bounds}
     assert column["writer"] in ("user", "agent")
     assert str(column["doc"]).endswith(".")
     assert column.get("read", True) is True
     assert column["writer"] == "agent" or "read" not in column
     assert column["writer"] == "user" or bounds.isdisjoint(column)
+    assert column.get("asked", True) is True
+    assert column["writer"] == "user" or "asked" not in column
 
 
 def test_column_types_are_such_that_ovs_takes_them() -> None:
@@ -124,7 +126,9 @@ def test_column_types_are_such_that_ovs_takes_them() -> None:
 def test_every_column_is_read_or_written_and_the_number_is_both() -> None:
     read = {(t, c) for t, names in schema.columns_read().items() for c in names}
     written = {(t, c) for t, names in schema.columns_written().items() for c in names}
-    assert read | written == {(table, name) for table, name, _ in COLUMNS}
+    asked = {(table, name) for table, name, column in COLUMNS if "asked" in column}
+    assert read | written | asked == {(table, name) for table, name, _ in COLUMNS}
+    assert (read | written).isdisjoint(asked)
     assert read & written == {("Interface", "ofport")}
 
 
