@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from agent import crossing, eth_device
+from agent import crossing
 from agent.actions import (
     Action,
     AddPort,
@@ -52,7 +51,7 @@ from agent.model import (
     Rxq,
 )
 from agent.policing import meters
-from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.refused import sentence
 from agent.stale_socket import make_way
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
@@ -69,11 +68,6 @@ __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
 ANY_NODE = -1
-# What a number of an error means when a port is added; for the others the system's words do.
-REASONS = {
-    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
-    errno.EOPNOTSUPP: f"VDUSE needs DPDK 24.11, this is {dpdk_version()}",
-}
 
 
 class PmdDatapath:
@@ -146,29 +140,7 @@ class PmdDatapath:
         try:
             self._apply(action)
         except OSError as e:        # DatapathError is one
-            raise ApplyError(self._sentence(action, e)) from e
-
-    def _sentence(self, action: Action, e: OSError) -> str:
-        match action:
-            case AddPort(spec) if isinstance(spec.device, HostDevice):
-                return (NO_DEVICE.format(spec.name, os.strerror(e.errno or 0))
-                        + f": {e.strerror}")
-            case AddPort(spec) if isinstance(spec.device, EthDevice):
-                if e.errno == errno.EADDRINUSE and isinstance(e, DatapathError):
-                    return eth_device.IN_USE.format(spec.name, spec.device.devargs, e.port)
-                return eth_device.not_attached(spec.device.devargs, e.errno or 0,
-                                               getattr(e, "call", ""))
-            case AddPort(spec):
-                head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
-                        else NO_DEVICE.format(spec.name, "Unknown error -1"))
-                why = REASONS.get(e.errno or 0, e.strerror or "")
-                if not isinstance(spec.device, Registration):
-                    return f"{head}: {why}"
-                return f"{head}: socket {spec.device.path}: {why}"
-            case StartPmd(spec) if e.errno == errno.EINVAL:
-                return f"this process may not use core {spec.core} (cpuset, container)"
-            case _:
-                return str(e.strerror)
+            raise ApplyError(sentence(action, e, dpdk_version())) from e
 
     def _apply(self, action: Action) -> None:
         runtime, ports = self._runtime, self._runtime.ports
