@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from agent import crossing
+from agent.access import AS_MADE, SocketAccess
 from agent.actions import (
     Action,
     AddPort,
@@ -21,6 +22,7 @@ from agent.actions import (
     SetLimits,
     SetMemory,
     SetPollLists,
+    SetSocketAccess,
     SetTxHash,
     SetTxRetriesMax,
     StartPmd,
@@ -52,7 +54,7 @@ from agent.model import (
 )
 from agent.policing import meters
 from agent.refused import sentence
-from agent.stale_socket import make_way
+from agent.socket_access import ServerSockets
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
     PMD_COUNTER_NAMES,
@@ -79,6 +81,7 @@ class PmdDatapath:
         except DatapathError as e:
             raise ApplyError(e.strerror) from e
         self._host_ports = HostPorts()
+        self._server_sockets = ServerSockets()
         self._wake = select.epoll()
         self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
         self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
@@ -152,6 +155,7 @@ class PmdDatapath:
                 ports.remove(slot)
                 if isinstance(self._states[name].device, HostDevice):
                     self._host_ports.close(name)
+                self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
                 unset = self._host_ports.set(device)
@@ -168,6 +172,11 @@ class PmdDatapath:
             case SetLimits(name, limits):
                 ports.set_limits(self._slots[name], meters(limits))
                 self._states[name] = replace(self._states[name], limits=limits)
+            case SetSocketAccess(name, access):
+                state = self._states[name]
+                assert isinstance(state.device, Registration)
+                self._server_sockets.set(name, state.device.path, access)
+                self._states[name] = replace(state, access=access)
             case SetAdminState(name, up):
                 ports.set_admin_state(self._slots[name], up)
                 self._states[name] = replace(self._states[name], up=up)
@@ -195,10 +204,10 @@ class PmdDatapath:
 
     def _add(self, spec: PortSpec) -> None:
         assert spec.device is not None
-        host = NO_HOST
+        host, access = NO_HOST, AS_MADE
         match spec.device:
             case Registration() as registration:
-                slot = self._add_vhost(spec, registration)
+                slot, access = self._add_vhost(spec, registration)
             case HostDevice() as device:
                 slot, host = self._add_host(spec, device)
             case EthDevice() as ethernet:
@@ -209,7 +218,7 @@ class PmdDatapath:
         # Datapath port 0 is the datapath's own.
         self._states[spec.name] = PortState(
             spec.name, spec.device, spec.tx_retries_max, spec.memory, ANY_NODE, number=slot + 1,
-            tx_hash=spec.tx_hash, host=host)
+            tx_hash=spec.tx_hash, access=access, host=host)
 
     def _add_eth(self, spec: PortSpec, device: EthDevice) -> int:
         return self._runtime.ports.add_eth(
@@ -221,16 +230,20 @@ class PmdDatapath:
         facts: dict[str, Any] = dict(self._runtime.ports.eth_info(slot))
         return EthInfo(dpdk_version=dpdk_version(), **facts)
 
-    def _add_vhost(self, spec: PortSpec, registration: Registration) -> int:
+    def _add_vhost(self, spec: PortSpec, registration: Registration) -> tuple[int, SocketAccess]:
         memory = spec.memory
-        if not registration.client:
-            make_way(registration.path)
-        return self._runtime.ports.add_vhost(
-            spec.name, registration.path, client=registration.client, iommu=registration.iommu,
-            postcopy=registration.postcopy, tso=registration.tso == TSO_ON,
-            max_queue_pairs=registration.max_queue_pairs, mtu=memory.mtu,
-            room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
-            tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
+
+        def register() -> int:
+            return self._runtime.ports.add_vhost(
+                spec.name, registration.path, client=registration.client, iommu=registration.iommu,
+                postcopy=registration.postcopy, tso=registration.tso == TSO_ON,
+                max_queue_pairs=registration.max_queue_pairs, mtu=memory.mtu,
+                room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
+                tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
+
+        if registration.client:
+            return register(), AS_MADE
+        return self._server_sockets.listen(spec.name, registration.path, spec.access, register)
 
     def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:
         memory = spec.memory

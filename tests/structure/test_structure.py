@@ -22,7 +22,8 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "loglines", "eal_args", "machine", "settings", "json_stream", "remotes", "command",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
-        "report_eth", "eth_values", "mcast", "tso", "refused")
+        "report_eth", "eth_values", "mcast", "tso", "refused", "access",
+        "accessconfig", "socket_access")
 DATA_PLANE = ("transmit", "flow", "classify", "pipeline", "poll", "idle", "pmd", "vhost",
               "mactable", "state", "fence", "vlan", "patch", "meters", "mirror", "capture",
               "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue", "ethdev",
