@@ -249,6 +249,20 @@ def test_socket_that_is_replaced_the_moment_it_is_made_is_left_alone(sockets: So
     assert os.lstat(sockets.path + ".other").st_mode == before
 
 
+@as_root
+def test_socket_of_another_user_that_came_in_between_is_left_alone(sockets: Sockets) -> None:
+    def bind_and_lose() -> int:
+        sockets.bind()
+        os.unlink(sockets.path)
+        sockets.bind()
+        os.chown(sockets.path, 1, 1)
+        return SLOT
+
+    access = SocketAccess(mode=0o666)
+    assert sockets.server.listen("p", sockets.path, access, bind_and_lose) == (SLOT, AS_MADE)
+    assert sockets.look() == (1, 1, 0o700)
+
+
 def test_socket_of_a_port_that_is_gone_is_left_alone(sockets: Sockets) -> None:
     sockets.listen()
     sockets.server.forget("p")
