@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.access import SocketAccess
 from agent.host_model import HostDevice
 from agent.limits import Limits
 from agent.model import Bridges, Memory, PmdSpec, PollLists, PortSpec
@@ -57,6 +58,12 @@ class SetLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class SetSocketAccess:
+    name: str
+    access: SocketAccess
+
+
+@dataclass(frozen=True, slots=True)
 class SetAdminState:
     name: str
     up: bool
@@ -85,4 +92,5 @@ class SetPollLists:
 
 
 Action = (AddPort | RemovePort | SetTxRetriesMax | SetTxHash | SetAdminState | SetMemory
-          | SetLimits | SetHostDevice | SetBridges | StartPmd | RestPmd | StopPmd | SetPollLists)
+          | SetLimits | SetSocketAccess | SetHostDevice | SetBridges | StartPmd | RestPmd | StopPmd
+          | SetPollLists)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import schema
+from agent import accessconfig
+from agent.access import AS_MADE, SocketAccess
 from agent.model import ETH_TYPE, VHOST_TYPES, AutoBalance, Placing, PmdSpec
 from agent.options import Texts, integer, misspelt, pairs, shown, without_effect
 from agent.pmdconfig import auto_balance, placing, pmds, sleeps
@@ -19,6 +21,7 @@ class HostConfig:
     """Settings of the whole agent, with defaults for what could not be used."""
 
     socket_dir: str                     # of dpdkvhostuser ports
+    access: SocketAccess = AS_MADE      # of these sockets
     iommu: bool = False
     postcopy: bool = False
     tso: bool = False                   # guests may leave segmentation to the switch
@@ -84,13 +87,17 @@ def mtu_range() -> tuple[int, int]:
 
 def host_config(other_config: Mapping[str, str], *, rundir: str,
                 numa_cores: Mapping[int, Sequence[int]], dpdk_initialized: bool,
-                at_start: Mapping[str, str] | None = None, tso_on: bool = False) -> HostConfig:
+                at_start: Mapping[str, str] | None = None, tso_on: bool = False,
+                access_before: SocketAccess = AS_MADE) -> HostConfig:
     """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
-    then and only counts at a start is said. 'tso_on': segmentation offload was enabled before."""
+    then and only counts at a start is said. 'tso_on': segmentation offload was enabled before.
+    'access_before': what the sockets of server ports were given by the settings before."""
     texts = Texts(other_config, TABLE, COLUMN)
     default_sleep_us, sleep_us = sleeps(texts)
     config = HostConfig(
         socket_dir=socket_dir(texts, rundir),
+        access=accessconfig.access(texts, AS_MADE, access_before,
+                                   " for ports without values of their own"),
         iommu=bool(texts.boolean("vhost-iommu-support")),
         postcopy=bool(texts.boolean("vhost-postcopy-support")), tso=tso(texts, tso_on),
         own_memory=bool(texts.boolean("per-port-memory")),

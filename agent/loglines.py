@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import schema
+from agent.access import SocketAccess
 from agent.hostconfig import HostConfig
 from agent.model import AutoBalance, Counters, PmdSpec, PortSpec, PortState, Registration
 from agent.pmdconfig import MINUTE_MS
@@ -114,6 +115,11 @@ def retries(port: str, most: int) -> Line:
 def tx_steering(port: str, by_hash: bool) -> Line:
     return "info", (f"{port}: Tx packet steering mode has been set to "
                     f"'{'hash' if by_hash else 'thread'}'.")
+
+
+def socket_access(port: str, access: SocketAccess) -> Line:
+    """Of a socket that was there already."""
+    return "info", f"{port}: the socket has {access} now"
 
 
 def removing(state: PortState) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
+from agent.access import AS_MADE, SocketAccess
 from agent.eth_values import EthDevice, EthInfo
 from agent.host_model import HostDevice, HostState
 from agent.limits import NO_LIMITS, Limits, QosRow
@@ -231,6 +232,7 @@ class PortSpec:
     tx_hash: bool = False               # the txq is chosen by flow, not by PMD
     membership: Membership = Membership()
     limits: Limits = NO_LIMITS
+    access: SocketAccess = AS_MADE      # of a server port
 
     @property
     def client(self) -> bool:
@@ -282,6 +284,7 @@ class PortState:
     tx_hash: bool = False
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
     limits: Limits = NO_LIMITS
+    access: SocketAccess = AS_MADE
     host: HostState = NO_HOST           # of a device of the host
     eth: EthInfo | None = None          # of an Ethernet device
 

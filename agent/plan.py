@@ -20,6 +20,7 @@ from agent.actions import (
     SetLimits,
     SetMemory,
     SetPollLists,
+    SetSocketAccess,
     SetTxHash,
     SetTxRetriesMax,
     StartPmd,
@@ -120,6 +121,8 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
             actions.append(SetAdminState(name, not state.up))
         if spec.limits is not state.limits and spec.limits != state.limits:
             actions.append(SetLimits(name, spec.limits))
+        if spec.access is not state.access and spec.access != state.access:
+            actions.append(SetSocketAccess(name, spec.access))
         if spec.device is not state.device and isinstance(spec.device, HostDevice) and (
                 spec.device != state.device):
             actions.append(SetHostDevice(name, spec.device))

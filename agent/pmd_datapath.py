@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from agent import crossing, eth_device
+from agent import crossing
+from agent.access import AS_MADE, SocketAccess
 from agent.actions import (
     Action,
     AddPort,
@@ -22,6 +22,7 @@ from agent.actions import (
     SetLimits,
     SetMemory,
     SetPollLists,
+    SetSocketAccess,
     SetTxHash,
     SetTxRetriesMax,
     StartPmd,
@@ -52,8 +53,8 @@ from agent.model import (
     Rxq,
 )
 from agent.policing import meters
-from agent.refusal import NO_DEVICE, NO_OFPORT
-from agent.stale_socket import make_way
+from agent.refused import sentence
+from agent.socket_access import ServerSockets
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
     PMD_COUNTER_NAMES,
@@ -69,11 +70,6 @@ __all__ = ["PmdDatapath", "dpdk_version", "open_log"]
 
 MIB = 1 << 20
 ANY_NODE = -1
-# What a number of an error means when a port is added; for the others the system's words do.
-REASONS = {
-    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
-    errno.EOPNOTSUPP: f"VDUSE needs DPDK 24.11, this is {dpdk_version()}",
-}
 
 
 class PmdDatapath:
@@ -85,6 +81,7 @@ class PmdDatapath:
         except DatapathError as e:
             raise ApplyError(e.strerror) from e
         self._host_ports = HostPorts()
+        self._server_sockets = ServerSockets()
         self._wake = select.epoll()
         self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
         self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
@@ -146,29 +143,7 @@ class PmdDatapath:
         try:
             self._apply(action)
         except OSError as e:        # DatapathError is one
-            raise ApplyError(self._sentence(action, e)) from e
-
-    def _sentence(self, action: Action, e: OSError) -> str:
-        match action:
-            case AddPort(spec) if isinstance(spec.device, HostDevice):
-                return (NO_DEVICE.format(spec.name, os.strerror(e.errno or 0))
-                        + f": {e.strerror}")
-            case AddPort(spec) if isinstance(spec.device, EthDevice):
-                if e.errno == errno.EADDRINUSE and isinstance(e, DatapathError):
-                    return eth_device.IN_USE.format(spec.name, spec.device.devargs, e.port)
-                return eth_device.not_attached(spec.device.devargs, e.errno or 0,
-                                               getattr(e, "call", ""))
-            case AddPort(spec):
-                head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
-                        else NO_DEVICE.format(spec.name, "Unknown error -1"))
-                why = REASONS.get(e.errno or 0, e.strerror or "")
-                if not isinstance(spec.device, Registration):
-                    return f"{head}: {why}"
-                return f"{head}: socket {spec.device.path}: {why}"
-            case StartPmd(spec) if e.errno == errno.EINVAL:
-                return f"this process may not use core {spec.core} (cpuset, container)"
-            case _:
-                return str(e.strerror)
+            raise ApplyError(sentence(action, e, dpdk_version())) from e
 
     def _apply(self, action: Action) -> None:
         runtime, ports = self._runtime, self._runtime.ports
@@ -180,6 +155,7 @@ class PmdDatapath:
                 ports.remove(slot)
                 if isinstance(self._states[name].device, HostDevice):
                     self._host_ports.close(name)
+                self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
                 unset = self._host_ports.set(device)
@@ -196,6 +172,11 @@ class PmdDatapath:
             case SetLimits(name, limits):
                 ports.set_limits(self._slots[name], meters(limits))
                 self._states[name] = replace(self._states[name], limits=limits)
+            case SetSocketAccess(name, access):
+                state = self._states[name]
+                assert isinstance(state.device, Registration)
+                self._server_sockets.set(name, state.device.path, access)
+                self._states[name] = replace(state, access=access)
             case SetAdminState(name, up):
                 ports.set_admin_state(self._slots[name], up)
                 self._states[name] = replace(self._states[name], up=up)
@@ -223,10 +204,10 @@ class PmdDatapath:
 
     def _add(self, spec: PortSpec) -> None:
         assert spec.device is not None
-        host = NO_HOST
+        host, access = NO_HOST, AS_MADE
         match spec.device:
             case Registration() as registration:
-                slot = self._add_vhost(spec, registration)
+                slot, access = self._add_vhost(spec, registration)
             case HostDevice() as device:
                 slot, host = self._add_host(spec, device)
             case EthDevice() as ethernet:
@@ -237,7 +218,7 @@ class PmdDatapath:
         # Datapath port 0 is the datapath's own.
         self._states[spec.name] = PortState(
             spec.name, spec.device, spec.tx_retries_max, spec.memory, ANY_NODE, number=slot + 1,
-            tx_hash=spec.tx_hash, host=host)
+            tx_hash=spec.tx_hash, access=access, host=host)
 
     def _add_eth(self, spec: PortSpec, device: EthDevice) -> int:
         return self._runtime.ports.add_eth(
@@ -249,16 +230,20 @@ class PmdDatapath:
         facts: dict[str, Any] = dict(self._runtime.ports.eth_info(slot))
         return EthInfo(dpdk_version=dpdk_version(), **facts)
 
-    def _add_vhost(self, spec: PortSpec, registration: Registration) -> int:
+    def _add_vhost(self, spec: PortSpec, registration: Registration) -> tuple[int, SocketAccess]:
         memory = spec.memory
-        if not registration.client:
-            make_way(registration.path)
-        return self._runtime.ports.add_vhost(
-            spec.name, registration.path, client=registration.client, iommu=registration.iommu,
-            postcopy=registration.postcopy, tso=registration.tso == TSO_ON,
-            max_queue_pairs=registration.max_queue_pairs, mtu=memory.mtu,
-            room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
-            tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
+
+        def register() -> int:
+            return self._runtime.ports.add_vhost(
+                spec.name, registration.path, client=registration.client, iommu=registration.iommu,
+                postcopy=registration.postcopy, tso=registration.tso == TSO_ON,
+                max_queue_pairs=registration.max_queue_pairs, mtu=memory.mtu,
+                room_bytes=memory.room_bytes, node=ANY_NODE, own_pool=memory.own,
+                tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
+
+        if registration.client:
+            return register(), AS_MADE
+        return self._server_sockets.listen(spec.name, registration.path, spec.access, register)
 
     def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:
         memory = spec.memory

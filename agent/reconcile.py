@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent import log, loglines
+from agent.access import AS_MADE
 from agent.actions import (
     Action,
     AddPort,
     RemovePort,
     RestPmd,
     SetMemory,
+    SetSocketAccess,
     SetTxHash,
     SetTxRetriesMax,
     StartPmd,
@@ -46,7 +48,7 @@ RETRY_MOST_MS = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A port that the data plane refused, or refused the memory of, and when to try it again."""
+    """A port that the data plane refused, or refused something, and when to try it again."""
 
     spec: PortSpec
     text: str
@@ -81,6 +83,7 @@ class Reconciler:
         self._memo: Memo = {}
         self._refused: Failures = {}                        # ports that could not be added
         self._short: Failures = {}                          # ports that get no other memory
+        self._denied: Failures = {}         # ports whose sockets keep owner, group and mode
         self._down: set[str] = set()                        # ports, by netdev-dpdk/set-admin-state
         self._no_pmd: dict[int, str] = {}                   # core -> why it has none
         self._no_pmd_said: dict[int, str] = {}
@@ -100,7 +103,7 @@ class Reconciler:
     def problems(self) -> Mapping[str, tuple[str, ...]]:
         """{interface: what of it the data plane could not do}"""
         problems = {name: [why] for name, why in self.desired.port_problems.items()}
-        for name, f in self._short.items():
+        for name, f in (*self._short.items(), *self._denied.items()):
             problems.setdefault(name, []).append(f.text)
         for core, why in sorted(self._no_pmd.items()):
             for name, spec in self.desired.ports.items():
@@ -131,8 +134,8 @@ class Reconciler:
 
     def retry_at_ms(self) -> int | None:
         """When step() should run again although nothing changed; None: not needed."""
-        return min((f.retry_at_ms for f in (*self._refused.values(), *self._short.values())),
-                   default=None)
+        return min((f.retry_at_ms for failures in (self._refused, self._short, self._denied)
+                    for f in failures.values()), default=None)
 
     def step(self, snapshot: Snapshot, datapath: Datapath | None, now_ms: int, retry_all: bool
              ) -> None:
@@ -154,7 +157,7 @@ class Reconciler:
             if spec is None or spec.device is None:
                 del self._refused[name]
         if retry_all:
-            for failures in (self._refused, self._short):
+            for failures in (self._refused, self._short, self._denied):
                 failures |= {name: replace(f, retry_at_ms=now_ms) for name, f in failures.items()}
         if datapath is not None:
             for _ in range(ROUNDS):
@@ -214,7 +217,8 @@ class Reconciler:
             self._config = host_config(
                 snapshot.other_config, rundir=self._rundir, numa_cores=self._numa_cores,
                 dpdk_initialized=dpdk_initialized, at_start=self._at_start,
-                tso_on=self._config is not None and self._config.tso)
+                tso_on=self._config is not None and self._config.tso,
+                access_before=self._config.access if self._config is not None else AS_MADE)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
                 say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)
@@ -233,13 +237,15 @@ class Reconciler:
                 spec for spec in wanted.pmds if spec.core not in self._no_pmd))
         self._news += self.placer.place(wanted, self.observed)
         actions = plan(wanted, self.observed, self.placer.placement.lists, self._down)
-        if not self._short:
-            return actions
-        resized = {a.name for a in actions if isinstance(a, SetMemory)}
-        for name in self._short.keys() - resized:       # not wanted any more
-            del self._short[name]
-        return [a for a in actions if not isinstance(a, SetMemory) or a.name not in self._short
-                or self._short[a.name].retry_at_ms <= now_ms]
+        for kind, failures in ((SetMemory, self._short), (SetSocketAccess, self._denied)):
+            if not failures:
+                continue
+            wished = {a.name for a in actions if isinstance(a, kind)}
+            for name in failures.keys() - wished:       # not wanted any more
+                del failures[name]
+            actions = tuple(a for a in actions if not isinstance(a, kind) or a.name not in failures
+                            or failures[a.name].retry_at_ms <= now_ms)
+        return actions
 
     def _apply(self, datapath: Datapath, action: Action, now_ms: int) -> None:
         if isinstance(action, RemovePort):
@@ -255,6 +261,9 @@ class Reconciler:
                 say(loglines.added(spec))
             case SetMemory(name):
                 self._short.pop(name, None)
+            case SetSocketAccess(name, access):
+                self._denied.pop(name, None)
+                say([loglines.socket_access(name, access)])
             case SetTxRetriesMax(name, retries):
                 say([loglines.retries(name, retries)])
             case SetTxHash(name, by_flow):
@@ -279,6 +288,8 @@ class Reconciler:
                 stays = (f"the MTU stays {mtu} until there is memory for {memory.mtu}"
                          if mtu != memory.mtu else "the port keeps those it has until there are")
                 text = f"no packet buffers of {memory.room_bytes} bytes ({text}): {stays}"
+            case SetSocketAccess(name):
+                failures, spec = self._denied, self.desired.ports[name]
             case StartPmd(pmd):
                 self._no_pmd[pmd.core] = text
                 if self._no_pmd_said.get(pmd.core) != text:
@@ -294,7 +305,7 @@ class Reconciler:
         before = failures.get(spec.name)
         failures[spec.name] = next_failure(spec, text, before, now_ms)
         if before is None or before.text != text:
-            log.netdev.err(f"{spec.name}: {text}" if failures is self._short else text)
+            log.netdev.err(text if failures is self._refused else f"{spec.name}: {text}")
 
     def _look(self, datapath: Datapath, now_ms: int) -> None:
         before = self.observed.ports

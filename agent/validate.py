@@ -12,7 +12,7 @@ from agent.fdb import aging_s, table_size
 from agent.host_device import ethernet_address
 from agent.host_model import HostDevice
 from agent.hostconfig import HostConfig, mtu_range
-from agent.limits import NO_LIMITS, Limits
+from agent.limits import NO_LIMITS
 from agent.mcast import snooping
 from agent.membership import membership
 from agent.mirror_model import MirrorSpec
@@ -155,10 +155,10 @@ def port_memory(row: InterfaceRow, config: HostConfig) -> tuple[Memory, tuple[st
     return Memory(mtu, room_bytes(mtu, config.shared_mtus), config.own_memory), problems
 
 
-def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited: Limits
+def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, before: PortSpec | None
               ) -> PortSpec:
-    """The port that a row asks for, which was limited like that before; raises PortError when it
-    cannot be served."""
+    """The port that a row asks for, and asked for before; raises PortError when it cannot be
+    served."""
     refuse_row(bridge, row, config.dpdk_initialized)
     device: Device | None
     if is_local(bridge, row):
@@ -172,10 +172,13 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     interface_texts = Texts(row.other_config, "Interface", "other_config")
     kind = device.kind if isinstance(device, HostDevice) else row.type
     pinned, tx_hash = queues(interface_texts, device, kind, config.pmds)
-    limited, limit_problems = limits(row, memory.mtu, interface_texts, limited)
+    limited, limit_problems = limits(row, memory.mtu, interface_texts,
+                                     NO_LIMITS if before is None else before.limits)
+    access, access_problems = vhost_device.access(row, config, before)
     port_texts = Texts(row.port.other_config, "Port", "other_config")
     how, vlan_problems = membership(row.port, port_texts)
-    said = [*(problem for _, problem in vhost_texts.problems), *device_problems, *problems]
+    said = [*(problem for _, problem in vhost_texts.problems), *device_problems,
+            *access_problems, *problems]
     said += [problem for _, problem in interface_texts.problems]
     said += [p for _, p in misspelt(row.other_config, "Interface", "other_config")]
     said += without_effect(row.other_config, "Interface", "other_config")
@@ -186,7 +189,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited:
     said += limit_problems
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, row.type, device, retries, memory, tuple(said), pinned,
-                    tx_hash, how, limited)
+                    tx_hash, how, limited, access)
 
 
 def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]
@@ -248,8 +251,7 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
             if (made is None or made[0] is not row or made[2] is not config or made[1] != on):
                 if served and is_local(bridge, row) and not config.dpdk_initialized:
                     continue    # it waits for DPDK, and is down
-                limited = limits_before(row, made)
-                made = (row, on, config, spec_or_error(bridge, row, config, limited))
+                made = (row, on, config, spec_or_error(bridge, row, config, asked(row, made)))
             memo[port] = made
             outcome = made[3]
             if type(outcome) is PortSpec:
@@ -291,16 +293,16 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     )
 
 
-def limits_before(row: InterfaceRow, made: Made | None) -> Limits:
-    """What limited the port of the row so far: that stays where a row cannot be used."""
+def asked(row: InterfaceRow, made: Made | None) -> PortSpec | None:
+    """What the row asked for so far: some of that stays where it cannot be used."""
     if made is None or made[0].uuid != row.uuid or not isinstance(made[3], PortSpec):
-        return NO_LIMITS
-    return made[3].limits
+        return None
+    return made[3]
 
 
-def spec_or_error(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, limited: Limits
-                  ) -> PortSpec | str:
+def spec_or_error(bridge: BridgeRow, row: InterfaceRow, config: HostConfig,
+                  before: PortSpec | None) -> PortSpec | str:
     try:
-        return port_spec(bridge, row, config, limited)
+        return port_spec(bridge, row, config, before)
     except PortError as e:
         return str(e)

@@ -1,10 +1,22 @@
 """Sockets of vhost-user ports, of their rows: pure."""
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import schema
+from agent import accessconfig
+from agent.access import AS_MADE, SocketAccess
 from agent.hostconfig import HostConfig
-from agent.model import CLIENT_TYPE, SERVER_TYPE, TSO_OFF, TSO_ON, InterfaceRow, Registration
-from agent.options import Texts, key_name, shown, unknown, without_effect
+from agent.model import (
+    CLIENT_TYPE,
+    SERVER_TYPE,
+    TSO_OFF,
+    TSO_ON,
+    InterfaceRow,
+    PortSpec,
+    Registration,
+)
+from agent.options import Texts, shown, unknown, without_effect
 from agent.refusal import NO_DEVICE, PortError
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
@@ -13,6 +25,8 @@ VDUSE_DIR = "/dev/vduse/"
 GUEST_DECIDES = {"n_rxq": "the guest decides how many queues there are",
                  "n_rxq_desc": "the guest decides how long its rings are",
                  "n_txq_desc": "the guest decides how long its rings are"}
+# Options of server ports' sockets.
+QEMU_DECIDES = dict.fromkeys(accessconfig.KEYS, "QEMU makes the socket of this type of port")
 
 
 def check_length(row: InterfaceRow, path: str) -> None:
@@ -22,6 +36,16 @@ def check_length(row: InterfaceRow, path: str) -> None:
             NO_DEVICE.format(row.name, "File name too long")
             + f": socket path {shown(path)} has {size} bytes, a UNIX socket can have "
             f"{PATH_MAX_BYTES}")
+
+
+def unused(row: InterfaceRow, known: Collection[str], decided: Mapping[str, str]) -> list[str]:
+    """A sentence for each option that does nothing; 'decided' are those of others that somebody
+    else decides about, and who."""
+    said = [f"{key}: has no effect: {why}" for key, why in decided.items() if key in row.options]
+    said += unknown(row.options.keys() - decided.keys(), "Interface", "options", known,
+                    f"type {row.type}")
+    said += without_effect(row.options, "Interface", "options")
+    return said
 
 
 def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, list[str]]:
@@ -40,11 +64,7 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
                            f"{VDUSE_DIR}) has it; here the guest decides")
         pairs = 1
     said = [problem for _, problem in texts.problems]
-    said += [f"{key}: has no effect: {why}" for key, why in GUEST_DECIDES.items()
-             if key in row.options]
-    said += unknown(row.options.keys() - GUEST_DECIDES.keys(), "Interface", "options", known,
-                    f"type {row.type}")
-    said += without_effect(row.options, "Interface", "options")
+    said += unused(row, known, GUEST_DECIDES | QEMU_DECIDES)
     if not path:
         said.append("vhost-server-path is not set: the port has no socket yet")
         return None, said
@@ -57,12 +77,24 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
 
 
 def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, list[str]]:
-    """The socket of a server port, and what could not be used: it has no options."""
+    """The socket of a server port, and which options it does not have."""
     if "/" in row.name or "\\" in row.name:
         raise PortError(NO_DEVICE.format(row.name, "Invalid argument")
                         + f": the name of a {SERVER_TYPE} port names its socket: no '/', no '\\'")
     path = f"{config.socket_dir}/{row.name}"
     check_length(row, path)
     registration = Registration(path, False, tso=TSO_ON if config.tso else TSO_OFF)
-    return registration, [f"{key_name(key)}: ports of type {row.type} have no options"
-                          for key in sorted(row.options)]
+    known = [o.key for o in schema.options_of("Interface", "options", SERVER_TYPE)]
+    return registration, unused(row, known, GUEST_DECIDES)
+
+
+def access(row: InterfaceRow, config: HostConfig, before: PortSpec | None
+           ) -> tuple[SocketAccess, list[str]]:
+    """Who may connect to the socket of a port, and what could not be used: then all is as it was
+    'before'."""
+    if row.type != SERVER_TYPE:
+        return AS_MADE, []
+    texts = Texts(row.options, "Interface", "options")
+    found = accessconfig.access(texts, config.access,
+                                AS_MADE if before is None else before.access)
+    return found, [problem for _, problem in texts.problems]

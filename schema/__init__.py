@@ -18,7 +18,7 @@ class Option:
     table: str
     column: str
     key: str
-    # "string", "boolean", "integer", "choice", "cpu mask", "words", "list"
+    # "string", "boolean", "integer", "octal", "choice", "cpu mask", "words", "list"
     type: str
     takes_effect: str               # "now", "next registration", "new ports", "restart"
     doc: str

@@ -52,8 +52,9 @@ def type_name(o: schema.Option) -> str:
     name = f"{o.type}, {o.unit}" if o.unit else o.type
     if o.minimum is None and o.maximum is None:
         return name
-    low = "" if o.minimum is None else o.minimum
-    high = "" if o.maximum is None else o.maximum
+    form = "04o" if o.type == "octal" else ""
+    low = "" if o.minimum is None else f"{o.minimum:{form}}"
+    high = "" if o.maximum is None else f"{o.maximum:{form}}"
     return f"{name}, {low}..{high}"
 
 

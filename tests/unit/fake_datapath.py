@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from agent.access import AS_MADE
 from agent.actions import (
     Action,
     AddPort,
@@ -19,6 +20,7 @@ from agent.actions import (
     SetLimits,
     SetMemory,
     SetPollLists,
+    SetSocketAccess,
     SetTxHash,
     SetTxRetriesMax,
     StartPmd,
@@ -37,6 +39,7 @@ from agent.model import (
     PollLists,
     PortState,
     Readings,
+    Registration,
     place,
 )
 
@@ -79,10 +82,12 @@ class FakeDatapath:
                 where = place(spec.device)
                 assert where is None or where not in {
                     place(state.device) for state in self.ports.values()}
+                can = (SetSocketAccess, spec.name) not in self.refused
                 used = {state.number for state in self.ports.values()}
                 self.ports[spec.name] = PortState(
                     spec.name, spec.device, spec.tx_retries_max, spec.memory,
-                    number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash)
+                    number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash,
+                    access=spec.access if can else AS_MADE)
             case RemovePort(name):
                 assert name not in {n for b in self.bridges for n, _ in b.members}
                 assert name not in {port for _, polled in self.polls for port, _ in polled}
@@ -98,6 +103,11 @@ class FakeDatapath:
                 self.ports[name] = replace(self.ports[name], tx_hash=by_flow)
             case SetLimits(name, limits):
                 self.ports[name] = replace(self.ports[name], limits=limits)
+            case SetSocketAccess(name, access):
+                device = self.ports[name].device
+                assert isinstance(device, Registration)
+                assert not device.client, "the guest made it"
+                self.ports[name] = replace(self.ports[name], access=access)
             case SetAdminState(name, up):
                 self.ports[name] = replace(self.ports[name], up=up)
             case StartPmd(spec):
@@ -225,7 +235,7 @@ def name_of(action: Action) -> str:
         case AddPort(spec):
             return spec.name
         case (RemovePort(name) | SetTxRetriesMax(name) | SetTxHash(name) | SetAdminState(name)
-              | SetMemory(name) | SetLimits(name)):
+              | SetMemory(name) | SetLimits(name) | SetSocketAccess(name)):
             return name
         case StartPmd(spec):
             return f"core {spec.core}"

@@ -173,7 +173,8 @@ OTHERWISE_SAID = {
 
 @pytest.mark.parametrize("o", schema.options_of(TABLE, COLUMN), ids=lambda o: o.key)
 def test_change_that_only_counts_at_a_start_is_said_and_no_other(o: schema.Option) -> None:
-    text = {"integer": str(o.maximum or 6000), "boolean": "true", "cpu mask": "1", "list": "1500",
+    text = {"integer": str(o.maximum or 6000), "octal": "0660", "boolean": "true",
+            "cpu mask": "1", "list": "1500",
             "choice": o.words[-1] if o.words else ""}.get(o.type, "try")
     for at_start, now in (({}, {o.key: text}), ({o.key: text}, {})):
         got = host_config(now, rundir=RUNDIR, numa_cores=CORES, dpdk_initialized=True,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.access import AS_MADE, SocketAccess
 from agent.actions import (
     Action,
     AddPort,
@@ -15,6 +16,7 @@ from agent.actions import (
     SetBridges,
     SetMemory,
     SetPollLists,
+    SetSocketAccess,
     SetTxRetriesMax,
 )
 from agent.model import (
@@ -39,6 +41,7 @@ Guests = Mapping[str, tuple[tuple[int, ...], int] | None]
 
 names = st.sampled_from("abcd")
 memories = st.sampled_from([STANDARD, JUMBO, replace(STANDARD, own=True)])
+accesses = st.sampled_from([AS_MADE, SocketAccess("qemu", "kvm", 0o660), SocketAccess(mode=0o600)])
 bridge_names = st.sampled_from(["br0", "br1"])
 
 
@@ -56,7 +59,8 @@ def specs(draw: st.DrawFn, name: str) -> PortSpec:
     return PortSpec(name, draw(bridge_names),
                     CLIENT_TYPE if client else SERVER_TYPE, registration, draw(st.integers(0, 2)),
                     draw(memories), tx_hash=draw(st.booleans()),
-                    membership=draw(st.sampled_from([Membership(), Membership(protected=True)])))
+                    membership=draw(st.sampled_from([Membership(), Membership(protected=True)])),
+                    access=AS_MADE if client else draw(accesses))
 
 
 @st.composite
@@ -234,6 +238,24 @@ def test_client_port_moves_and_a_type_changes_at_once(old: PortSpec, new: PortSp
     settle(datapath, wish(new))
     assert datapath.ports["a"].device == new.device
     assert not datapath.ports["a"].connected
+
+
+@pytest.mark.parametrize("access", [SocketAccess("qemu", mode=0o660), AS_MADE])
+def test_socket_is_opened_to_others_under_its_guest(access: SocketAccess) -> None:
+    datapath = with_guest(replace(SERVER, access=SocketAccess("root", "kvm")))
+    new = replace(SERVER, access=access)
+    assert settle(datapath, wish(new)) == [SetSocketAccess("a", access)]
+    assert datapath.ports["a"].access == access
+    assert datapath.ports["a"].connected
+
+
+def test_socket_that_could_not_be_given_away_when_it_was_made_is_tried_again() -> None:
+    datapath = FakeDatapath()
+    datapath.refused[SetSocketAccess, "a"] = "no such user"
+    wanted = wish(replace(SERVER, access=SocketAccess("qemu")))
+    for action in next_actions(wanted, datapath):
+        datapath.apply(action)
+    assert SetSocketAccess("a", SocketAccess("qemu")) in next_actions(wanted, datapath)
 
 
 def test_everything_else_changes_while_a_registration_waits() -> None:

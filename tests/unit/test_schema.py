@@ -36,7 +36,7 @@ from tests.unit.test_report import PORT, QUEUE_NAMES
 
 AGENT = Path(agent.__file__).parent
 TYPES = {"string": str, "words": str, "cpu mask": str, "list": str, "choice": str, "boolean": bool,
-         "integer": int}
+         "integer": int, "octal": int}
 TAKES_EFFECT = {"now", "next registration", "new ports", "restart"}
 COLUMNS = [(table, name, column) for table, members in schema.columns().items()
            for name, column in members.items()]
@@ -70,7 +70,7 @@ def test_option_is_well_formed(o: schema.Option) -> None:
         assert isinstance(o.default, int)
         bounds = [n for n in (o.minimum, o.default, o.maximum) if n is not None]
         assert bounds == sorted(bounds)
-    elif o.type != "list":
+    elif o.type not in ("list", "octal"):
         assert o.minimum is None
         assert o.maximum is None
     if o.type == "choice":
@@ -93,13 +93,17 @@ def test_option_of_no_such_name() -> None:
         schema.option("Interface", "options", "nonsense")
 
 
-def test_own_option_of_a_port_is_that_of_all_ports_but_for_its_default() -> None:
-    for key in ("vhost-iommu-support", "vhost-postcopy-support"):
-        everywhere = schema.option("Open_vSwitch", "other_config", key)
-        own = schema.option("Interface", "options", key)
-        assert (own.type, own.takes_effect, own.port_types) == (
-            everywhere.type, everywhere.takes_effect, everywhere.port_types)
-        assert (own.default, everywhere.default) == (None, False)
+@pytest.mark.parametrize(("key", "default"), [
+    ("vhost-iommu-support", False), ("vhost-postcopy-support", False),
+    ("vhost-sock-owner", None), ("vhost-sock-group", None), ("vhost-sock-mode", None)])
+def test_own_option_of_a_port_is_that_of_all_ports_but_for_its_default(
+        key: str, default: bool | None) -> None:
+    everywhere = schema.option("Open_vSwitch", "other_config", key)
+    own = schema.option("Interface", "options", key)
+    assert (own.type, own.takes_effect, own.port_types, own.minimum, own.maximum) == (
+        everywhere.type, everywhere.takes_effect, everywhere.port_types, everywhere.minimum,
+        everywhere.maximum)
+    assert (own.default, everywhere.default) == (None, default)
 
 
 @pytest.mark.parametrize(("table", "name", "column"), COLUMNS,

@@ -81,11 +81,16 @@ def test_server_port_by_default_and_without_what_only_clients_have() -> None:
         "p", "br0", SERVER_TYPE, Registration("/run/ovs/sub/p", False), 8, STANDARD)
 
 
-@pytest.mark.parametrize("key", ["tx-retries-max", "vhost-server-path", "n_rxq", "colour"])
-def test_options_of_a_server_port_do_nothing_and_that_is_said(key: str) -> None:
+@pytest.mark.parametrize(("key", "said"), [
+    ("tx-retries-max", "not an option of type dpdkvhostuser"),
+    ("colour", "not an option of type dpdkvhostuser"),
+    ("vhost-sock-mod", "not an option of type dpdkvhostuser; did you mean vhost-sock-mode?"),
+    ("n_rxq", "has no effect: the guest decides how many queues there are"),
+    ("tx-flow-ctrl", "has no effect: flow control is left as the device has it")])
+def test_option_that_a_server_port_does_not_have_does_nothing_and_that_is_said(
+        key: str, said: str) -> None:
     spec = wish(row("p", SERVER_TYPE, options={key: "1"})).ports["p"]
-    assert spec == replace(port(type_=SERVER_TYPE), problems=(
-        f"{key}: ports of type dpdkvhostuser have no options",))
+    assert spec == replace(port(type_=SERVER_TYPE), problems=(f"{key}: {said}",))
 
 
 def test_client_port_without_path_exists_and_says_what_it_lacks() -> None:

@@ -1,0 +1,159 @@
+"""Owner, group and mode of the sockets that server ports listen on."""
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.access import AS_MADE, SocketAccess
+from agent.accessconfig import GROUP, MODE, OWNER
+from agent.options import integer, shown
+from agent.stale_socket import make_way
+
+OTHERS = 0o077                  # of a umask: what is made is its owner's alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A socket, and what the agent's process makes it with by itself."""
+
+    file: tuple[int, int]       # device and inode: as long as it is bound no other file has them
+    uid: int
+    gid: int
+    mode: int
+
+
+class ServerSockets:
+    """Sockets of server ports. For the main thread only."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, _Made] = {}       # by port
+
+    def listen(self, port: str, path: str, access: SocketAccess, register: Callable[[], int]
+               ) -> tuple[int, SocketAccess]:
+        """Makes way for the socket of a port that 'register' makes, and gives it 'access'. Returns
+        what that returned, and AS_MADE where the socket could not get it: set() says why.
+
+        At no moment may anybody connect who may not in the end, but for the agent's own user: the
+        vhost library binds and listens in one call, so the umask closes the socket until it has its
+        owner, group and mode. The umask is the whole process's, but no other thread makes files
+        that are for others than the agent's user. Without settings it is not touched.
+        """
+        make_way(path)
+        umask = os.umask(OTHERS)        # there is no other way to read it
+        os.umask(umask if access == AS_MADE else umask | OTHERS)
+        try:
+            slot = register()
+        finally:
+            os.umask(umask)
+        with contextlib.suppress(OSError):
+            self._made[port] = _made(path, 0o777 & ~umask)
+        if access == AS_MADE:
+            return slot, AS_MADE
+        with contextlib.suppress(OSError):
+            self.set(port, path, access)
+            return slot, access
+        with contextlib.suppress(OSError):
+            self.set(port, path, AS_MADE)
+        return slot, AS_MADE
+
+    def set(self, port: str, path: str, access: SocketAccess) -> None:
+        """Gives the socket of a port its owner, group and mode, all or none of them; its guest
+        notices nothing. OSError says in words what cannot be, and what the socket has."""
+        try:
+            # The file itself, not what it leads to; whatever takes its place later, this stays it.
+            fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as e:
+            raise OSError(e.errno, f"socket {path}: {e.strerror}: its owner, group and mode stay "
+                          "as they are") from e
+        try:
+            file, made = os.fstat(fd), self._made.get(port)
+            if made is None or (file.st_dev, file.st_ino) != made.file:
+                raise OSError(errno.EEXIST, f"socket {path}: what is there is not the socket that "
+                              "the agent made: its owner, group and mode are left alone")
+            try:
+                uid = _uid(access.owner) if access.owner else made.uid
+                gid = _gid(access.group) if access.group else made.gid
+                _change(fd, file, uid, gid, made.mode if access.mode is None else access.mode)
+            except OSError as e:
+                raise OSError(e.errno, f"{e.strerror}; the socket keeps {_has(fd)}") from e
+        finally:
+            os.close(fd)
+
+    def forget(self, port: str) -> None:
+        """The socket is closed."""
+        self._made.pop(port, None)
+
+
+def _made(path: str, mode: int) -> _Made:
+    """The socket that was made at 'path' just now; OSError when that is something else."""
+    file = os.lstat(path)
+    # Only this process makes sockets of its user here; a further link would be to an older one.
+    if not stat.S_ISSOCK(file.st_mode) or file.st_uid != os.geteuid() or file.st_nlink != 1:
+        raise OSError(errno.EEXIST, "not the socket that was made")
+    return _Made((file.st_dev, file.st_ino), file.st_uid, file.st_gid, mode)
+
+
+def _change(fd: int, file: os.stat_result, uid: int, gid: int, mode: int) -> None:
+    """Gives an open file that is like 'file' owner, group and mode. At each moment only those may
+    connect who may before, or who may afterwards."""
+    itself = f"/proc/self/fd/{fd}"      # fchown() and fchmod() do not take a descriptor of O_PATH
+    old = stat.S_IMODE(file.st_mode)
+    key = MODE
+    try:
+        if old & mode != old:
+            os.chmod(itself, old & mode)
+        if (uid, gid) != (file.st_uid, file.st_gid):
+            key = OWNER if uid != file.st_uid else GROUP
+            os.chown(itself, uid, gid)
+        key = MODE
+        if mode != old & mode:
+            os.chmod(itself, mode)
+    except OSError as e:
+        _restore(itself, file)
+        raise OSError(e.errno, f"{key}: {e.strerror} (without CAP_CHOWN and CAP_FOWNER the agent "
+                      "can only give it to a group that it is in)") from e
+
+
+def _restore(itself: str, file: os.stat_result) -> None:
+    """Of a change that failed; what is not given back now is said with what the file has."""
+    with contextlib.suppress(OSError):
+        os.chown(itself, file.st_uid, file.st_gid)
+        os.chmod(itself, stat.S_IMODE(file.st_mode))
+
+
+def _uid(owner: str) -> int:
+    number = integer(owner)
+    try:
+        return pwd.getpwnam(owner).pw_uid if number is None else number
+    except (KeyError, ValueError) as e:
+        raise OSError(errno.EINVAL, f"{OWNER}: this host has no user {shown(owner)} (allowed: a "
+                      "user's name or number)") from e
+
+
+def _gid(group: str) -> int:
+    number = integer(group)
+    try:
+        return grp.getgrnam(group).gr_gid if number is None else number
+    except (KeyError, ValueError) as e:
+        raise OSError(errno.EINVAL, f"{GROUP}: this host has no group {shown(group)} (allowed: a "
+                      "group's name or number)") from e
+
+
+def _has(fd: int) -> SocketAccess:
+    """What an open file has."""
+    file = os.fstat(fd)
+    try:
+        owner = pwd.getpwuid(file.st_uid).pw_name
+    except KeyError:
+        owner = str(file.st_uid)
+    try:
+        group = grp.getgrgid(file.st_gid).gr_name
+    except KeyError:
+        group = str(file.st_gid)
+    return SocketAccess(owner, group, stat.S_IMODE(file.st_mode))
