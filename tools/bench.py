@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -181,6 +182,7 @@ class Bench:
         self.began = time.monotonic()
         self.nearest = distance(plan.core)
         self.repeated = self.disturbed = 0      # turns, and those that stayed so
+        self.failed: list[str] = []             # why there are no numbers of something
         self.load_limited: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
 
     def tell(self, what: str) -> None:
@@ -317,11 +319,16 @@ def compare_with_kept(bench: Bench) -> int:
 
 
 def measure(setups: Sequence[Setup], plan: Plan) -> Bench:
+    """What fails is said, and does not cost what was measured before."""
     bench = Bench(plan)
-    for setup in setups:
-        bench.measure(setup)
-    for number in range(plan.fresh_turns):
-        bench.daemons(number)
+    parts = [*(partial(bench.measure, setup) for setup in setups),
+             *(partial(bench.daemons, number) for number in range(plan.fresh_turns))]
+    for part in parts:
+        try:
+            part()
+        except (HostError, LoadError) as e:
+            bench.failed.append(str(e))
+            bench.tell(str(e))
     return bench
 
 
@@ -363,7 +370,7 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
         interrupt_when_told_to_end()
         os.sched_setaffinity(0, {plan.first_core})      # and of all that is started here
         bench = measure(setups, plan)
-    except (HostError, LoadError, OSError) as e:
+    except OSError as e:
         raise click.ClickException(str(e)) from e
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
@@ -371,6 +378,8 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
     cases = [case for case in (*all_cases(setups), *DAEMON_CASES) if bench.values[case.key]]
     show(bench, cases)
     write_json(path, bench, cases)
+    if bench.failed:
+        raise click.ClickException("not all was measured: " + "; ".join(bench.failed))
     if quick:
         sys.exit(compare_with_kept(bench))
 
