@@ -28,11 +28,11 @@ demo: setup  ## two guests, a ping and a packet burst through the switch, start 
 test: setup  ## run all tests (as root: guests and namespaces are real)
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
 
-bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (10 minutes; ARGS=...)
+bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
-	@$(BIN)/pip install --quiet --constraint constraints.txt matplotlib
-	@$(BIN)/python -m tools.bench_charts build/bench.json docs/charts
+	@$(if $(ARGS),,$(BIN)/pip install --quiet --constraint constraints.txt matplotlib)
+	@$(if $(ARGS),,$(BIN)/python -m tools.bench_charts build/bench.json docs/charts)
 
 bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
 	@mkdir -p build

@@ -22,6 +22,7 @@ import click
 from tools.bench_cases import (
     ALL,
     DAEMON_CASES,
+    KEYS,
     LOST,
     NEIGHBOURS_99,
     PERCENTILES,
@@ -337,7 +338,8 @@ def measure(setups: Sequence[Setup], plan: Plan) -> Bench:
 @click.option("--seconds", type=click.FloatRange(0.05), default=0.5, show_default=True,
               help="Of each measurement.")
 @click.option("--quick", is_flag=True, help="One case, beside testpmd and the ratio that is kept.")
-@click.option("--case", "keys", multiple=True, help="This case alone (its key in the JSON).")
+@click.option("--case", "keys", multiple=True, type=click.Choice(KEYS), metavar="KEY",
+              help="This case alone: " + ", ".join(KEYS) + ".")
 @click.option("--beside", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Measure the agent of another checkout, built there, in place of the peers.")
 @click.option("--json", "path", type=click.Path(path_type=Path), show_default=True,

@@ -87,6 +87,9 @@ NEIGHBOURS_99 = Case("neighbours_99", "the neighbours' way meanwhile: p99", "nei
 TCP = tuple(Case(f"tcp_{word}", f"TCP between two taps, segmentation {word}", "tcp", unit="Gbit/s")
             for word in ("off", "on"))
 DAEMON_CASES = (LOST, NEIGHBOURS_99, *TCP)      # measured with a fresh daemon each time
+# What can be asked for alone; those that are measured together come together.
+KEYS = tuple(case.key for cases in (*(setup.cases for setup in SETUPS), (TRIPS,), DAEMON_CASES)
+             for case in cases)
 
 
 def delay_case(share: int, percent: float) -> Case:
