@@ -126,8 +126,8 @@ class Side:
         waited = (self._waited_ns() - before) / (time.monotonic_ns() - since)
         self.switch.pause()
         wrong = next((run.wrong for run in runs if run.wrong), "")
-        if wrong:
-            raise HostError(f"{self.name}: {wrong}")
+        if wrong or not any(run.rate for run in runs):
+            raise HostError(f"{self.name}: {wrong or 'nothing came through'}")
         return runs, waited > DISTURBED
 
     def _waited_ns(self) -> int:
@@ -183,6 +183,7 @@ class Bench:
         self.began = time.monotonic()
         self.nearest = distance(plan.core)
         self.repeated = self.disturbed = 0      # turns, and those that stayed so
+        self.lost: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.failed: list[str] = []             # why there are no numbers of something
         self.load_limited: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
 
@@ -248,6 +249,8 @@ class Bench:
                 runs = self.turn(side, case.streams, self.plan.seconds)
                 self.values[case.key][side.name].append(sum(run.rate for run in runs) / 1e6)
                 self.load_limited[case.key][side.name] += case is not TRIPS and limited(runs)
+                self.lost[case.key][side.name].append(
+                    sum(run.lost for run in runs) / max(1, sum(run.sent for run in runs)))
         self.tell(case.title)
 
     def delays(self, share: int, sides: Sequence[Side]) -> None:
@@ -286,6 +289,8 @@ def show(bench: Bench, cases: Sequence[Case]) -> None:
         rows.append([case.title, case.unit, *cells])
         notes += [f"{case.title}, {name}: the load core was the limit in {n} of {plan.turns} turns."
                   for name, n in bench.load_limited[case.key].items() if n]
+        notes += [f"{case.title}, {name}: up to {short(100 * max(shares))} % of frames were lost."
+                  for name, shares in bench.lost[case.key].items() if max(shares) > 0]
     print(table(heads, rows))
     print("\nMedian (least..most) over the turns; the last columns are quotients within a turn.")
     print("\n".join(notes), flush=True)
@@ -301,6 +306,7 @@ def write_json(path: Path, bench: Bench, cases: Sequence[Case]) -> None:
         "cases": [{
             "key": case.key, "title": case.title, "unit": case.unit, "group": case.group,
             "better": case.better, "values": bench.values[case.key],
+            "lost": bench.lost[case.key],
             "load_limited": {k: n for k, n in bench.load_limited[case.key].items() if n},
         } for case in cases],
     }, indent=1) + "\n")
@@ -354,6 +360,8 @@ def main(turns: int | None, seconds: float, quick: bool, keys: tuple[str, ...],
     sides: tuple[str, ...] = (OURS, LIMIT) if quick else ALL
     if beside:
         Other.checkout, sides = beside.absolute(), (OURS, Other.name)
+    if quick and (keys or beside):
+        raise click.UsageError("--quick is one case, beside testpmd")
     if Ovs.name in sides and not OVS_DAEMON.exists():
         raise click.ClickException(f"{OVS_DAEMON} is missing: `make bench` installs it")
     chosen_daemons = not keys or bool({*keys} & {case.key for case in DAEMON_CASES})
