@@ -79,7 +79,11 @@ cdef class Ports:
         index = self.free_slot(name)
         pool = self.pools.take(room_bytes, node, index if own_pool else -1, name)
         if has_iommu:
-            self.take_waiting(name)
+            try:
+                self.take_waiting(name)
+            except BaseException:
+                self.pools.give_back(pool)
+                raise
         s = self.begin(index, SLOT_VHOST, pool, mtu)
         strncpy(s.path, raw, PATH_BYTES)
         s.tx_retries_max = tx_retries_max

@@ -9,7 +9,8 @@ from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
 from pmd_ext.dpdk.mbuf cimport RTE_MBUF_F_RX_LRO, rte_mbuf
 from pmd_ext.dpdk.vhost cimport (
-    VIRTIO_F_ACCESS_PLATFORM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_F_ACCESS_PLATFORM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6,
     rte_vhost_enqueue_burst,
 )
 from pmd_ext.ethdev cimport eth_send
