@@ -12,7 +12,7 @@ BENCH_PAGES := 2560
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test bench bench-quick bench-control bench-idle profile lint docs clean
+.PHONY: help setup run demo test test-debian13 bench bench-quick bench-control bench-idle profile lint docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: setup  ## two guests, a ping and a packet burst through the switch, start 
 
 test: setup  ## run all tests (as root: guests and namespaces are real)
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
+
+test-debian13: setup .debian13-packages  ## the same in a Debian 13 root, made once (DPDK 24.11, OVS 3.5, Python 3.13)
+	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.debian13 make test
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
@@ -80,3 +83,7 @@ $(VENV)/environment: pyproject.toml constraints.txt | .packages
 .PHONY: .bench-packages
 .bench-packages:
 	@PYTHON=$(PYTHON) tools/install-packages bench
+
+.PHONY: .debian13-packages
+.debian13-packages:
+	@PYTHON=$(PYTHON) tools/install-packages debian13
