@@ -31,16 +31,15 @@ deb {MIRROR}/debian {SUITE} main
 deb {MIRROR}/debian {SUITE}-updates main
 deb {MIRROR}/debian-security {SUITE}-security main
 """
-PACKAGES = (
-    # what `make setup` would install, so that it is done once
-    *"make git python3 python3-venv python3-dev gcc libc6-dev pkg-config libdpdk-dev dpkg-dev".split(),
-    *"dpdk-dev openvswitch-switch openvswitch-common iproute2 iputils-ping ethtool".split(),
-    *"tcpdump iperf3 openssl util-linux procps".split(),
-    # guests: their kernel and programs, what runs them, and DPDK in them
-    *"linux-image-amd64 kmod busybox-static dpdk pciutils qemu-system-x86".split(),
-    *"libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-log libvirt-clients".split(),
-    "libvirt-daemon-system",
-)
+# What `make setup` would install, so that it is done once; then what guests need: their kernel and
+# programs, DPDK in them, and what runs them.
+PACKAGES = """
+make git python3 python3-venv python3-dev gcc libc6-dev pkg-config libdpdk-dev dpkg-dev dpdk-dev
+openvswitch-switch openvswitch-common iproute2 iputils-ping ethtool tcpdump iperf3 openssl
+util-linux procps
+linux-image-amd64 kmod busybox-static pciutils dpdk qemu-system-x86
+libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-log libvirt-daemon-system libvirt-clients
+"""
 HUGEPAGES = "/hugepages"            # a hugetlbfs for commands inside
 TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -62,8 +61,8 @@ exec chroot $root env -C "$directory" "$@"
 
 def root_path() -> Path:
     """Where the root is, or will be."""
-    content = "\n".join([SOURCES, *PACKAGES])
-    return CACHE / f"debian13-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256((SOURCES + PACKAGES).encode()).hexdigest()
+    return CACHE / f"debian13-{digest[:12]}"
 
 
 def made_root() -> Path:
@@ -94,7 +93,8 @@ def make(root: Path) -> None:
     (root / "etc/resolv.conf").touch()              # to mount the host's over
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     logged(log, *inside(root, *apt, "update"))
-    logged(log, *inside(root, *apt, "install", "-y", "--no-install-recommends", *PACKAGES))
+    logged(log, *inside(root, *apt, "install", "-y", "--no-install-recommends",
+                        *PACKAGES.split()))
     logged(log, *inside(root, *apt, "clean"))
 
 
@@ -157,7 +157,7 @@ def main(command: list[str]) -> int:
     interrupt_when_told_to_end()
     root = made_root()
     words = inside(root, *command, directory=source_copy(root))
-    with locked("debian13-source"):
+    with locked("source"):
         child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words], env=environment())
         try:
             return child.wait()
