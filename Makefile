@@ -9,10 +9,11 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
+GUEST_PAGES := 2048
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 bench bench-quick bench-control bench-idle profile lint docs clean
+.PHONY: help setup run demo test test-debian13 test-guests bench bench-quick bench-control bench-idle profile lint docs clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ test: setup  ## run all tests (as root: guests and namespaces are real)
 
 test-debian13: setup .debian13-packages  ## the same in a Debian 13 root, made once (DPDK 24.11, OVS 3.5, Python 3.13)
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.debian13 make test
+
+test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE: OVS's document, line by line
+	$(ROOT) $(BIN)/python -m tools.hugepages $(GUEST_PAGES) -- $(BIN)/python -m pytest tests/guests
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
