@@ -49,6 +49,8 @@ set -eu
 root=$1 directory=$2
 shift 2
 mount --make-rslave /
+mount --bind $root $root            # 'ip netns exec' changes the mount that / is
+mount -t tmpfs tmpfs $root/run      # namespaces and sockets go, however the command ends
 mount -t proc proc $root/proc
 for shared in sys dev tmp; do mount --rbind /$shared $root/$shared; done
 for file in /etc/resolv.conf {TRUSTED}; do
