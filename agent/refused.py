@@ -14,7 +14,7 @@ from agent.refusal import NO_DEVICE, NO_OFPORT
 # What a number of an error means when a socket is registered with DPDK of version {}; for the
 # others the system's words do.
 REASONS = {
-    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, one is the agent's own",
+    errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, two are the agent's",
     errno.EOPNOTSUPP: "VDUSE needs DPDK 24.11, this is {}",
 }
 

@@ -57,11 +57,11 @@ cdef class Ports:
 
     def add_vhost(self, name, path, *, client, iommu, postcopy, tso, max_queue_pairs, mtu,
                  room_bytes, node, own_pool, tx_retries_max, tx_hash):
-        """Registers a vhost-user socket and returns the slot (0..1022) of the new port.
+        """Registers a vhost-user socket and returns the slot (0..1021) of the new port.
 
         It receives frames up to 'room_bytes' into a packet pool on 'node' (-1: the main lcore's)
         that it shares with its like, or has for itself with 'own_pool'. With 'tso' guests may leave
-        segmentation to the switch, in frames up to 64 KiB. 'max_queue_pairs' is for VDUSE devices alone. Raises DatapathError: ENFILE (1023 ports), ENAMETOOLONG (path over
+        segmentation to the switch, in frames up to 64 KiB. 'max_queue_pairs' is for VDUSE devices alone. Raises DatapathError: ENFILE (1022 ports), ENAMETOOLONG (path over
         107 bytes), EEXIST (path in use by another port), ENOMEM (no memory for packets),
         EOPNOTSUPP (a VDUSE device, and this DPDK knows none), or what the vhost library said.
         """
@@ -136,7 +136,7 @@ cdef class Ports:
         new port.
 
         No PMD has to poll it. The descriptor stays the caller's, to be closed after remove().
-        Raises DatapathError: ENFILE (1023 ports), ENOMEM, EPERM (a descriptor that cannot be
+        Raises DatapathError: ENFILE (1022 ports), ENOMEM, EPERM (a descriptor that cannot be
         waited for), EAGAIN (no more threads).
         """
         cdef int index = self.free_slot(name)
@@ -171,7 +171,7 @@ cdef class Ports:
 
         Queues, descriptors and the MTU are the nearest to the wanted ones that the device can
         have. With 'lsc' it interrupts when its link changes, if it can. Raises DatapathError:
-        EADDRINUSE (its 'port' is the one that has the device already), ENFILE (1023 ports), ENOMEM,
+        EADDRINUSE (its 'port' is the one that has the device already), ENFILE (1022 ports), ENOMEM,
         or what DPDK and the driver said.
         """
         cdef Pool pool

@@ -19,7 +19,7 @@ cdef extern from "pthread.h" nogil:
     ctypedef unsigned long pthread_t
 
 cdef enum:
-    MAX_SLOTS = 1023            # librte_vhost: 1024 sockets a process, one of them the fence
+    MAX_SLOTS = 1022            # librte_vhost: 1024 sockets a process; fence and arrivals take one
     MAX_VIDS = 1024             # librte_vhost: RTE_MAX_VHOST_DEVICE
     MAX_QUEUE_PAIRS = 128       # librte_vhost: VHOST_MAX_QUEUE_PAIRS
     MAX_VRINGS = 2 * MAX_QUEUE_PAIRS

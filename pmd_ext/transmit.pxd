@@ -14,7 +14,8 @@ cdef void transmit(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n, const ta
 # their headers and headroom may have changed.
 cdef void send_to_device(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
 # PMDs, once a round where work.n_waits is not 0. Sends what waits for a guest's IOMMU as far as the
-# guest takes it; drops, and counts, what waited for too long or whose guest has gone.
+# guest takes it; drops, and counts, what waited for too long, whose guest has gone, or whose port is
+# on no bridge.
 cdef void send_waiting(pmd *me) noexcept nogil
 # PMDs. Adds frames and their sum to the counters of the ring they were taken from or put on.
 cdef void count(ring_counters *c, rte_mbuf **pkts, uint16_t n, const tally *sum) noexcept nogil

@@ -23,8 +23,8 @@ from pmd_ext.offload cimport (
     TAKES_CHECKSUMS, TAKES_TSO4, TAKES_TSO6, offload_asked, offload_begin, offload_next, outgoing,
 )
 from pmd_ext.state cimport (
-    BURST, MAX_SLOTS, SLOT_HOST, SLOT_PATCH, SLOT_VHOST, TXQ_NONE, pmd, port_counters, ring,
-    ring_counters, ring_of, slot, txq_hold, txq_vring,
+    BURST, MAX_SLOTS, SLOT_HOST, SLOT_PATCH, SLOT_VHOST, TXQ_NONE, forwarding, pmd, port_counters,
+    ring, ring_counters, ring_of, slot, txq_hold, txq_vring,
 )
 from pmd_ext.tally cimport tally, tally_up
 from pmd_ext.waits cimport iotlb_wait
@@ -210,6 +210,7 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
 
 
 cdef void send_waiting(pmd *me) noexcept nogil:
+    cdef forwarding *fwd = <forwarding *>load_acquire_ptr(<void **>&me.dp.fwd)
     cdef uint64_t most = me.dp.tsc_hz // WAITS_PER_S
     cdef iotlb_wait *w
     cdef port_counters *c
@@ -220,6 +221,11 @@ cdef void send_waiting(pmd *me) noexcept nogil:
     for i in range(me.work.n_waits):
         w = &me.work.waits[i]
         s, c = &me.dp.slots[w.slot], &me.counters[w.slot]
+        # nobody waits for us who takes a device away that no table names
+        if fwd.member_of[w.slot] == NULL:
+            c.tx_failure_drops += w.n
+            iotlb_release(w, w.n)
+            continue
         vid = load_acquire_i32(&s.vid)
         if vid < 0 or s.txq_guest != w.guest:
             c.tx_disconnected_drops += w.n

@@ -12,6 +12,7 @@ from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport abs
 from libc.string cimport memset, strcmp, strncmp
 
+from pmd_ext.arrivals cimport arrival_begin, arrival_wait, arrivals_begin, arrivals_end
 from pmd_ext.atomics cimport (
     fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32, store_release_u16,
 )
@@ -134,6 +135,7 @@ cdef int on_new_connection(int vid) noexcept nogil:
     # just not have been seen yet.
     if s == NULL or s.vid >= 0:
         return REFUSED
+    arrival_begin(vid)
     slot_disconnected(s)
     s.connection = vid
     s.connections += 1
@@ -249,7 +251,9 @@ cdef void on_destroy_device(int vid) noexcept nogil:
 
 
 cdef void on_destroy_connection(int vid) noexcept nogil:
-    cdef slot *s = slot_of_vid(vid)
+    cdef slot *s
+    arrival_wait(vid)
+    s = slot_of_vid(vid)
     dataplane_get().vid_slot[vid] = -1
     if s == NULL:
         return
@@ -307,7 +311,9 @@ cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) n
         rc = rte_vhost_driver_callback_register(s.path, &_ops)
     if rc == 0:
         call[0] = b"rte_vhost_driver_start"
+        arrivals_begin()
         rc = rte_vhost_driver_start(s.path)
+        arrivals_end()
     return rc
 
 

@@ -49,6 +49,8 @@ set -eu
 root=$1 directory=$2
 shift 2
 mount --make-rslave /
+mount --bind $root $root            # 'ip netns exec' changes the mount that / is
+mount -t tmpfs tmpfs $root/run      # namespaces and sockets go, however the command ends
 mount -t proc proc $root/proc
 for shared in sys dev tmp; do mount --rbind /$shared $root/$shared; done
 for file in /etc/resolv.conf {TRUSTED}; do
@@ -123,10 +125,10 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def source_copy(root: Path) -> str:
-    """Where in the root a copy of this checkout is, brought up to date: files that git knows or
-    would add. What was built in there before stays."""
-    inner = f"/src/{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]}/vhost-agent"
+def source_copy(root: Path, name: str) -> str:
+    """Where in the root a copy of this checkout, of that name, is, brought up to date: files that
+    git knows or would add. What was built in there before stays."""
+    inner = f"/src/{name}/vhost-agent"
     target = root / inner[1:]
     target.mkdir(parents=True, exist_ok=True)
     listed = subprocess.run(["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others",
@@ -144,11 +146,12 @@ def source_copy(root: Path) -> str:
     return inner
 
 
-def environment() -> Mapping[str, str]:
-    """Of the caller's what has a meaning inside."""
+def environment(root: Path) -> Mapping[str, str]:
+    """Of the caller's what has a meaning inside: no path that is not there."""
     kept = {name: value for name, value in os.environ.items()
-            if name in ("CI", "TERM", "LANG") or name.startswith("PIP_")
-            or name.lower().endswith("_proxy")}
+            if name in ("CI", "TERM", "LANG") or name.lower().endswith("_proxy")
+            or (name.startswith("PIP_")
+                and not (value.startswith("/") and not (root / value[1:]).exists()))}
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root", **kept}
 
@@ -156,9 +159,10 @@ def environment() -> Mapping[str, str]:
 def main(command: list[str]) -> int:
     interrupt_when_told_to_end()
     root = made_root()
-    words = inside(root, *command, directory=source_copy(root))
-    with locked("source"):
-        child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words], env=environment())
+    name = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
+    with locked(f"source-{name}"):                  # no command's files change under it
+        words = inside(root, *command, directory=source_copy(root, name))
+        child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words], env=environment(root))
         try:
             return child.wait()
         except KeyboardInterrupt:

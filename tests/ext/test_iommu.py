@@ -1,7 +1,11 @@
 """Guests behind an IOMMU: what lacks a translation waits a moment, and is not lost."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +24,18 @@ def lazy(switch: Switch) -> FrontEnd:
     """The guest of port a, which maps nothing but its rings before it is asked."""
     switch.add("a", iommu=True)
     return switch.attach("a", iommu=True, lazy=True)
+
+
+@pytest.fixture
+def crowded_core() -> Iterator[None]:
+    """Others want the PMD's core, too: it stands still for milliseconds, wherever it is."""
+    spin = (f"import os; os.sched_setaffinity(0, {{{CORE}}})\n"
+            f"while os.getppid() == {os.getpid()}: pass")
+    others = [subprocess.Popen([sys.executable, "-c", spin]) for _ in range(2)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
 
 
 def numbered(count: int, first: int = 0, length: int = 60) -> list[bytes]:
@@ -112,6 +128,20 @@ def test_port_is_removed_while_frames_wait(switch: Switch, lazy: FrontEnd) -> No
     again = switch.attach("a", iommu=True, lazy=True)
     b.send(numbered(10, 20))
     assert answering(again, 10) == numbered(10, 20)
+
+
+def test_thread_uses_no_device_that_is_taken_away_while_frames_wait(
+        switch: Switch, crowded_core: None) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    for n in range(1, 21):
+        switch.add("a", iommu=True)
+        guest = switch.attach("a", iommu=True, lazy=True)
+        b.send(numbered(10))
+        wait_until(lambda n=n: b.sent_back() == 10 * n, "the switch has them")
+        switch.remove("a")
+        guest.close()
+    assert switch.runtime.packets_in_use() == 0
 
 
 def test_thread_ends_while_frames_wait(switch: Switch, lazy: FrontEnd) -> None:

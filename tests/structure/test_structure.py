@@ -25,9 +25,9 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "access", "accessconfig", "socket_access")
 DATA_PLANE = ("transmit", "iotlb", "flow", "classify", "pipeline", "poll", "idle", "pmd", "vhost",
-              "mactable", "state", "fence", "vlan", "patch", "meters", "mirror", "capture",
-              "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue", "ethdev",
-              "groups", "snoop", "offload")
+              "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters", "mirror",
+              "capture", "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue",
+              "ethdev", "groups", "snoop", "offload")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

@@ -82,7 +82,7 @@ def test_domain_shares_its_memory(vcpus: int, cpus: str) -> None:
 
 def test_domain_on_hugepages() -> None:
     domain, _ = parse(text([NIC], 512, 1, True))
-    assert [child.tag for child in domain.find("memoryBacking") or ()] == ["hugepages"]
+    assert [child.tag for child in domain.findall("memoryBacking/*")] == ["hugepages"]
     assert attributes(domain, "cpu/numa/cell")["memAccess"] == "shared"
 
 

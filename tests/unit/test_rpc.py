@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import socket
 from collections.abc import Iterator
 from itertools import pairwise
+from threading import Thread
 from typing import Any
 
 import ovs.jsonrpc
@@ -220,15 +220,13 @@ def test_large_message_through_a_socket(ends: tuple[socket.socket, FastConnectio
     server, connection = ends
     large = {**REPLY, "result": [{"name": f"port{n}", "x": "é" * 10} for n in range(20_000)]}
     data = encoded(large, NOTE)
-    pid = os.fork()
-    if pid == 0:
-        server.sendall(data)
-        os._exit(0)
+    sender = Thread(target=server.sendall, args=(data,), daemon=True)
+    sender.start()
     for expected in (large, NOTE):
         error, message = connection.recv_block()
         assert error == 0
         assert message.to_json() == expected
-    assert os.waitpid(pid, 0)[1] == 0
+    sender.join()
     server.close()
     assert connection.recv_block() == (ovs.util.EOF, None)
 
