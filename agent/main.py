@@ -46,14 +46,14 @@ class Agent:
     """One agent: its database connection, its data plane, its control socket."""
 
     def __init__(self, settings: Settings, own_database: OwnDatabase | None,
-                 signals: Signals) -> None:
+                 signals: Signals, all_locked: bool = False) -> None:
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
         self._database = Database(own_database.remote if own_database else settings.remote)
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
-                                      machine.main_node(numa_cores))
+                                      machine.main_node(numa_cores), all_locked)
         self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from agent import loglines
 from agent.model import SERVER_TYPE, InterfaceRow
-from tests.unit.conftest import OneBridge
+from agent.reconcile import Reconciler
+from tests.unit.conftest import RUNDIR, OneBridge
 
 
 def test_settings_are_said_when_dpdk_has_started_and_when_they_change(lines: list[loglines.Line]
@@ -41,6 +42,16 @@ def test_problem_of_all_ports_is_said_once_and_stands_in_each_status(pair: OneBr
     problem = "vhost-iommu-support: 'yes' is neither true nor false, using false"
     assert pair.step() == [("warn", problem)]
     assert [spec.problems for spec in pair.reconciler.desired.ports.values()] == [(problem,)] * 2
+
+
+def test_postcopy_is_refused_in_words_while_all_memory_is_locked(lines: list[loglines.Line]
+                                                                 ) -> None:
+    host = OneBridge(lines)
+    host.reconciler = Reconciler(RUNDIR, {0: (0,)}, all_locked=True)
+    host.other_config["vhost-postcopy-support"] = "true"
+    said = host.step()
+    assert ("warn", "vhost-postcopy-support and mlockall are not compatible.") in said
+    assert ("info", "POSTCOPY support for vhost-user-client disabled.") in said
 
 
 def test_unsupported_mtu_is_said_as_ovs_says_it(pair: OneBridge) -> None:
