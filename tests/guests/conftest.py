@@ -139,7 +139,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows: dict[str, tuple[tuple[str, str, str], str, float]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
-            row = dict(getattr(report, "user_properties", ())).get("row")
+            if not isinstance(report, pytest.TestReport):
+                continue                    # a test that was deselected, for example
+            row = dict(report.user_properties).get("row")
             if row is None:
                 continue
             _, result, seconds = rows.get(report.nodeid, (row, "passed", 0.0))
