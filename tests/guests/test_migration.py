@@ -1,6 +1,8 @@
 """Live migration between two QEMUs, each on a port of its own, while others talk to the guest."""
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from tests.guests.migration import (
     Answers,
     Move,
     Place,
+    allow,
     begin_pings,
     check_work,
     checksum,
@@ -22,18 +25,30 @@ from tests.guests.migration import (
     migrate,
     stream,
 )
+from tools.guest import GuestError
+from tools.host import AGENT, Host, wait_until
 from tools.qemu import Machine
 
 MAC = "52:54:00:00:07:08"
+QUIET_MAC = "52:54:00:00:07:09"
+# To all, from its address, of this type.
+RARP = b"\xff" * 6 + bytes.fromhex(QUIET_MAC.replace(":", "")) + b"\x80\x35"
+SENT = "cat /sys/class/net/eth0/statistics/tx_packets"
 LOSES_MOST = 4                  # OVS-DPDK, of as many pings
 POSTCOPY = "vhost-user-client Post-copy Live Migration Support"
+
+
+def port_of(host: Host, mac: str) -> int | None:
+    """Where frames for this address go, by fdb/show."""
+    found = re.search(rf"^ +(\d+) +\d+ +{mac} ", host.appctl("fdb/show", "br0"), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True)
 class Trip:
     """A guest at one of two places, and one that pings it."""
 
-    lab: Lab
+    lab: Lab                    # of the pinger
     address: str
     places: list[Place]         # the first is where the guest is
     pinger: Machine
@@ -48,25 +63,22 @@ def add_place(lab: Lab, port: str, mac: str, *options: str, device: str = "") ->
                              for word in lab.qemu_args(*options, port)])
 
 
-def board(lab: Lab, first: Place, second: Place, pinger_lab: Lab) -> Trip:
-    """Boots the guest at the first place, and one that pings it."""
-    pinger_lab.add_port("c")
-    first.start()
-    (pinger,) = pinger_lab.boot("c")
-    lab.wait_up(first.machine)
-    return Trip(lab, lab.address(first.machine), [first, second], pinger, fill(first.machine))
+def board(lab: Lab, places: list[Place]) -> Trip:
+    """Boots the guest at the first place, one that pings it, and gives the host an address."""
+    places[0].start()
+    lab.add_port("c")
+    (pinger,) = lab.boot("c")
+    lab.wait_up(places[0].machine)
+    lab.host.inside("ip", "address", "add", "10.30.0.99/24", "dev", "br0")
+    lab.host.inside("ip", "link", "set", "br0", "up")
+    return Trip(lab, lab.address(places[0].machine), places, pinger, fill(places[0].machine))
 
 
 @pytest.fixture(scope="module")
 def trip() -> Iterator[Trip]:
-    with new_lab(other_config=("vhost-postcopy-support=true",)) as lab:
-        first, second = (add_place(lab, port, MAC, "--hugepages", "/hugepages")
-                         for port in ("a", "b"))
-        host = lab.host
-        trip = board(lab, first, second, lab)
-        host.inside("ip", "address", "add", "10.30.0.99/24", "dev", "br0")
-        host.inside("ip", "link", "set", "br0", "up")
-        yield trip
+    with new_lab("--mlockall", other_config=("vhost-postcopy-support=true",)) as lab:
+        yield board(lab, [add_place(lab, port, MAC, "--hugepages", "/hugepages")
+                          for port in ("a", "b")])
 
 
 def travel(trip: Trip, *, postcopy: bool) -> Move:
@@ -117,3 +129,47 @@ def test_postcopy(trip: Trip) -> None:
     assert move.faults_handled
     assert move.figures["ram"]["postcopy-requests"] > 0
     assert move.figures["ram"]["postcopy-bytes"] > 0
+
+
+@says(POSTCOPY, "The default value is false; a port may have its own")
+def test_postcopy_is_refused_without_it(trip: Trip) -> None:
+    """A QEMU on a port with vhost-postcopy-support=false, that waits for a guest, refuses to let
+    it come by post-copy."""
+    trip.lab.add_port("n", "options:vhost-postcopy-support=false")
+    place = Place(trip.lab, "n", trip.lab.qemu_args("n"))
+    place.start("-incoming", "defer")
+    allow(place.machine, postcopy=False)
+    with pytest.raises(GuestError, match=r"[Pp]ostcopy is not supported"):
+        allow(place.machine, postcopy=True)
+    place.machine.kill()
+
+
+@says("Live migration", "The announcement (RARP) moves the address to the other port")
+def test_announcement(trip: Trip) -> None:
+    """A guest that cannot announce itself (guest_announce=off) migrates and sends nothing, by its
+    own counters; the agent sends a RARP for it, and `fdb/show` has the address at the new port,
+    where what is sent to it arrives."""
+    lab, host = trip.lab, trip.lab.host
+    source, target = (add_place(lab, port, QUIET_MAC, device=",guest_announce=off")
+                      for port in ("p", "q"))
+    source.start()
+    lab.wait_up(source.machine)
+    assert lab.ping(trip.pinger, source.machine) == 5
+    wait_until(lambda: port_of(host, QUIET_MAC) == host.interface("p", "ofport"), "it is known")
+    said_before = source.machine.run(SENT)
+    target.expect(postcopy=False)
+    frame = host.directory / "announcement"
+    with subprocess.Popen([AGENT, "capture", "-c", "1", "-d", "rx", "-w", str(frame), "-t",
+                           str(host.directory / f"vhost-agent.{host.agents[-1].pid}.ctl"), "q"],
+                          env=host.env) as capture:
+        migrate(source, target)
+        wait_until(lambda: port_of(host, QUIET_MAC) == host.interface("q", "ofport"),
+                   "the address is at the new port")
+        assert target.machine.run(SENT) == said_before
+        assert capture.wait(30) == 0
+    assert RARP in frame.read_bytes()
+    sent = host.statistic("q", "tx_packets")
+    assert lab.ping(trip.pinger, source.machine) == 5
+    wait_until(lambda: host.statistic("q", "tx_packets") >= sent + 5, "it arrives at the new port")
+    for place in (source, target):
+        place.machine.kill()
