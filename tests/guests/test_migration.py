@@ -26,7 +26,7 @@ from tests.guests.migration import (
     stream,
 )
 from tools.guest import GuestError
-from tools.host import AGENT, Host, wait_until
+from tools.host import AGENT, Host, join, wait_until
 from tools.qemu import Machine
 
 MAC = "52:54:00:00:07:08"
@@ -173,3 +173,18 @@ def test_announcement(trip: Trip) -> None:
     wait_until(lambda: host.statistic("q", "tx_packets") >= sent + 5, "it arrives at the new port")
     for place in (source, target):
         place.machine.kill()
+
+
+@says("Live migration", "From one host to another, each with an agent of its own")
+def test_between_hosts() -> None:
+    """Bridges of two hosts are joined by a trunk of physical ports (af_packet); a guest moves from
+    one to the other under the same traffic, with the same bounds, and both agents have its address
+    where it is now."""
+    with new_lab() as here, new_lab() as there:
+        join(here.host, there.host)
+        places = [add_place(lab, "a", MAC) for lab in (here, there)]
+        trip = board(here, places)
+        travel(trip, postcopy=False)
+        wait_until(lambda: port_of(here.host, MAC) == here.host.interface("up0", "ofport"),
+                   "the old host knows that it is behind the trunk")
+        assert port_of(there.host, MAC) == there.host.interface("a", "ofport")
