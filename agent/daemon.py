@@ -10,7 +10,6 @@ import ovs.daemon
 from agent import log
 from agent.dpdk import FatalError
 from agent.main import Agent
-from agent.memlock import lock_memory
 from agent.settings import DEFAULT_FILE, Settings
 from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
@@ -36,16 +35,13 @@ def run(settings: Settings) -> int:
     gc.set_threshold(200_000, 50, 1000)
     ovs.daemon.daemonize_start()
     signals = Signals()
-    all_locked, lines = lock_memory() if settings.mlockall else (False, [])    # no fork inherits it
-    for level, text in lines:
-        getattr(log.main, level)(text)
     try:
         own_database = None
         if settings.standalone is not None:
             own_database = OwnDatabase(settings.standalone, settings.schema_file)
             own_database.start()
             print(f"ovs-vsctl --db={own_database.remote} show", flush=True)
-        Agent(settings, own_database, signals, all_locked).run()
+        Agent(settings, own_database, signals).run()
     except (FatalError, StandaloneError) as e:
         log.main.emer(str(e))
         if settings.detach:

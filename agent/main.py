@@ -25,7 +25,9 @@ from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
 from agent.fdb_commands import FdbCommands
+from agent.hostconfig import wants_postcopy
 from agent.mdb_commands import MdbCommands
+from agent.memlock import lock_memory
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
@@ -46,14 +48,14 @@ class Agent:
     """One agent: its database connection, its data plane, its control socket."""
 
     def __init__(self, settings: Settings, own_database: OwnDatabase | None,
-                 signals: Signals, all_locked: bool = False) -> None:
+                 signals: Signals) -> None:
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
         self._database = Database(own_database.remote if own_database else settings.remote)
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
-                                      machine.main_node(numa_cores), all_locked)
+                                      machine.main_node(numa_cores))
         self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
@@ -123,6 +125,7 @@ class Agent:
             if self._datapath is None:
                 self._datapath = self._dpdk.start(self._snapshot.other_config)
                 if self._datapath is not None:
+                    self._lock_memory(self._snapshot)
                     self._commands.dpdk_started(self._datapath)
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
@@ -146,6 +149,13 @@ class Agent:
             self._write(self._snapshot, now_ms)
             self._stale = False
         self._say_started()
+
+    def _lock_memory(self, snapshot: Snapshot) -> None:
+        """As --mlockall has it, before ports are added, and guests with them."""
+        if self._settings.mlockall:
+            self._reconciler.fills_memory, lines = lock_memory(
+                postcopy=wants_postcopy(snapshot.other_config))
+            reconcile.say(lines, log.main)
 
     def _sample(self, datapath: Datapath, now_ms: int) -> None:
         """Loads of PMDs and rxqs, which may ask for another placement."""

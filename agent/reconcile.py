@@ -69,10 +69,10 @@ Failures = dict[str, Failure]   # by port
 class Reconciler:
     """Keeps the data plane as the database wants it. For the main thread only."""
 
-    def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0,
-                 all_locked: bool = False) -> None:
+    def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0
+                 ) -> None:
         self._rundir = rundir
-        self._all_locked = all_locked       # all of the agent's memory, touched or not
+        self.fills_memory = False           # guests' memory is touched as soon as it is mapped
         self._numa_cores = numa_cores
         self.placer = Placer(main_node)
         self.desired = Desired()
@@ -220,7 +220,7 @@ class Reconciler:
                 dpdk_initialized=dpdk_initialized, at_start=self._at_start,
                 tso_on=self._config is not None and self._config.tso,
                 access_before=self._config.access if self._config is not None else AS_MADE,
-                all_locked=self._all_locked)
+                fills_memory=self.fills_memory)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
                 say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)

@@ -56,7 +56,7 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
     path = texts.text("vhost-server-path")
     check_length(row, path)
     iommu, postcopy = (texts.boolean("vhost-iommu-support"),
-                       hostconfig.postcopy(texts, config.all_locked))
+                       hostconfig.postcopy(texts, config.fills_memory))
     pairs = texts.integer("vhost-max-queue-pairs")
     if not path.startswith(VDUSE_DIR):
         if path and texts.text("vhost-max-queue-pairs"):

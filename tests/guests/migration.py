@@ -19,7 +19,7 @@ from tools.qemu import Machine
 
 MIB = 1 << 20
 BLOB_MIB = 24                   # of the guest's memory, told apart by their checksum
-PINGS, PINGS_PER_S = 400, 10    # as OVS-DPDK was measured: it loses 4 of them
+PINGS_PER_S = 10
 SETTLED_S = 0.25                # what a guest may take to go on, where several share two cores
 STREAM_S = 0.01                 # between the packets that show how long nobody answered
 SLOWLY, FAST = 3 * MIB, 40 * MIB    # bytes a second of a post-copy migration, before and after
@@ -169,9 +169,9 @@ def stream(host: Host, address: str) -> Iterator[list[Answers]]:
     answers.append(Answers.of(said))
 
 
-def begin_pings(source: Machine, address: str) -> None:
-    """PINGS of them, PINGS_PER_S a second; returns when the first were answered."""
-    source.begin("pings", f"{PING} -D -W 2 -c {PINGS} -i {1 / PINGS_PER_S} {address}")
+def begin_pings(source: Machine, address: str, number: int) -> None:
+    """So many, PINGS_PER_S a second; returns when the first were answered."""
+    source.begin("pings", f"{PING} -D -W 2 -c {number} -i {1 / PINGS_PER_S} {address}")
     source.run("until [ $(grep -c from /tmp/pings) -ge 10 ]; do usleep 100000; done")
 
 

@@ -53,9 +53,9 @@ def test_everything_configured() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["true", "false", ""])
-def test_no_postcopy_while_all_memory_is_locked(wanted: str) -> None:
+def test_no_postcopy_where_memory_is_filled_at_once(wanted: str) -> None:
     got = host_config({"vhost-postcopy-support": wanted} if wanted else {}, rundir=RUNDIR,
-                      numa_cores=CORES, dpdk_initialized=True, all_locked=True)
+                      numa_cores=CORES, dpdk_initialized=True, fills_memory=True)
     said = (LOCKED,) if wanted == "true" else ()
     assert not got.postcopy
     assert got.problems == got.port_problems[CLIENT_TYPE] == said

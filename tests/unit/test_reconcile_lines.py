@@ -4,9 +4,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from agent import loglines
+from agent.hostconfig import LOCKED
 from agent.model import SERVER_TYPE, InterfaceRow
-from agent.reconcile import Reconciler
-from tests.unit.conftest import RUNDIR, OneBridge
+from tests.unit.conftest import OneBridge
 
 
 def test_settings_are_said_when_dpdk_has_started_and_when_they_change(lines: list[loglines.Line]
@@ -44,13 +44,13 @@ def test_problem_of_all_ports_is_said_once_and_stands_in_each_status(pair: OneBr
     assert [spec.problems for spec in pair.reconciler.desired.ports.values()] == [(problem,)] * 2
 
 
-def test_postcopy_is_refused_in_words_while_all_memory_is_locked(lines: list[loglines.Line]
-                                                                 ) -> None:
+def test_postcopy_is_refused_in_words_while_memory_is_filled(lines: list[loglines.Line]
+                                                             ) -> None:
     host = OneBridge(lines)
-    host.reconciler = Reconciler(RUNDIR, {0: (0,)}, all_locked=True)
+    host.reconciler.fills_memory = True
     host.other_config["vhost-postcopy-support"] = "true"
     said = host.step()
-    assert ("warn", "vhost-postcopy-support and mlockall are not compatible.") in said
+    assert ("warn", LOCKED) in said
     assert ("info", "POSTCOPY support for vhost-user-client disabled.") in said
 
 

@@ -261,8 +261,8 @@ def test_own_option_of_a_port_wins_over_the_one_for_all(key: str, everywhere: bo
     assert spec.problems == ()
 
 
-def test_own_option_for_postcopy_is_refused_while_all_memory_is_locked() -> None:
-    config = replace(CONFIG, all_locked=True)
+def test_own_option_for_postcopy_is_refused_where_memory_is_filled_at_once() -> None:
+    config = replace(CONFIG, fills_memory=True)
     assert port(config, vhost_postcopy_support="false").problems == ()
     spec = port(config, vhost_postcopy_support="true")
     assert spec.device == Registration("/tmp/p", True)
