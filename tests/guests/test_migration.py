@@ -110,6 +110,7 @@ def check_loss(lost: list[int], gap: float, fast: Answers, move: Move) -> None:
             f"{begin * 1e3:+.0f} ms of its going on" for end, begin in losses))
     print(figures)
     assert len(lost) <= min(LOSES_MOST, 1 + int((away + SETTLED_S) * PINGS_PER_S)), figures
+    assert max(fast.sent.values()) > move.resumed + SETTLED_S, figures
     assert all(end > 0 and begin < SETTLED_S for end, begin in losses), figures
 
 
