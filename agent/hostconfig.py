@@ -13,6 +13,8 @@ from agent.pmdconfig import auto_balance, placing, pmds, sleeps
 
 TABLE, COLUMN = "Open_vSwitch", "other_config"
 SOCK_DIR_MAX_CHARS = 255
+LOCKED = ("vhost-postcopy-support and mlockall are not compatible. Start the agent without "
+          "--mlockall, or with other_config:vhost-postcopy-support=true")
 VLAN_TAGS_MOST = 2              # what vlan-limit=0 means
 
 
@@ -24,6 +26,7 @@ class HostConfig:
     access: SocketAccess = AS_MADE      # of these sockets
     iommu: bool = False
     postcopy: bool = False
+    fills_memory: bool = False          # guests' memory is touched as soon as it is mapped
     tso: bool = False                   # guests may leave segmentation to the switch
     own_memory: bool = False            # packet buffers of each port's own
     shared_mtus: tuple[int, ...] = ()   # sizes of shared packet buffers, ascending
@@ -71,6 +74,19 @@ def shared_mtus(texts: Texts) -> tuple[int, ...]:
     return tuple(sorted(mtus))
 
 
+def wants_postcopy(other_config: Mapping[str, str]) -> bool:
+    return bool(Texts(other_config, TABLE, COLUMN).boolean("vhost-postcopy-support"))
+
+
+def postcopy(texts: Texts, fills_memory: bool) -> bool | None:
+    """vhost-postcopy-support, None where it is not set (OVS: process_vhost_flags)."""
+    wanted = texts.boolean("vhost-postcopy-support")
+    if wanted and fills_memory:
+        texts.problems.append((texts.option("vhost-postcopy-support"), LOCKED))
+        return False
+    return wanted
+
+
 def tso(texts: Texts, on: bool) -> bool:
     """userspace-tso-enable; once it was 'on' it stays on (OVS: userspace_tso_init)."""
     wanted = bool(texts.boolean("userspace-tso-enable"))
@@ -88,10 +104,11 @@ def mtu_range() -> tuple[int, int]:
 def host_config(other_config: Mapping[str, str], *, rundir: str,
                 numa_cores: Mapping[int, Sequence[int]], dpdk_initialized: bool,
                 at_start: Mapping[str, str] | None = None, tso_on: bool = False,
-                access_before: SocketAccess = AS_MADE) -> HostConfig:
+                access_before: SocketAccess = AS_MADE, fills_memory: bool = False) -> HostConfig:
     """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
     then and only counts at a start is said. 'tso_on': segmentation offload was enabled before.
-    'access_before': what the sockets of server ports were given by the settings before."""
+    'access_before': what the sockets of server ports were given by the settings before.
+    'fills_memory': guests' memory is touched as soon as it is mapped."""
     texts = Texts(other_config, TABLE, COLUMN)
     default_sleep_us, sleep_us = sleeps(texts)
     config = HostConfig(
@@ -99,8 +116,8 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
         access=accessconfig.access(texts, AS_MADE, access_before,
                                    " for ports without values of their own"),
         iommu=bool(texts.boolean("vhost-iommu-support")),
-        postcopy=bool(texts.boolean("vhost-postcopy-support")), tso=tso(texts, tso_on),
-        own_memory=bool(texts.boolean("per-port-memory")),
+        postcopy=bool(postcopy(texts, fills_memory)), fills_memory=fills_memory,
+        tso=tso(texts, tso_on), own_memory=bool(texts.boolean("per-port-memory")),
         shared_mtus=shared_mtus(texts),
         pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us),
         default_sleep_us=default_sleep_us, placing=placing(texts),

@@ -25,7 +25,9 @@ from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
 from agent.fdb_commands import FdbCommands
+from agent.hostconfig import wants_postcopy
 from agent.mdb_commands import MdbCommands
+from agent.memlock import lock_memory
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
 from agent.pmd_commands import PmdCommands
@@ -123,6 +125,7 @@ class Agent:
             if self._datapath is None:
                 self._datapath = self._dpdk.start(self._snapshot.other_config)
                 if self._datapath is not None:
+                    self._lock_memory(self._snapshot)
                     self._commands.dpdk_started(self._datapath)
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
@@ -146,6 +149,13 @@ class Agent:
             self._write(self._snapshot, now_ms)
             self._stale = False
         self._say_started()
+
+    def _lock_memory(self, snapshot: Snapshot) -> None:
+        """As --mlockall has it, before ports are added, and guests with them."""
+        if self._settings.mlockall:
+            self._reconciler.fills_memory, lines = lock_memory(
+                postcopy=wants_postcopy(snapshot.other_config))
+            reconcile.say(lines, log.main)
 
     def _sample(self, datapath: Datapath, now_ms: int) -> None:
         """Loads of PMDs and rxqs, which may ask for another placement."""

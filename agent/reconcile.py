@@ -72,6 +72,7 @@ class Reconciler:
     def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0
                  ) -> None:
         self._rundir = rundir
+        self.fills_memory = False           # guests' memory is touched as soon as it is mapped
         self._numa_cores = numa_cores
         self.placer = Placer(main_node)
         self.desired = Desired()
@@ -218,7 +219,8 @@ class Reconciler:
                 snapshot.other_config, rundir=self._rundir, numa_cores=self._numa_cores,
                 dpdk_initialized=dpdk_initialized, at_start=self._at_start,
                 tso_on=self._config is not None and self._config.tso,
-                access_before=self._config.access if self._config is not None else AS_MADE)
+                access_before=self._config.access if self._config is not None else AS_MADE,
+                fills_memory=self.fills_memory)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
                 say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)

@@ -36,6 +36,7 @@ class Settings:
     log_file: str | None = None
     verbose: tuple[str, ...] = ()
     unixctl: str | None = None
+    mlockall: bool = False
     tls: TlsFiles = field(default_factory=TlsFiles)
 
 
@@ -50,8 +51,8 @@ def default_standalone_dir(environment: Mapping[str, str]) -> Path:
 def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,
              pidfile: str | None, log_file: str | None, unixctl: str | None,
              verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
-             overwrite_pidfile: bool, private_key: str | None, certificate: str | None,
-             ca_cert: str | None) -> Settings:
+             mlockall: bool, overwrite_pidfile: bool, private_key: str | None,
+             certificate: str | None, ca_cert: str | None) -> Settings:
     """Settings of a run; 'where' is the positional argument: a remote, or with --standalone a
     directory. Raises RemoteError."""
     rundir = environment.get("OVS_RUNDIR") or RUNDIR
@@ -71,7 +72,7 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
         schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
         detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
         overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,
-        log_file=absolute(log_file), tls=tls)
+        mlockall=mlockall, log_file=absolute(log_file), tls=tls)
 
 
 def absolute(file: str | None) -> str | None:

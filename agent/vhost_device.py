@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import schema
-from agent import accessconfig
+from agent import accessconfig, hostconfig
 from agent.access import AS_MADE, SocketAccess
 from agent.hostconfig import HostConfig
 from agent.model import (
@@ -56,7 +56,7 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
     path = texts.text("vhost-server-path")
     check_length(row, path)
     iommu, postcopy = (texts.boolean("vhost-iommu-support"),
-                       texts.boolean("vhost-postcopy-support"))
+                       hostconfig.postcopy(texts, config.fills_memory))
     pairs = texts.integer("vhost-max-queue-pairs")
     if not path.startswith(VDUSE_DIR):
         if path and texts.text("vhost-max-queue-pairs"):

@@ -28,7 +28,7 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 ENOUGH_HUGEPAGE_BYTES = 256 << 20
 ORDINARY_MEMORY = "--no-huge -m 256 --no-shconf"
-
+WIRE = "wire"                   # a veth pair, an end in each of two hosts' network namespaces
 
 AGENT = str(Path(sys.executable).parent / "vhost-agent")
 
@@ -256,3 +256,17 @@ def temporary_host(prefix: str) -> Iterator[Host]:
             yield host
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def join(here: Host, there: Host) -> None:
+    """Joins the bridges br0 of two hosts by a trunk: a wire between their physical ports up0."""
+    here.netns.run("ip", "link", "add", WIRE, "type", "veth", "peer", "name", WIRE, "netns",
+                   there.netns.path)
+    for host in (here, there):          # the kernel says nothing of its own on it
+        host.netns.run("ip", "link", "set", WIRE, "addrgenmode", "none")
+        host.netns.run("ip", "link", "set", WIRE, "up")
+    for host in (here, there):
+        host.vsctl("add-port", "br0", "up0", "--", "set", "Interface", "up0", "type=dpdk",
+                   f'options:dpdk-devargs="net_af_packet0,iface={WIRE}"')
+        if error := host.interface("up0", "error"):
+            raise HostError(f"up0 is not served: {error}")

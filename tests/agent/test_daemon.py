@@ -3,14 +3,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from tools.frontend import FrontEnd
 from tools.guest import is_listening
 from tools.host import Host, HostError, temporary_host, wait_until
+
+PROTOCOL_F_PAGEFAULT = 1 << 8
 
 
 def pid_of(host: Host, name: str) -> int:
@@ -169,3 +173,23 @@ def test_standalone_that_cannot_have_its_directory_says_why(host: Host) -> None:
     host.agents.pop()
     assert "cannot create" in host.output()
     assert "Traceback" not in host.output()
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+def test_locked_memory_and_postcopy(host: Host, at_start: bool) -> None:
+    """What of a guest is not there yet can be asked for only if the kernel did not fill it in."""
+    wish = ("set", "Open_vSwitch", ".", "other_config:vhost-postcopy-support=true")
+    if at_start:
+        host.vsctl("--no-wait", *wish)
+    agent = host.start_agent("--mlockall")
+    path = host.directory / "c0.sock"
+    host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
+               "--", "add-port", "br0", "c0", "--", "set", "Interface", "c0",
+               "type=dpdkvhostuserclient", f"options:vhost-server-path={path}")
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    assert int(re.findall(r"VmLck:\s+(\d+) kB", status)[0]) > 0
+    host.vsctl(*wish)
+    with FrontEnd(str(path), listen=True) as guest:
+        assert bool(guest.connect().offered_protocol & PROTOCOL_F_PAGEFAULT) == at_start
+    problems = host.interface("c0", "status").get("problems", "")
+    assert ("vhost-postcopy-support and mlockall are not compatible." in problems) != at_start

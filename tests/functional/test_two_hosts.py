@@ -10,17 +10,7 @@ from typing import Any
 import pytest
 
 from tests.functional.conftest import Site
-from tools.host import Host, temporary_host, wait_until
-
-WIRE = "wire"                   # a veth pair, an end in each host's network namespace
-
-
-def connect(here: Host, there: Host) -> None:
-    here.netns.run("ip", "link", "add", WIRE, "type", "veth", "peer", "name", WIRE, "netns",
-                   there.netns.path)
-    for host in (here, there):          # the kernel says nothing of its own on it
-        host.netns.run("ip", "link", "set", WIRE, "addrgenmode", "none")
-        host.netns.run("ip", "link", "set", WIRE, "up")
+from tools.host import join, temporary_host, wait_until
 
 
 @pytest.fixture
@@ -28,15 +18,12 @@ def sites() -> Iterator[tuple[Site, Site]]:
     """Hosts whose ports up0 are the two ends of one wire."""
     with ExitStack() as stack:
         hosts = [stack.enter_context(temporary_host(f"vhost-site{number}")) for number in range(2)]
-        connect(*hosts)
         for host in hosts:
             host.start_ovsdb()
             host.enable_dpdk()
             host.start_agent()
-            host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
-                       "--", "add-port", "br0", "up0", "--", "set", "Interface", "up0",
-                       "type=dpdk", f'options:dpdk-devargs="net_af_packet0,iface={WIRE}"')
-            assert host.interface("up0", "error") is None
+            host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
+        join(*hosts)
         here, there = (Site(host, stack) for host in hosts)
         there.namespaces = here.namespaces              # addresses are those of one network
         yield here, there

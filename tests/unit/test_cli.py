@@ -94,16 +94,18 @@ def test_verbose(parse: Parse, words: list[str], verbose: tuple[str, ...]) -> No
 
 
 def test_line_of_ovs_ctl(parse: Parse) -> None:
-    """As ovs-ctl starts ovs-vswitchd, less its own words (--mlockall)."""
+    """As ovs-ctl starts ovs-vswitchd."""
     got = parse("unix:/run/db.sock", "-vconsole:emer", "-vsyslog:err", "-vfile:info",
-                "--no-chdir", "--log-file=/var/log/v.log", "--pidfile=/run/v.pid", "--detach",
-                "--monitor", "--overwrite-pidfile", "--unixctl=/run/v.ctl", "--as", "ovs-vswitchd")
+                "--mlockall", "--no-chdir", "--log-file=/var/log/v.log", "--pidfile=/run/v.pid",
+                "--detach", "--monitor", "--overwrite-pidfile", "--unixctl=/run/v.ctl",
+                "--as", "ovs-vswitchd")
     assert got == Settings(
         name="ovs-vswitchd", remote="unix:/run/db.sock", rundir="/var/run/openvswitch",
         logdir="/var/log/openvswitch", standalone=None,
         schema_file=Path("/usr/share/openvswitch/vswitch.ovsschema"), detach=True, chdir=False,
         monitor=True, pidfile="/run/v.pid", overwrite_pidfile=True, log_file="/var/log/v.log",
-        verbose=("console:emer", "syslog:err", "file:info"), unixctl="/run/v.ctl")
+        verbose=("console:emer", "syslog:err", "file:info"), unixctl="/run/v.ctl",
+        mlockall=True)
 
 
 def test_tls_files_are_absolute_as_a_daemon_changes_its_directory(

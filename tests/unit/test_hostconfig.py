@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import schema
 from agent.hostconfig import (
     COLUMN,
+    LOCKED,
     TABLE,
     HostConfig,
     host_config,
@@ -49,6 +50,16 @@ def test_everything_configured() -> None:
         placing=Placing("group", isolate=False), auto_balance=AutoBalance(120_000, 80, 10),
         numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
         port_problems={ETH_TYPE: (), SERVER_TYPE: (), CLIENT_TYPE: ()})
+
+
+@pytest.mark.parametrize("wanted", ["true", "false", ""])
+def test_no_postcopy_where_memory_is_filled_at_once(wanted: str) -> None:
+    got = host_config({"vhost-postcopy-support": wanted} if wanted else {}, rundir=RUNDIR,
+                      numa_cores=CORES, dpdk_initialized=True, fills_memory=True)
+    said = (LOCKED,) if wanted == "true" else ()
+    assert not got.postcopy
+    assert got.problems == got.port_problems[CLIENT_TYPE] == said
+    assert got.port_problems[SERVER_TYPE] == got.port_problems[ETH_TYPE] == ()
 
 
 texts = st.dictionaries(

@@ -4,6 +4,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from agent import loglines
+from agent.hostconfig import LOCKED
 from agent.model import SERVER_TYPE, InterfaceRow
 from tests.unit.conftest import OneBridge
 
@@ -41,6 +42,16 @@ def test_problem_of_all_ports_is_said_once_and_stands_in_each_status(pair: OneBr
     problem = "vhost-iommu-support: 'yes' is neither true nor false, using false"
     assert pair.step() == [("warn", problem)]
     assert [spec.problems for spec in pair.reconciler.desired.ports.values()] == [(problem,)] * 2
+
+
+def test_postcopy_is_refused_in_words_while_memory_is_filled(lines: list[loglines.Line]
+                                                             ) -> None:
+    host = OneBridge(lines)
+    host.reconciler.fills_memory = True
+    host.other_config["vhost-postcopy-support"] = "true"
+    said = host.step()
+    assert ("warn", LOCKED) in said
+    assert ("info", "POSTCOPY support for vhost-user-client disabled.") in said
 
 
 def test_unsupported_mtu_is_said_as_ovs_says_it(pair: OneBridge) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from agent.hostconfig import HostConfig, host_config
+from agent.hostconfig import LOCKED, HostConfig, host_config
 from agent.model import (
     CLIENT_TYPE,
     SERVER_TYPE,
@@ -259,6 +259,14 @@ def test_own_option_of_a_port_wins_over_the_one_for_all(key: str, everywhere: bo
     assert spec.device == replace(
         Registration("/tmp/p", True), **{key: expected})            # type: ignore[arg-type]
     assert spec.problems == ()
+
+
+def test_own_option_for_postcopy_is_refused_where_memory_is_filled_at_once() -> None:
+    config = replace(CONFIG, fills_memory=True)
+    assert port(config, vhost_postcopy_support="false").problems == ()
+    spec = port(config, vhost_postcopy_support="true")
+    assert spec.device == Registration("/tmp/p", True)
+    assert spec.problems == (LOCKED,)
 
 
 @pytest.mark.parametrize("key", ["iommu", "postcopy"])
