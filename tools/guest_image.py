@@ -16,8 +16,9 @@ from tools.debian13 import CACHE, inside, locked, logged
 
 READY = "@ready"
 END = "@end "
-PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/ethtool", "/usr/bin/ping", "/usr/bin/iperf3")
-MODULES = ("virtio_pci", "virtio_net", "af_packet", "acpiphp_ibm", "9p", "9pnet_virtio", "overlay")
+PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/ethtool", "/usr/bin/ping", "/usr/bin/iperf3",
+            "/usr/lib/x86_64-linux-gnu/libgcc_s.so.1")      # iperf3 loads it when threads end
+MODULES = ("virtio_pci", "virtio_net", "af_packet", "9p", "9pnet_virtio", "overlay")
 INIT = f"""\
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
@@ -63,13 +64,15 @@ def kernel(root: Path) -> Path:
 
 
 def made_initramfs(root: Path) -> Path:
-    """The initramfs for this root, made if there is none for what this file says."""
+    """The initramfs for this root, made anew when what it is made of has changed."""
     target = root / "guest/initramfs"
     with locked("initramfs"):
         tree = root / "guest/tree"
-        script = tree / "init"
-        if target.exists() and script.exists() and script.read_text() == INIT:
+        made_of = "\n".join([INIT, *PROGRAMS, *MODULES])
+        stamp = root / "guest/made-of"
+        if stamp.exists() and stamp.read_text() == made_of:
             return target
+        stamp.unlink(missing_ok=True)
         shutil.rmtree(tree, ignore_errors=True)
         for directory in ("usr/bin", "usr/sbin", "dev", "proc", "sys", "etc"):
             (tree / directory).mkdir(parents=True)
@@ -81,12 +84,13 @@ def made_initramfs(root: Path) -> Path:
             if not (tree / "usr/bin" / applet).exists():
                 (tree / "usr/bin" / applet).symlink_to("busybox")
         copy_modules(root, tree)
-        script.write_text(INIT)
-        script.chmod(0o755)
+        (tree / "init").write_text(INIT)
+        (tree / "init").chmod(0o755)
         logged(CACHE / "initramfs.log", *inside(
             root, "sh", "-c", "find . | busybox cpio -o -H newc >../initramfs.partial",
             directory="/guest/tree"))
         target.with_suffix(".partial").rename(target)
+        stamp.write_text(made_of)
     return target
 
 

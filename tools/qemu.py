@@ -71,6 +71,11 @@ class Machine:
         self._read_until(rf"{READY}\n", timeout_s, "booted")
 
     @property
+    def booted(self) -> bool:
+        """Whether the guest has booted since 'start', until 'wait_ready' says so."""
+        return f"{READY}\n" in self._log_text()
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
