@@ -51,10 +51,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Each test's row, in the order in which they ran, with its result and seconds."""
     rows: dict[str, tuple[tuple[str, str, str], str, float]] = {}
-    for reports in terminalreporter.stats.values():
+    for kind, reports in terminalreporter.stats.items():
         for report in reports:
             row = dict(getattr(report, "user_properties", ())).get("row")
-            if row is None:
+            if row is None or kind == "deselected":     # those are tests, not reports
                 continue
             _, result, seconds = rows.get(report.nodeid, (row, "passed", 0.0))
             if report.outcome != "passed":
