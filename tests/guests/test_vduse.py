@@ -112,9 +112,10 @@ class Inside:
         self.run(f"ovs-vsctl --timeout={SLOW_S / 2:.0f} wait-until Interface {NAME} link_state=up")
 
     def stop(self) -> None:
-        if self.pairs:
-            self.run(f"vdpa dev del {NAME} && ovs-vsctl del-port {NAME} && ip netns del {NAME}")
-            self.pairs = 0
+        """There is no device and no port, whatever an earlier test left."""
+        self.attempt(f"vdpa dev del {NAME} && ip netns del {NAME}")
+        self.run(f"ovs-vsctl --if-exists del-port {NAME}")
+        self.pairs = 0
 
     def status(self, key: str) -> str:
         return self.run(f"ovs-vsctl get Interface {NAME} status:{key}").strip('"')
