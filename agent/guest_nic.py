@@ -13,6 +13,7 @@ from agent.options import Texts, shown
 from agent.refusal import PortError
 from agent.remotes import TlsFiles
 from agent.validate import port_memory
+from agent.vduse import is_vduse
 
 QUEUE_PAIRS_MAX = 128           # of a vhost-user port: librte_vhost's VHOST_MAX_QUEUE_PAIRS
 RING_SIZES = (256, 512, 1024)   # of virtio-net on vhost-user, as QEMU takes them
@@ -89,7 +90,7 @@ def nic(found: GuestRow, config: HostConfig, wish: Wish) -> tuple[Nic, list[str]
     if device is None:
         raise PortError(f"port {row.name} has no socket yet: ovs-vsctl set Interface {row.name} "
                         "options:vhost-server-path=/path/to/socket")
-    if device.path.startswith(vhost_device.VDUSE_DIR):
+    if is_vduse(device.path):
         raise PortError(f"port {row.name} is the VDUSE device {device.path}, which the kernel "
                         "gives to a guest ('vdpa dev add'): QEMU does not speak vhost-user to it")
     _, mtu_problems = port_memory(row, config)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from agent import crossing
+from agent import crossing, vduse
 from agent.access import AS_MADE, SocketAccess
 from agent.actions import (
     Action,
@@ -242,6 +242,8 @@ class PmdDatapath:
                 tx_retries_max=spec.tx_retries_max, tx_hash=spec.tx_hash)
 
         if registration.client:
+            if vduse.is_vduse(registration.path):
+                vduse.make_way(registration.path)
             return register(), AS_MADE
         return self._server_sockets.listen(spec.name, registration.path, spec.access, register)
 

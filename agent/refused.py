@@ -10,12 +10,12 @@ from agent.eth_values import EthDevice
 from agent.host_model import HostDevice
 from agent.model import Registration
 from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.vduse import is_vduse
+from agent.vduse import reason as vduse_reason
 
-# What a number of an error means when a socket is registered with DPDK of version {}; for the
-# others the system's words do.
+# What a number of an error means when a socket is registered; for the others the system's words do.
 REASONS = {
     errno.ENFILE: "DPDK serves at most 1024 vhost sockets in one process, two are the agent's",
-    errno.EOPNOTSUPP: "VDUSE needs DPDK 24.11, this is {}",
 }
 
 
@@ -32,11 +32,15 @@ def sentence(action: Action, e: OSError, dpdk_version: str) -> str:
         case AddPort(spec):
             head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
                     else NO_DEVICE.format(spec.name, "Unknown error -1"))
-            why = (REASONS[e.errno].format(dpdk_version) if e.errno in REASONS
-                   else e.strerror or "")
-            if not isinstance(spec.device, Registration):
-                return f"{head}: {why}"
-            return f"{head}: socket {spec.device.path}: {why}"
+            why = REASONS.get(e.errno or 0) or e.strerror or ""
+            match spec.device:
+                case Registration(path) if is_vduse(path):
+                    why = vduse_reason(e.errno or 0, path, spec.device.max_queue_pairs,
+                                       dpdk_version) or why
+                    return f"{head}: VDUSE device {path}: {why}"
+                case Registration(path):
+                    return f"{head}: socket {path}: {why}"
+            return f"{head}: {why}"
         case StartPmd(spec) if e.errno == errno.EINVAL:
             return f"this process may not use core {spec.core} (cpuset, container)"
         case _:

@@ -17,10 +17,10 @@ from agent.model import (
     Registration,
 )
 from agent.options import Texts, shown, unknown, without_effect
-from agent.refusal import NO_DEVICE, PortError
+from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
+from agent.vduse import VDUSE_DIR, is_vduse, named
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
-VDUSE_DIR = "/dev/vduse/"
 # Options of Ethernet devices that a guest decides about here.
 GUEST_DECIDES = {"n_rxq": "the guest decides how many queues there are",
                  "n_rxq_desc": "the guest decides how long its rings are",
@@ -58,7 +58,12 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
     iommu, postcopy = (texts.boolean("vhost-iommu-support"),
                        hostconfig.postcopy(texts, config.fills_memory))
     pairs = texts.integer("vhost-max-queue-pairs")
-    if not path.startswith(VDUSE_DIR):
+    if is_vduse(path):
+        if not named(path):
+            raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
+                            + f": {shown(path)} is no VDUSE device: {VDUSE_DIR} and a name without "
+                            "'/', which is not control")
+    else:
         if path and texts.text("vhost-max-queue-pairs"):
             texts.complain("vhost-max-queue-pairs", "only a VDUSE device (a path under "
                            f"{VDUSE_DIR}) has it; here the guest decides")
