@@ -1,15 +1,17 @@
 """DPDK's testpmd in a guest, between two vhost-user ports: the document's "DPDK in the Guest"."""
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 
-from tests.guests.conftest import Lab, new_lab, says
-from tools.guest import Guest
+from tests.guests.conftest import Lab, new_lab, received, says
+from tools.guest import Guest, Namespace
 from tools.host import wait_until
 from tools.qemu import Machine
 
@@ -26,7 +28,7 @@ FIRST, BURST = 20, 500          # packets; the second burst finds the ring of 25
 @dataclass
 class Wire:
     """A guest with two devices, n0 on br0 and n1 on br1: what testpmd takes at one it sends at the
-    other. Machine a is on br0, b on br1, and sender c, which never receives, on br0."""
+    other. Ports a and c are on br0, b on br1; the sender is on c, and never receives."""
 
     lab: Lab
     guest: Machine
@@ -114,8 +116,6 @@ def wire() -> Iterator[Wire]:
             host.vsctl("add-port", bridge, port, "--", "set", "Interface", port,
                        "type=dpdkvhostuserclient",
                        f"options:vhost-server-path={host.directory}/{port}")
-        for name in ("a", "b"):
-            lab.machine(name, lab.qemu_args(name)).start()
         guest = lab.machine(
             "testpmd", lab.qemu_args("--memory", "768M", "--rx-queue-size", "1024",
                                      "--tx-queue-size", "1024", "n0", "n1"), debian=True, cpus=2)
@@ -129,20 +129,32 @@ def wire() -> Iterator[Wire]:
         yield Wire(lab, guest, sender)
 
 
+@contextmanager
+def peer(lab: Lab, port: str, number: int) -> Iterator[Namespace]:
+    """A network namespace as the guest of a port."""
+    directory = lab.host.directory
+    with Namespace(name=f"vg{os.getpid()}{port}", mac=f"02:00:00:00:00:0{number}",
+                   address=f"10.30.0.{number}/24") as namespace, \
+            Guest(name=port, socket=directory / port, log=directory / f"{port}.log",
+                  server=True, namespace=namespace) as guest:
+        guest.wait_ready(60.0)
+        yield namespace
+
+
 @says("DPDK in the Guest", "testpmd forwards between two vhost-user ports of a guest")
 def test_testpmd_forwards_in_a_guest(wire: Wire) -> None:
     """Two bridges that only the guest joins, its devices bound to uio_pci_generic: no ping gets
     from one to the other before testpmd runs (--rxd=1024 --txd=1024), 5 of 5 do then."""
-    a, b = (wire.lab.machines[name] for name in ("a", "b"))
-    for machine in (a, b):
-        wire.lab.wait_up(machine)
-    assert wire.lab.ping(a, b, number=1) == 0
-    wire.start_testpmd(1024)
-    for port in ("n0", "n1"):
-        wait_until(partial(wire.lab.host.connected, port), f"{port} is connected")
-    assert wire.lab.ping(a, b) == 5
-    for machine in (a, b):          # silent from now on: the bursts are counted to the packet
-        machine.kill()
+    with peer(wire.lab, "a", 1) as a, peer(wire.lab, "b", 2) as b:
+        def ping(number: int) -> int:
+            return received(a.run(["ping", "-n", "-i", "0.2", "-W", "2", "-c", str(number), b.ip],
+                                  capture_output=True).stdout)
+
+        assert ping(1) == 0
+        wire.start_testpmd(1024)
+        for port in ("n0", "n1"):
+            wait_until(partial(wire.lab.host.connected, port), f"{port} is connected")
+        assert ping(5) == 5
 
 
 @says("vhost tx retries", "Retries may be reduced or avoided by rings of 1024 (rxd={rings})")
