@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.guests.conftest import PING, Lab
+from tests.guests.lab import PING, Lab
 from tools.host import Host, wait_until
 from tools.qemu import Machine
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.guests.conftest import Lab, new_lab, says
+from tests.guests.lab import Lab, new_lab, says
 from tests.guests.migration import (
     PINGS_PER_S,
     SETTLED_S,
