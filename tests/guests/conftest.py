@@ -1,7 +1,7 @@
 """The fixture of most tests here, and the table of what was seen.
 
 A test names the place in the document and what it says there (`says`); its docstring tells how it
-is shown. Parameters may stand in both, as in str.format.
+is shown. Parameters may stand in both, as in str.format. Figures go to record_property("seen").
 """
 from __future__ import annotations
 
@@ -49,17 +49,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Each test's row, in the order in which they ran, with its result and seconds."""
+    """Each test's row, in the order in which they ran, with its result and seconds; figures that a
+    test recorded as "seen" stand behind how it was shown."""
     rows: dict[str, tuple[tuple[str, str, str], str, float]] = {}
-    for kind, reports in terminalreporter.stats.items():
+    for reports in terminalreporter.stats.values():
         for report in reports:
-            row = dict(getattr(report, "user_properties", ())).get("row")
-            if row is None or kind == "deselected":     # those are tests, not reports
+            if not isinstance(report, pytest.TestReport):
+                continue                    # a test that was deselected, for example
+            properties = dict(report.user_properties)
+            if "row" not in properties:
                 continue
-            _, result, seconds = rows.get(report.nodeid, (row, "passed", 0.0))
+            _, result, seconds = rows.get(report.nodeid, ((), "passed", 0.0))
+            section, promise, how = properties["row"]
+            if "seen" in properties:
+                how = f"{how} SEEN: {properties['seen']}"
             if report.outcome != "passed":
                 result = report.outcome
-            rows[report.nodeid] = (row, result, seconds + report.duration)
+            rows[report.nodeid] = ((section, promise, how), result, seconds + report.duration)
     if not rows:
         return
     terminalreporter.section("what the document says, and what was seen")
