@@ -32,8 +32,9 @@ def reason(error: int, path: str, pairs: int, dpdk_version: str) -> str | None:
         case errno.ENOENT:
             return "there is no VDUSE in /dev (modprobe vduse)"
         case errno.EBUSY:
-            return ("another process serves it, or it has other queue pairs or features than are "
-                    f"wanted now (vdpa dev del {path.removeprefix(VDUSE_DIR)})")
+            return ("another process serves it, or it was left with other queue pairs or features, "
+                    "or without its file in /var/run/vduse "
+                    f"(vdpa dev del {path.removeprefix(VDUSE_DIR)})")
         case errno.EINVAL if pairs > 1:
             return CONTROL_QUEUE
     return None

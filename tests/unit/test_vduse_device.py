@@ -25,8 +25,8 @@ def refusal(error: int, pairs: int = 1) -> str:
 @pytest.mark.parametrize(("error", "pairs", "said"), [
     (errno.EOPNOTSUPP, 4, "VDUSE needs DPDK 24.11, this is DPDK 22.11.9"),
     (errno.ENOENT, 4, "there is no VDUSE in /dev (modprobe vduse)"),
-    (errno.EBUSY, 1, "another process serves it, or it has other queue pairs or features than are "
-                     "wanted now (vdpa dev del v0)"),
+    (errno.EBUSY, 1, "another process serves it, or it was left with other queue pairs or "
+                     "features, or without its file in /var/run/vduse (vdpa dev del v0)"),
     (errno.EINVAL, 2, "the kernel makes no VDUSE network device with a control queue, which more "
                       "than one queue pair needs: set vhost-max-queue-pairs=1"),
     (errno.EINVAL, 1, "rte_vhost_driver_start: the system's words"),
