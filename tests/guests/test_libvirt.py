@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.conftest import PING, Lab, new_lab, received, says
+from tests.guests.lab import PING, Lab, new_lab, received, says
 from tools.console import Console
 from tools.debian13 import made_root
 from tools.guest import is_listening

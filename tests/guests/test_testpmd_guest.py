@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from tests.guests.conftest import Lab, new_lab, received, says
+from tests.guests.lab import Lab, new_lab, received, says
 from tools.guest import Guest, Namespace
 from tools.host import wait_until
 from tools.qemu import Machine
