@@ -158,17 +158,23 @@ def test_announcement(trip: Trip) -> None:
     lab.wait_up(source.machine)
     assert lab.ping(trip.pinger, source.machine) == 5
     wait_until(lambda: port_of(host, QUIET_MAC) == host.interface("p", "ofport"), "it is known")
+    # Neither asks after some seconds whether the other is still there.
+    trip.pinger.run(f"arp -d {lab.address(source.machine)}")
+    source.machine.run(f"arp -d {lab.address(trip.pinger)}")
     said_before = source.machine.run(SENT)
     target.expect(postcopy=False)
     frame = host.directory / "announcement"
+    control = host.directory / f"vhost-agent.{host.agents[-1].pid}.ctl"
     with subprocess.Popen([AGENT, "capture", "-c", "1", "-d", "rx", "-w", str(frame), "-t",
-                           str(host.directory / f"vhost-agent.{host.agents[-1].pid}.ctl"), "q"],
-                          env=host.env) as capture:
-        migrate(source, target)
-        wait_until(lambda: port_of(host, QUIET_MAC) == host.interface("q", "ofport"),
-                   "the address is at the new port")
-        assert target.machine.run(SENT) == said_before
-        assert capture.wait(30) == 0
+                           str(control), "q"], env=host.env) as capture:
+        try:
+            migrate(source, target)
+            wait_until(lambda: port_of(host, QUIET_MAC) == host.interface("q", "ofport"),
+                       "the address is at the new port")
+            assert target.machine.run(SENT) == said_before
+            assert capture.wait(30) == 0
+        finally:
+            capture.terminate()
     assert RARP in frame.read_bytes()
     sent = host.statistic("q", "tx_packets")
     assert lab.ping(trip.pinger, source.machine) == 5
