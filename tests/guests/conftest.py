@@ -140,8 +140,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             row = dict(getattr(report, "user_properties", ())).get("row")
-            if row is None:
-                continue
+            if row is None or not isinstance(report, pytest.TestReport):
+                continue                # what -k left out is an item, without a result
             _, result, seconds = rows.get(report.nodeid, (row, "passed", 0.0))
             if report.outcome != "passed":
                 result = report.outcome
