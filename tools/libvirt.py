@@ -23,7 +23,9 @@ mkdir /mnt/upper /mnt/work
 mount -t overlay overlay $root -o lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work
 exec "$@"
 """
-# In the root, as process 1, which reaps QEMU. Without control groups: none are left behind.
+# In the root, as process 1, which reaps QEMU. Without control groups, so that none are left behind;
+# terminals of its own; and QEMU with this /dev, for one that libvirt makes has nothing to open
+# terminals with in here. Who may do what stays as Debian has it.
 DAEMONS = """
 set -eu
 while umount /dev/pts; do :; done

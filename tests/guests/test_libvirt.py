@@ -17,7 +17,7 @@ from tests.guests.lab import PING, Lab, new_lab, received, says
 from tools.console import Console
 from tools.debian13 import made_root
 from tools.guest import is_listening
-from tools.guest_image import kernel, made_initramfs
+from tools.guest_image import ONE_PROCESSOR, kernel, made_initramfs
 from tools.host import AGENT, wait_until
 from tools.libvirt import Libvirt
 from tools.qemu import inner
@@ -100,7 +100,7 @@ def adapted(interfaces: str) -> str:
     root = made_root()
     boot = (f"<kernel>{inner(root, kernel(root))}</kernel>"
             f"<initrd>{inner(root, made_initramfs(root))}</initrd>"
-            "<cmdline>console=ttyS0 quiet panic=-1</cmdline>")
+            f"<cmdline>console=ttyS0 quiet panic=-1 {ONE_PROCESSOR}</cmdline>")
     cpus = sorted(os.sched_getaffinity(0))
     xml = SAMPLE.read_text()
     for theirs, ours in (
@@ -168,7 +168,7 @@ def pair(request: pytest.FixtureRequest, site: Site) -> Iterator[Pair]:
         # on one bridge with all its devices: each answers for its own address alone
         domain.run("sysctl -qw net.ipv4.conf.all.arp_ignore=1")
         for device in range(DEVICES):
-            domain.run(f"ip link set eth{device} up; "
+            domain.run(f"ethtool -L eth{device} combined 2; ip link set eth{device} up; "
                        f"ip addr add 10.30.{device}.{number}/24 dev eth{device}")
     yield pair
     for name in DOMAINS:
