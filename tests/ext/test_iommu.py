@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ext.conftest import CORE, Switch
-from tools.frontend import FrontEnd, ethernet
+from tools.frontend import RX_BUFFER_BYTES, FrontEnd, ethernet
 from tools.host import wait_until
 
 A, B, C = (f"02:00:00:00:00:0{x}" for x in "abc")
@@ -66,6 +66,40 @@ def test_frames_wait_for_the_translation_and_come_in_order(
     found = switch.counters("a")
     assert (found["tx_packets"], found["tx_failure_drops"]) == (400, 0)
     assert found["tx_iotlb_misses"] > 0
+
+
+def test_nothing_overtakes_a_frame_that_waits(switch: Switch) -> None:
+    switch.add("a", iommu=True, mtu=9000)
+    switch.add("b", room_bytes=9216)
+    lazy, b = switch.attach("a", iommu=True, lazy=True), switch.attach("b")
+    b.send(numbered(1))
+    assert answering(lazy, 1) == numbered(1)        # a page is two buffers: the second is known
+    long, short = numbered(1, 1, RX_BUFFER_BYTES + 100), numbered(1, 2)
+    for count, frames in enumerate((long, short), 2):
+        b.send(frames)                              # the long one needs the third buffer, too
+        wait_until(lambda count=count: b.sent_back() == count, "the switch has it")  # type: ignore[misc]
+    assert lazy.recv() == []
+    assert answering(lazy, 2) == long + short
+
+
+def test_stream_comes_whole_and_in_order_while_the_guest_answers(
+        switch: Switch, lazy: FrontEnd) -> None:
+    switch.add("b")
+    b = switch.attach("b")
+    total, came = 1000, list[bytes]()
+    sent = 0
+
+    def all_there() -> bool:
+        nonlocal sent
+        for _ in range(1000):                       # a frame at a time, never more than may wait
+            if sent < min(total, len(came) + KEPT):
+                sent += b.send(numbered(1, sent))
+            lazy.answer_misses()
+            came.extend(lazy.recv())
+        return len(came) >= total
+    wait_until(all_there, "all come")
+    assert came == numbered(total)
+    assert switch.counters("a")["tx_failure_drops"] == 0
 
 
 def test_frames_of_such_a_guest_wait_in_its_ring(switch: Switch, lazy: FrontEnd) -> None:
