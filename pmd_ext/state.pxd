@@ -376,6 +376,8 @@ cdef int dataplane_init(int wake_fd) noexcept nogil
 cdef void *zeroed(size_t bytes) noexcept nogil
 # Waits until every PMD has passed a quiescent point. Any thread but a PMD; may take a round.
 cdef void synchronize() noexcept nogil
+# Has every PMD look at its queues anew, one that waits in the kernel at once. Any thread but a PMD.
+cdef void queues_changed() noexcept nogil
 # Makes the slot's last changes visible to main and to PMDs. Any thread but a PMD.
 cdef void slot_changed(slot *s) noexcept nogil
 # Ends a PMD's wait in the kernel, after what it is to see was changed. Any thread.

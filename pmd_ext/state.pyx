@@ -96,14 +96,18 @@ cdef void pmd_wake(pmd *p) noexcept nogil:
         eventfd_write(p.wake_fd, 1)
 
 
-cdef void slot_changed(slot *s) noexcept nogil:
+cdef void queues_changed() noexcept nogil:
     cdef int i
-    add_release_u32(&_dp.generations[s - _dp.slots], 1)
-    eventfd_write(_dp.wake_fd, 1)
     add_release_u32(&_dp.queue_changes, 1)
     for i in range(MAX_PMDS):
         if _dp.pmds[i].wake_fd >= 0:
             pmd_wake(&_dp.pmds[i])
+
+
+cdef void slot_changed(slot *s) noexcept nogil:
+    add_release_u32(&_dp.generations[s - _dp.slots], 1)
+    eventfd_write(_dp.wake_fd, 1)
+    queues_changed()
 
 
 cdef void close_kicks(slot *s) noexcept nogil:

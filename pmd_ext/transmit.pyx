@@ -38,7 +38,7 @@ cdef extern from "shim.h" nogil:
 cdef enum:
     ETHER_BYTES = 14
     BROADCAST = 0xffffffffffff
-    WAITS_PER_S = 10            # a frame waits 1 s over this for a guest that takes none
+    WAIT_MAX_S = 1              # that a frame waits for a guest that takes none
 
 
 cdef inline int size_bin(uint32_t bytes) noexcept nogil:
@@ -211,7 +211,7 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
 
 cdef void send_waiting(pmd *me) noexcept nogil:
     cdef forwarding *fwd = <forwarding *>load_acquire_ptr(<void **>&me.dp.fwd)
-    cdef uint64_t most = me.dp.tsc_hz // WAITS_PER_S
+    cdef uint64_t most = me.dp.tsc_hz * WAIT_MAX_S
     cdef iotlb_wait *w
     cdef port_counters *c
     cdef slot *s

@@ -8,6 +8,7 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
  * no rte_vhost_driver_* call from a callback.
 """
 from libc cimport errno
+from libc.errno cimport ENOMEM
 from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport abs
 from libc.string cimport memset, strcmp, strncmp
@@ -30,6 +31,7 @@ from pmd_ext.dpdk.vhost cimport (
     rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
 from pmd_ext.fence cimport fence_close, fence_open
+from pmd_ext.rings cimport rings_begin, rings_close, rings_open
 from pmd_ext.state cimport (
     MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
     dataplane_get, pmd, ring, ring_counters, ring_of, rxq_vring, slot, slot_changed,
@@ -141,7 +143,7 @@ cdef int on_new_connection(int vid) noexcept nogil:
     s.connections += 1
     dp.vid_slot[vid] = index
     slot_changed(s)
-    return 0
+    return rings_begin(index, vid) if s.iotlb else 0
 
 
 cdef slot *slot_of_ready(int vid) noexcept nogil:
@@ -323,6 +325,7 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
     # it cannot say; otherwise it would pass over checksums of protocols that it does not know.
     cdef uint64_t flags = (RTE_VHOST_USER_LINEARBUF_SUPPORT
                            | RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS)
+    cdef int16_t index = <int16_t>(s - dataplane_get().slots)
     cdef int rc
     if client:
         flags |= RTE_VHOST_USER_CLIENT
@@ -343,16 +346,22 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
     _ops.guest_notified = on_guest_notified
     s.client = client
     s.iotlb = iommu
+    call[0] = b"calloc"
+    # post-copy wants the guest's memory as it is
+    if iommu and rings_open(index, not postcopy) != 0:
+        return -ENOMEM
     errno.errno = 0
     call[0] = b"rte_vhost_driver_register"
     rc = rte_vhost_driver_register(s.path, flags)
     if rc != 0:
+        rings_close(index)
         return -errno.errno if errno.errno else rc
     rc = start(s, tso, max_queue_pairs, call)
     if rc != 0:
         # the library says -1; what the system call said is the better word
         rc = -errno.errno if rc == -1 and errno.errno else rc
         rte_vhost_driver_unregister(s.path)
+        rings_close(index)
     # 22.11's event thread looks for new sockets to listen on once a second, and after each message.
     if rc == 0 and not client and fence_close():
         fence_open()
@@ -372,4 +381,5 @@ cdef int vhost_unregister(slot *s) noexcept nogil:
             fence_open()
         dataplane_get().vid_slot[s.connection] = -1
     slot_disconnected(s)
+    rings_close(<int16_t>(s - dataplane_get().slots))
     return rc

@@ -31,7 +31,7 @@ from tools.vhost_user import (
     asked_pages,
     translation,
 )
-from tools.virtqueue import NET_HEADER_BYTES, Ring
+from tools.virtqueue import NET_HEADER_BYTES, Ring, turn_round
 
 RX_BUFFER_BYTES = 2048  # a longer frame has to be spread over several buffers by the switch
 TX_BUFFER_BYTES = 10240  # a jumbo frame fits into one descriptor; untouched pages cost nothing
@@ -68,7 +68,7 @@ class FrontEnd:
     def __init__(
         self, path: str, *, listen: bool, queues: int = 1, queue_size: int = 256,
         enable: Iterable[int] | None = None, late: Iterable[int] = (), mtu: int = 0,
-        iommu: bool = False, lazy: bool = False, features: int = 0,
+        iommu: bool = False, lazy: bool = False, scattered: bool = False, features: int = 0,
         tx_buffer_bytes: int = TX_BUFFER_BYTES, timeout_s: float = 10.0,
     ) -> None:
         """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
@@ -78,8 +78,8 @@ class FrontEnd:
         enables, all by default; those of `late` it leaves out, set_up() sets them up. With `mtu`
         the device has NET_F_MTU and says that value; with `iommu` all addresses are an IOMMU's,
         whose translations the switch is told, or with `lazy` those of the rings alone: see
-        answer_misses(). `features` are more virtio features that it wants where they are offered. A
-        frame of `tx_buffer_bytes` less NET_HEADER_BYTES can be sent.
+        answer_misses(); with `scattered` pages lie backwards in memory. `features` are more virtio
+        features, wanted where offered. A frame of `tx_buffer_bytes` less NET_HEADER_BYTES fits.
         `timeout_s` bounds the attaching and each reply of the switch.
         """
         self.features = self.offered = self.offered_protocol = 0
@@ -93,6 +93,7 @@ class FrontEnd:
         self._mtu = mtu
         self._iommu = iommu
         self._lazy = lazy
+        self._scattered = scattered
         self._wanted = features
         self._tx_buffer_bytes = tx_buffer_bytes
         self._timeout_s = timeout_s
@@ -240,8 +241,11 @@ class FrontEnd:
         """Give the switch every translation that it asked for; return how many."""
         pages = list(asked_pages(self._misses))
         for page in pages:
-            self._translate(page - IO_BASE, page - IO_BASE + mmap.PAGESIZE)
+            self._translate(start := page - IO_BASE, start + mmap.PAGESIZE, start)
         return len(pages)
+
+    def memory(self) -> bytes:
+        return bytes(self._rings[0].memory)
 
     def interrupts(self) -> int:
         """Want interrupts on all rings from now on; return how many came since the last call."""
@@ -330,29 +334,32 @@ class FrontEnd:
         buffers = [RX_BUFFER_BYTES, self._tx_buffer_bytes] * self._queues
         needed = (Ring.bytes_needed(self._queue_size, each) for each in buffers)
         *starts, total = accumulate(needed, initial=0)
+        ends = [*starts[1:], total]
         memfd = os.memfd_create("frontend")
         try:
             os.ftruncate(memfd, total)
             memory = mmap.mmap(memfd, total)
+            if self._scattered:
+                turn_round(memory, memfd, zip(starts, ends, strict=True))
             table = struct.pack("<IIQQQQ", 1, 0, GUEST_BASE, total, USER_BASE, 0)
             self._tell(Request.SET_MEM_TABLE, table, memfd)
         finally:
             os.close(memfd)
         base = IO_BASE if self._iommu else GUEST_BASE
         for index, start in enumerate(starts):
-            ring = Ring(memory, start, self._queue_size, buffers[index], base)
-            self._rings.append(ring)
+            self._rings.append(Ring(memory, start, self._queue_size, buffers[index], base))
             if index % 2 == 0:
-                ring.offer_all()
+                self._rings[-1].offer_all()
             if index // 2 not in self._late:
                 self._share_ring(index)
         if self._iommu:  # after the rings: the switch keeps translations per ring
-            for ring, end in zip(self._rings, [*starts[1:], total], strict=True):
-                self._translate(ring.desc if self._lazy else ring.start, end)
+            for ring, end in zip(self._rings, ends, strict=True):
+                for piece in ring.places(end, self._lazy, self._scattered):
+                    self._translate(*piece)
 
-    def _translate(self, start: int, end: int) -> None:
-        """Tell the switch where this part of the memory is."""
-        self._tell(Request.IOTLB_MSG, translation(IO_BASE + start, end - start, USER_BASE + start))
+    def _translate(self, start: int, end: int, place: int) -> None:
+        message = translation(IO_BASE + start, end - start, USER_BASE + place)
+        self._tell(Request.IOTLB_MSG, message)
 
     def _share_ring(self, index: int) -> None:
         ring = self._rings[index]

@@ -1,16 +1,35 @@
 """A split virtqueue as its driver sees it, in shared memory."""
 
+import ctypes
 import mmap
 import os
 import struct
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 NET_HEADER_BYTES = 12  # virtio_net_hdr with num_buffers: always this long under VERSION_1
 
 DESC_F_WRITE = 2
 AVAIL_F_NO_INTERRUPT = 1
 USED_F_NO_NOTIFY = 1
+
+
+MAP_FIXED = 0x10
+
+
+def turn_round(memory: mmap.mmap, fd: int, pieces: Iterable[tuple[int, int]]) -> None:
+    """Have each piece of the memory show its pages of the file in the opposite order."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for start, end in pieces:
+        for page in range(start, end, mmap.PAGESIZE):
+            got = libc.mmap(ctypes.c_void_p(base + page), ctypes.c_size_t(mmap.PAGESIZE),
+                            mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | MAP_FIXED, fd,
+                            ctypes.c_long(start + end - page - mmap.PAGESIZE))
+            if got != base + page:
+                raise OSError(ctypes.get_errno(), "mmap")
 
 
 class Ring:
@@ -52,6 +71,16 @@ class Ring:
         for i in range(size):
             address = base + start + i * buffer_bytes
             struct.pack_into("<QI", memory, self.desc + 16 * i, address, buffer_bytes)
+
+    def places(self, end: int, lazy: bool, scattered: bool) -> Iterator[tuple[int, int, int]]:
+        """Yield (start, end, where it is in the memory), of the ring alone if `lazy`."""
+        begin = self.desc if lazy else self.start
+        if not scattered:
+            yield begin, end, begin
+            return
+        for page in range(begin, end, mmap.PAGESIZE):
+            after = page + mmap.PAGESIZE
+            yield page, after, self.start + end - after
 
     def offer_all(self) -> None:
         """Make this an RX ring: the switch may write into every buffer."""

@@ -1,5 +1,5 @@
 # Declarations only: librte_vhost and the virtio-net feature bits.
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf, rte_mempool
 
@@ -26,11 +26,24 @@ cdef extern from "rte_vhost.h" nogil:
 
     enum rte_vhost_msg_result:
         RTE_VHOST_MSG_RESULT_OK
+        RTE_VHOST_MSG_RESULT_NOT_HANDLED
         # ...
 
     struct rte_vhost_user_extern_ops:
         rte_vhost_msg_result (*pre_msg_handle)(int vid, void *msg) noexcept nogil
+        rte_vhost_msg_result (*post_msg_handle)(int vid, void *msg) noexcept nogil
+
+    struct rte_vhost_mem_region:
+        uint64_t guest_user_addr
+        uint64_t host_user_addr
+        uint64_t size
+        void *mmap_addr
+        int fd
         # ...
+
+    struct rte_vhost_memory:
+        uint32_t nregions
+        rte_vhost_mem_region *regions
 
     struct rte_vhost_vring:
         int kickfd
@@ -50,6 +63,7 @@ cdef extern from "rte_vhost.h" nogil:
                                            void *ctx)
 
     int rte_vhost_get_ifname(int vid, char *buf, size_t len)
+    int rte_vhost_get_mem_table(int vid, rte_vhost_memory **mem)
     int rte_vhost_get_numa_node(int vid)
     int rte_vhost_get_mtu(int vid, uint16_t *mtu)
     int rte_vhost_get_negotiated_features(int vid, uint64_t *features)

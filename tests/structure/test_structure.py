@@ -24,10 +24,10 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "access", "accessconfig", "socket_access", "vduse")
-DATA_PLANE = ("transmit", "iotlb", "flow", "classify", "pipeline", "poll", "idle", "pmd", "vhost",
-              "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters", "mirror",
-              "capture", "macflaps", "maclearn", "macwalk", "host", "host_io", "host_queue",
-              "ethdev", "groups", "snoop", "offload")
+DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
+              "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
+              "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
+              "host_queue", "ethdev", "groups", "snoop", "offload")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason
