@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from tests.guests.lab import PING, Lab, new_lab, received, says
+from tools.guest_image import ONE_PROCESSOR
 from tools.host import Host, wait_until
 from tools.qemu import Machine
 
@@ -22,7 +23,9 @@ def pair() -> Iterator[Lab]:
     with new_lab(other_config=("pmd-cpu-mask=0x3", "pmd-idle-mode=block")) as lab:
         for name in ("a", "b"):
             lab.add_port(name)
-        lab.boot("a", "b", options=("--queues", str(PAIRS)), cpus=PAIRS)
+        for machine in lab.boot("a", "b", options=("--queues", str(PAIRS)), cpus=PAIRS,
+                                kernel_words=ONE_PROCESSOR):
+            machine.run("echo 1 >/sys/devices/system/cpu/cpu1/online")
         yield lab
 
 
