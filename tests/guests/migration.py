@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class Move:
 
     stopped: float
     resumed: float
+    whole: float                # from when on it never waited for memory
     figures: dict[str, Any]
     faults_handled: bool        # the agent held a userfaultfd after the switch-over
 
@@ -116,7 +118,9 @@ def migrate(source: Place, target: Place, *, postcopy: bool = False) -> Move:
     wait_until(partial(reaches, "completed"), "the migration is complete", 120.0)
     assert target.machine.wait_status(lambda state: state == "running", 60.0) == "running"
     target.machine.run("true")      # the console came along; QEMU's own words come before this
-    return Move(source.events.time_of("STOP"), target.events.time_of("RESUME"),
+    completed = time.time()
+    resumed = target.events.time_of("RESUME")
+    return Move(source.events.time_of("STOP"), resumed, completed if postcopy else resumed,
                 machine.qmp("query-migrate"), handled)
 
 
