@@ -6,12 +6,14 @@ its memory held before (DPDK 22.11, and 24.11, whose thread looks at once). Such
 close what it accepted.
 
 Three threads add connections. The event thread is not in its own way. Main holds a lock of ours
-meanwhile. The library's thread that connects again holds one of the library's, which unregistering
-a client socket takes as well: so one is registered for that, which never connects.
+meanwhile. The library's thread that connects again holds one of the library's, which starting and
+unregistering a client socket take as well: so one is registered for that, which never connects.
 """
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_USER_CLIENT, rte_vhost_driver_register, rte_vhost_driver_unregister,
+    RTE_VHOST_USER_CLIENT, rte_vhost_driver_register, rte_vhost_driver_start,
+    rte_vhost_driver_unregister,
 )
+from pmd_ext.eal cimport log_mute
 from pmd_ext.state cimport MAX_VIDS
 
 
@@ -49,6 +51,16 @@ cdef void arrival_begin(int vid) noexcept nogil:
     _added_by[vid] = pthread_self()
 
 
+cdef void wait_for_reconnecting() noexcept nogil:
+    """Not started, the socket would keep its descriptor when it is unregistered."""
+    cdef const char *nowhere = b"/dev/null/(no port)"
+    log_mute(True)
+    if rte_vhost_driver_register(nowhere, RTE_VHOST_USER_CLIENT) == 0:
+        rte_vhost_driver_start(nowhere)
+        rte_vhost_driver_unregister(nowhere)
+    log_mute(False)
+
+
 cdef void arrival_wait(int vid) noexcept nogil:
     cdef pthread_t adder = _added_by[vid]
     if adder == pthread_self():                 # the event thread; or adding failed
@@ -56,5 +68,5 @@ cdef void arrival_wait(int vid) noexcept nogil:
     if adder == _main:
         pthread_mutex_lock(&shim_adding)
         pthread_mutex_unlock(&shim_adding)
-    elif rte_vhost_driver_register(b"(no port)", RTE_VHOST_USER_CLIENT) == 0:
-        rte_vhost_driver_unregister(b"(no port)")
+    else:
+        wait_for_reconnecting()

@@ -42,9 +42,15 @@ cdef extern from * nogil:
 
         return fopencookie(NULL, "w", io);
     }
+
+    static __thread int shim_muted;
+    #define shim_mute(muted) ((void)(shim_muted = (muted)))
+    #define shim_is_muted() shim_muted
     """
     int shim_eal_init(int argc, char **argv, int (*init)(int, char **) nogil)
     FILE *shim_log_stream(ssize_t (*sink)(void *, const char *, size_t) noexcept nogil)
+    void shim_mute(bint muted)
+    bint shim_is_muted()
     ssize_t write(int fd, const void *data, size_t bytes)
 
 cdef enum:
@@ -57,11 +63,17 @@ cdef ssize_t on_log(void *cookie, const char *text, size_t bytes) noexcept nogil
     cdef char line[LINE_BYTES]
     cdef size_t kept = min(bytes, <size_t>(LINE_BYTES - 1))
     cdef int before = errno.errno   # who logs an error may want to read it afterwards
+    if shim_is_muted():
+        return bytes
     line[0] = <char>(48 + rte_log_cur_msg_loglevel())
     memcpy(line + 1, text, kept)
     write(_log_fd, line, kept + 1)
     errno.errno = before
     return bytes
+
+
+cdef void log_mute(bint muted) noexcept nogil:
+    shim_mute(muted)
 
 
 cdef int log_pipe() except -1:

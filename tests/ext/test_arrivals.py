@@ -72,17 +72,23 @@ def listen(name):
     listener.listen(8)
     threading.Thread(target=hang_up, args=(listener, name), daemon=True).start()
 
-names = [str(i) for i in range(8)]
+def files():
+    return len(os.listdir("/proc/self/fd"))
+
+names, slots, before = [str(i) for i in range(8)], [], files()
 for name in names:
     if early:
         listen(name)
         slow_down(1)
-    runtime.ports.add_vhost(name, f"{directory}/{name}", **{**PORT, "client": True})
+    slots.append(runtime.ports.add_vhost(name, f"{directory}/{name}", **{**PORT, "client": True}))
     slow_down(0)
 if not early:
     for name in names:
         listen(name)
 wait_until(lambda: len(came) == 8 and min(came.values()) > 3, "all went several times")
+for slot in slots:
+    runtime.ports.remove(slot)
+wait_until(lambda: files() == before + 8, "descriptors are those of the listeners")
 os._exit(0)
 """
 
