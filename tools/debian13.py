@@ -51,6 +51,7 @@ shift 2
 mount --make-rslave /
 mount --bind $root $root            # 'ip netns exec' changes the mount that / is
 mount -t tmpfs tmpfs $root/run      # namespaces and sockets go, however the command ends
+mkdir $root/run/lock
 mount -t proc proc $root/proc
 for shared in sys dev tmp; do mount --rbind /$shared $root/$shared; done
 for file in /etc/resolv.conf {TRUSTED}; do
