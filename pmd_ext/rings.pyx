@@ -5,11 +5,11 @@ place of its first page alone: it merges translations that follow each other, wh
 Of Linux's rings with more than 256 entries, translated page by page, it would write what belongs
 on the second page to whatever lies behind the first: into the guest's page tables, as was seen.
 
-So the library's messages are looked at before it does. Its idea of the guest's last piece of memory
-is made ROOM_BYTES longer. A translation of a page of a ring has that page mapped there once more,
-in the ring's order, and then points there. Where there is no room (on hugepages, which cannot be
-mapped in smaller pieces), a translation that does not follow on the ring's others is kept from the
-library: it then never touches that ring.
+So the library's messages are looked at before it does. To the guest's pieces of memory one of
+ROOM_BYTES is added. A translation of a page of a ring has that page mapped there once more, in the
+ring's order, and then points there. Where that cannot be (on hugepages, which are not mapped in
+smaller pieces), a translation that does not follow on the ring's others is kept from the library:
+it then never touches that ring.
 """
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
@@ -32,6 +32,7 @@ cdef extern from * nogil:
     #endif
     #include <sys/mman.h>
     #include <sys/stat.h>
+    #include <unistd.h>
 
     #pragma pack(push, 1)
     struct shim_region { uint64_t guest, bytes, user, offset; };
@@ -64,6 +65,19 @@ cdef extern from * nogil:
         return fstat(fd, &about) == 0 && about.st_blksize == 4096;
     }
 
+    /* A file of zeros, which takes no memory before it is written; -1: there is none. */
+    static int
+    shim_memory_file(uint64_t bytes)
+    {
+        int fd = memfd_create("rings", MFD_CLOEXEC);
+
+        if (fd >= 0 && ftruncate(fd, bytes) != 0) {
+            close(fd);
+            fd = -1;
+        }
+        return fd;
+    }
+
     static int
     shim_map_at(uint64_t place, uint64_t bytes, int fd, uint64_t offset)
     {
@@ -75,6 +89,7 @@ cdef extern from * nogil:
         uint64_t guest
         uint64_t bytes
         uint64_t user
+        uint64_t offset
     struct shim_state:
         uint32_t index
         uint32_t number
@@ -98,10 +113,12 @@ cdef extern from * nogil:
         shim_iotlb iotlb
     struct shim_message:
         uint32_t request
+        uint32_t bytes
         shim_payload u
         int *fds
         int n_fds
     bint shim_of_small_pages(int fd)
+    int shim_memory_file(uint64_t bytes)
     bint shim_map_at(uint64_t place, uint64_t bytes, int fd, uint64_t offset)
 
 cdef enum:
@@ -124,7 +141,7 @@ cdef struct place:
     bint told
 
 cdef struct rings:
-    bint may_grow
+    bint may_add
     int vid                         # of the connection that all this is of
     uint64_t room                   # the front end's address of the room; 0: there is none
     rte_vhost_memory *memory        # as the library has it
@@ -139,7 +156,7 @@ cdef int rings_open(int16_t slot, bint room) noexcept nogil:
     _rings[slot] = <rings *>calloc(1, sizeof(rings))
     if _rings[slot] == NULL:
         return -ENOMEM
-    _rings[slot].may_grow = room
+    _rings[slot].may_add = room
     return 0
 
 
@@ -187,32 +204,32 @@ cdef void set_places(rings *r, const shim_addr *addr, bint packed) noexcept nogi
     join(&p[0], &p[1])              # what the last of them has become
 
 
-cdef bint apart(const shim_region *a, uint64_t bytes, const shim_region *b) noexcept nogil:
-    return ((a.user + bytes <= b.user or b.user + b.bytes <= a.user)
-            and (a.guest + bytes <= b.guest or b.guest + b.bytes <= a.guest))
-
-
 cdef void make_room(rings *r, int vid, shim_message *m) noexcept nogil:
-    """Has the library map a region that nothing follows on beyond its end, which costs nothing."""
-    cdef uint64_t features = 0
+    """Adds a region behind all others."""
+    cdef uint64_t features = 0, guest = 0, user = 0
     cdef shim_region *region
-    cdef uint32_t i, j, n = m.u.memory.n
+    cdef uint32_t i, n = m.u.memory.n
+    cdef int fd
     r.room = 0
     rte_vhost_get_negotiated_features(vid, &features)
-    if (not r.may_grow or not features >> VIRTIO_F_ACCESS_PLATFORM & 1 or n > MAX_REGIONS
+    if (not r.may_add or not features >> VIRTIO_F_ACCESS_PLATFORM & 1 or n >= MAX_REGIONS
             or m.n_fds != <int>n):
         return
     for i in range(n):
         region = &m.u.memory.regions[i]
-        if region.bytes % PAGE or region.user % PAGE or not shim_of_small_pages(m.fds[i]):
-            continue
-        for j in range(n):
-            if j != i and not apart(region, region.bytes + ROOM_BYTES, &m.u.memory.regions[j]):
-                break
-        else:
-            r.room = region.user + region.bytes
-            region.bytes += ROOM_BYTES
-            return
+        guest = max(guest, region.guest + region.bytes)
+        user = max(user, region.user + region.bytes)
+    guest, user = page_of(guest + PAGE - 1), page_of(user + PAGE - 1)
+    fd = shim_memory_file(ROOM_BYTES)
+    if fd < 0:
+        return
+    region = &m.u.memory.regions[n]
+    region.guest, region.bytes, region.user, region.offset = guest, ROOM_BYTES, user, 0
+    m.fds[n] = fd                   # the library's from now on
+    m.n_fds += 1
+    m.u.memory.n += 1
+    m.bytes += sizeof(shim_region)
+    r.room = user
 
 
 cdef rte_vhost_mem_region *region_of(rings *r, uint64_t user, uint64_t bytes) noexcept nogil:
@@ -229,13 +246,14 @@ cdef rte_vhost_mem_region *region_of(rings *r, uint64_t user, uint64_t bytes) no
 cdef bint map_again(rings *r, uint64_t at, shim_iotlb *t) noexcept nogil:
     """Maps what is translated 'at' bytes behind the start of the room."""
     cdef rte_vhost_mem_region *region = region_of(r, t.user, t.bytes)
-    cdef rte_vhost_mem_region *last = region_of(r, r.room, ROOM_BYTES)
+    cdef rte_vhost_mem_region *room = region_of(r, r.room, ROOM_BYTES)
     cdef uint64_t host
-    if region == NULL or last == NULL or t.bytes % PAGE or t.iova % PAGE or t.user % PAGE:
+    if region == NULL or room == NULL or t.bytes % PAGE or t.iova % PAGE:
         return False
     host = region.host_user_addr + (t.user - region.guest_user_addr)
-    return shim_map_at(last.host_user_addr + (r.room - last.guest_user_addr) + at, t.bytes,
-                       region.fd, host - <uint64_t>region.mmap_addr)
+    return (host % PAGE == 0 and shim_of_small_pages(region.fd)
+            and shim_map_at(room.host_user_addr + at, t.bytes, region.fd,
+                            host - <uint64_t>region.mmap_addr))
 
 
 cdef bint translate(rings *r, int vring, place *p, uint64_t before, shim_iotlb *t
