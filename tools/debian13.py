@@ -23,6 +23,7 @@ from tools.ending import interrupt_when_told_to_end
 
 CACHE = Path("/var/cache/vhost-agent")
 CHECKOUT = Path(__file__).parents[1]
+COPY = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]       # names the copy of it inside
 MIRROR = "http://deb.debian.org"
 SUITE = "trixie"
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -126,10 +127,10 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def source_copy(root: Path, name: str) -> str:
-    """Where in the root a copy of this checkout, of that name, is, brought up to date: files that
-    git knows or would add. What was built in there before stays."""
-    inner = f"/src/{name}/vhost-agent"
+def source_copy(root: Path) -> str:
+    """Where in the root a copy of this checkout is, brought up to date: files that git knows or
+    would add. What was built in there before stays."""
+    inner = f"/src/{COPY}/vhost-agent"
     target = root / inner[1:]
     target.mkdir(parents=True, exist_ok=True)
     listed = subprocess.run(["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others",
@@ -160,9 +161,8 @@ def environment(root: Path) -> Mapping[str, str]:
 def main(command: list[str]) -> int:
     interrupt_when_told_to_end()
     root = made_root()
-    name = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
-    with locked(f"source-{name}"):                  # no command's files change under it
-        words = inside(root, *command, directory=source_copy(root, name))
+    with locked(f"source-{COPY}"):                  # no command's files change under it
+        words = inside(root, *command, directory=source_copy(root))
         child = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", *words], env=environment(root))
         try:
             return child.wait()

@@ -14,6 +14,7 @@ import pytest
 from tests.guests.lab import Lab, says
 from tools.debian13 import made_root, source_copy
 from tools.frontend import FrontEnd
+from tools.guest_image import ONE_PROCESSOR
 from tools.host import wait_until
 from tools.qemu import Machine
 
@@ -161,8 +162,9 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     assert built.returncode == 0, built.stdout + built.stderr
     checkout = source_copy(made_root())
     with Machine("vduse", tmp_path_factory.mktemp("vduse"), ["-m", "2048M"], cpus=2,
-                 debian=True) as machine:
+                 kernel_words=ONE_PROCESSOR, debian=True) as machine:
         machine.wait_ready(SLOW_S)
+        machine.run("echo 1 >/sys/devices/system/cpu/cpu1/online")
         inside = Inside(machine, checkout)
         inside.set_up()
         yield inside
