@@ -282,7 +282,8 @@ def test_four_pairs(inside: Inside) -> None:
     inside.exchange()
     flows = ("import socket; s = socket.socket(type=socket.SOCK_DGRAM); "
              f"[s.sendto(b'x', ('{ADDRESSES[PEER]}', port)) for port in range(6000, 6064)]")
-    inside.run(f"ip netns exec {NAME} python3 -c {shlex.quote(flows)}")
+    for cpu in (0, 1):                      # the driver has queues of its own for each
+        inside.run(f"ip netns exec {NAME} taskset -c {cpu} python3 -c {shlex.quote(flows)}")
     for queue in range(4):
         inside.until(f"[ $(ovs-vsctl get Interface {NAME} statistics:rx_q{queue}_good_packets) "
                      "-gt 0 ]")
