@@ -16,7 +16,7 @@ SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ex
 .PHONY: help setup run demo test test-debian13 test-guests bench bench-quick bench-control bench-idle profile lint docs clean
 
 help:  ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/built  ## install missing packages, make .venv, build the extension
 

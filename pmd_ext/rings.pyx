@@ -273,7 +273,7 @@ cdef bint translate(rings *r, int vring, place *p, uint64_t before, shim_iotlb *
 
 
 cdef bint look_at_translation(rings *r, shim_iotlb *t) noexcept nogil:
-    cdef uint64_t before
+    cdef uint64_t before, user = t.user
     cdef int vring, i
     cdef place *p
     # nobody but who stands here points there
@@ -286,9 +286,11 @@ cdef bint look_at_translation(rings *r, shim_iotlb *t) noexcept nogil:
             if p.end <= p.start:
                 continue
             if t.iova < p.end and t.iova + t.bytes > p.start:
-                if t.kind == UPDATE:
-                    return translate(r, vring, p, before, t)
-                p.told = False
+                # what is mapped anew for one ring cannot be in the order of another
+                if t.kind == UPDATE and (t.user != user or not translate(r, vring, p, before, t)):
+                    return False
+                if t.kind == INVALIDATE:
+                    p.told = False
             before += page_of(p.end - 1) + PAGE - page_of(p.start)
     return True
 

@@ -27,11 +27,13 @@
 #define SHIM_STATS_23_11 (RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0))
 #define SHIM_STATS_24_03 (RTE_VERSION >= RTE_VERSION_NUM(24, 3, 0, 0))
 
-/* Queue pairs of a VDUSE device; -1 or -errno. DPDK before 23.07 has no VDUSE. */
+#define SHIM_VDUSE (RTE_VERSION >= RTE_VERSION_NUM(23, 7, 0, 0))
+
+/* Queue pairs of a VDUSE device; -1 or -errno. */
 static inline int
 shim_set_max_queue_num(const char *path, uint32_t pairs)
 {
-#if RTE_VERSION >= RTE_VERSION_NUM(23, 7, 0, 0)
+#if SHIM_VDUSE
     return rte_vhost_driver_set_max_queue_num(path, pairs);
 #else
     (void)path;

@@ -8,7 +8,7 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
  * no rte_vhost_driver_* call from a callback.
 """
 from libc cimport errno
-from libc.errno cimport ENOMEM
+from libc.errno cimport ENOMEM, EOPNOTSUPP
 from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport abs
 from libc.string cimport memset, strcmp, strncmp
@@ -75,6 +75,8 @@ cdef extern from * nogil:
     int dup3(int old, int new, int flags)
 
 cdef extern from "shim.h" nogil:
+    enum:
+        SHIM_VDUSE
     int shim_set_max_queue_num(const char *path, uint32_t pairs)
 
 cdef enum:
@@ -346,6 +348,10 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
     _ops.guest_notified = on_guest_notified
     s.client = client
     s.iotlb = iommu
+    if is_vduse(s.path) and not SHIM_VDUSE:
+        # not left to start(): what is registered and not started keeps a descriptor
+        call[0] = b"rte_vhost_driver_set_max_queue_num"
+        return -EOPNOTSUPP
     call[0] = b"calloc"
     # post-copy wants the guest's memory as it is
     if iommu and rings_open(index, not postcopy) != 0:

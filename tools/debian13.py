@@ -2,7 +2,7 @@
 
     python -m tools.debian13 COMMAND...     runs it in there, in a copy of this checkout
 
-The root lies in CACHE, named by what is in it; remove the directory to have it made anew. It has
+The root lies in CACHE, named by what is in it; `rm -r` takes it away. It has
 the kernel, QEMU and libvirt of the guests of `make test-guests`, too. Commands see the host's
 /tmp, /dev, /sys and processes; what they mount goes with them. Needs root and debootstrap.
 """
@@ -44,6 +44,9 @@ libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-log libvirt-daemon-syst
 HUGEPAGES = "/hugepages"            # a hugetlbfs for commands inside
 TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 
+# What it mounts, and what it started, goes with it, however it ends.
+ALONE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+
 # Inside a mount namespace of its own: ROOT DIRECTORY COMMAND...
 ENTER = f"""
 set -eu
@@ -75,9 +78,9 @@ def made_root() -> Path:
     root = root_path()
     with locked("debian13"):
         if not root.exists():
-            for old in CACHE.glob("debian13-*"):
-                shutil.rmtree(old)
             partial = CACHE / f"{root.name}.partial"
+            if partial.exists():
+                shutil.rmtree(partial)
             print(f"debian13: making {root} (80 s, once)", file=sys.stderr, flush=True)
             make(partial)
             partial.rename(root)
@@ -87,7 +90,7 @@ def made_root() -> Path:
 def make(root: Path) -> None:
     log = CACHE / "debian13.log"
     log.unlink(missing_ok=True)
-    logged(log, "debootstrap", "--variant=minbase", "--include=ca-certificates",
+    logged(log, *ALONE, "debootstrap", "--variant=minbase", "--include=ca-certificates",
            f"--keyring={KEYS}", SUITE, str(root), f"{MIRROR}/debian")
     (root / "etc/apt/sources.list").write_text(SOURCES)
     policy = root / "usr/sbin/policy-rc.d"          # nothing that is installed is started

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -111,10 +112,13 @@ def test_thousand_ports_are_added_and_watched_quickly(switch: Switch) -> None:
 def test_vduse_needs_a_dpdk_that_knows_it_and_a_kernel_that_has_it(switch: Switch) -> None:
     from pmd_ext.runtime import dpdk_version
 
+    refused(switch.add_port, "v", "/dev/vduse/v", client=True, max_queue_pairs=4)
+    descriptors = len(os.listdir("/proc/self/fd"))
     error = refused(switch.add_port, "v", "/dev/vduse/v", client=True, max_queue_pairs=4)
     assert (error.errno, error.call, error.port) == (       # type: ignore[attr-defined]
         (errno.EOPNOTSUPP, "rte_vhost_driver_set_max_queue_num", "v")
         if dpdk_version() < "DPDK 23.07" else (errno.ENOENT, "rte_vhost_driver_start", "v"))
+    assert len(os.listdir("/proc/self/fd")) == descriptors
     switch.add("a")
     assert switch.slots["a"] == 0
 
