@@ -5,7 +5,7 @@ Rules (DPDK lib/vhost, 22.11 and 24.11):
    registers or unregisters; they never take the GIL;
  * vring_state_changed runs with all of the device's ring locks held: copy and return;
  * destroy_device is the last moment a vid may be used: it alone waits for the PMDs;
- * no rte_vhost_driver_* call from a callback.
+ * no rte_vhost_driver_* call from a callback, but for the one that arrivals.pyx gives reasons for.
 """
 from libc cimport errno
 from libc.errno cimport ENOMEM, EOPNOTSUPP

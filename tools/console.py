@@ -112,8 +112,9 @@ class Console:
         def found() -> re.Match[str] | None:
             return re.search(pattern, self._log_text())
 
-        match = wait_for(lambda: found() or not self.running, timeout_s)
-        if not isinstance(match, re.Match):
+        wait_for(lambda: found() or not self.running, timeout_s)
+        match = found()                         # one that ended may have had its last words
+        if match is None:
             lines = self._log_text().splitlines()[-25:]
             state = f"not {what} after {timeout_s:g} s" if self.running else "ended"
             raise GuestError("\n".join([f"guest {self.name} {state}; its console:", *lines]))

@@ -15,7 +15,7 @@ from tools.guest_image import ONE_PROCESSOR
 from tools.host import wait_until
 from tools.qemu import Machine
 
-# The document's commands, for a small guest; its TODO is the last.
+# The document's commands, for a small guest; TESTPMD is the one that it leaves open.
 PREPARE = ("sysctl -q vm.nr_hugepages=128", "mkdir -p /dev/hugepages",
            "mount -t hugetlbfs hugetlbfs /dev/hugepages", "modprobe uio_pci_generic",
            "dpdk-devbind.py -b uio_pci_generic 00:03.0 00:04.0")
