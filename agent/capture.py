@@ -6,6 +6,7 @@ direction 0 that says how many were lost.
 """
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -18,9 +19,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-import ovs.unixctl.client
-
-from agent import VERSION, pcapng
+from agent import VERSION, appctl, pcapng
+from agent.appctl import NoAgentError, RefusedError
 
 RECORD = struct.Struct("=IIIHHQQ")      # bytes, kept, length, queue, direction, time (ns), lost
 READ_BYTES = 1 << 18
@@ -53,12 +53,12 @@ def run(wish: Wish, target: str, rundir: str, file: str) -> int:
         if file == STDOUT and os.isatty(sys.stdout.fileno()):
             raise CaptureError("packets are no text for a terminal: give -w FILE, or pipe them "
                                "into a reader such as 'tcpdump -r -'")
-        with ask(control_socket(target, rundir), wish) as agent:
+        with ask(appctl.control_socket(target, rundir), wish) as agent:
             capture = Capture(wish, agent)
             capture.take_signals()
             out = open_output(file)
             return capture.copy(out, file)
-    except CaptureError as e:
+    except (CaptureError, NoAgentError, RefusedError) as e:
         say(str(e))
         return 1
     except Interrupted:
@@ -69,26 +69,10 @@ def say(text: str) -> None:
     print(f"vhost-agent: {text}", file=sys.stderr, flush=True)
 
 
-def control_socket(target: str, rundir: str) -> str:
-    """Of the agent that is called 'target', found as ovs-appctl does. Raises CaptureError."""
-    if target.startswith("/"):
-        return target
-    pidfile = f"{rundir}/{target}.pid"
-    try:
-        with open(pidfile, encoding="ascii") as f:
-            pid = int(f.read())
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "no number in it"
-        raise CaptureError(f"no agent is known as {target}: {pidfile}: {reason} (start it with "
-                           "--pidfile, or name it or its control socket with -t)") from e
-    return f"{rundir}/{target}.{pid}.ctl"
-
-
 def ask(control: str, wish: Wish) -> socket.socket:
-    """The connection on which records come. Raises CaptureError."""
-    error, client = ovs.unixctl.client.UnixctlClient.create(control)
-    if error:
-        raise CaptureError(f"no agent answers at {control}: {os.strerror(error)}")
+    """The connection on which records come. Raises CaptureError, NoAgentError, RefusedError."""
+    if not os.path.exists(control):
+        raise NoAgentError(f"no agent answers at {control}: {os.strerror(errno.ENOENT)}")
     try:
         # beside the control socket, where agent and user both reach; it is gone on return
         with tempfile.TemporaryDirectory(prefix="capture.", dir=os.path.dirname(control)) as d, \
@@ -97,17 +81,11 @@ def ask(control: str, wish: Wish) -> socket.socket:
                 os.chown(d, os.stat(control).st_uid, -1)    # an agent that is not root
             listener.bind(f"{d}/socket")
             listener.listen(1)
-            error, refusal, _ = client.transact("capture/start", [
+            appctl.call(control, "capture/start", [
                 wish.port, f"{d}/socket", str(wish.snaplen), wish.direction])
-            if error:
-                raise CaptureError(f"the agent at {control} went away: {os.strerror(error)}")
-            if refusal is not None:
-                raise CaptureError(refusal.strip())
             return listener.accept()[0]
     except OSError as e:
         raise CaptureError(f"cannot make a socket beside {control}: {e.strerror or e}") from e
-    finally:
-        client.close()
 
 
 def open_output(file: str) -> int:

@@ -10,9 +10,9 @@ import click
 from agent import VERSION, guest_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
-from agent.settings import DEFAULT_FILE, RUNDIR, Settings, settings
+from agent.settings import DEFAULT_FILE, PROGRAM, Settings, rundir, settings
+from agent.target import target_option
 
-PROGRAM = "vhost-agent"
 # Options whose value may only follow '=', as getopt_long has it: '--pidfile unix:/x' is an
 # option without a value and a remote.
 OPTIONAL_VALUES = {"--pidfile": DEFAULT_FILE, "--log-file": DEFAULT_FILE,
@@ -78,8 +78,7 @@ def run(where: str | None, no_chdir: bool, **options: Any) -> None:
               help="End after so many packets.")
 @click.option("-d", "direction", type=click.Choice(["rx", "tx", "both"]), default="both",
               help="What the switch receives by the port, sends by it, or both (default).")
-@click.option("-t", "--target", default=PROGRAM, show_default=True, metavar="TARGET",
-              help="Name of the agent, or its control socket, as for ovs-appctl.")
+@target_option
 def capture(port: str, file: str, target: str, **options: Any) -> None:
     """Write the packets of PORT as pcapng, for example into Wireshark:
 
@@ -88,8 +87,7 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
     What a slow reader cannot take is lost for the capture, never for the guests."""
     from agent import capture
 
-    sys.exit(capture.run(capture.Wish(port=port, **options), target,
-                         os.environ.get("OVS_RUNDIR") or RUNDIR, file))
+    sys.exit(capture.run(capture.Wish(port=port, **options), target, rundir(os.environ), file))
 
 
 main.add_command(guest_cli.qemu_args)

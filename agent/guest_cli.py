@@ -12,7 +12,7 @@ import click
 from agent import remotes
 from agent.guest_nic import QUEUE_PAIRS_MAX, RING_SIZES, Question, Wish
 from agent.remotes import RemoteError, TlsFiles
-from agent.settings import RUNDIR
+from agent.settings import rundir
 
 MIB_OF = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 SIZE = re.compile("([0-9]{1,12})([MGT]?)")
@@ -103,8 +103,8 @@ def question(*, ports: tuple[str, ...], db: str | None, private_key: str | None,
              certificate: str | None, ca_cert: str | None, queues: int | None,
              rx_queue_size: str | None, tx_queue_size: str | None) -> Question:
     """What the options ask; ends with status 1 and a sentence when no database can be there."""
-    rundir = os.environ.get("OVS_RUNDIR") or RUNDIR
-    remote = db or f"unix:{rundir}/db.sock"
+    directory = rundir(os.environ)
+    remote = db or f"unix:{directory}/db.sock"
     tls = TlsFiles(private_key, certificate, ca_cert)
     try:
         remotes.check(remote, tls)
@@ -112,4 +112,4 @@ def question(*, ports: tuple[str, ...], db: str | None, private_key: str | None,
         click.echo(f"vhost-agent: {e}", err=True)
         sys.exit(1)
     wish = Wish(queues, *(int(size) if size else None for size in (rx_queue_size, tx_queue_size)))
-    return Question(ports, remote, tls, rundir, wish)
+    return Question(ports, remote, tls, directory, wish)

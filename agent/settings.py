@@ -15,6 +15,7 @@ RUNDIR = "/var/run/openvswitch"
 LOGDIR = "/var/log/openvswitch"
 PKGDATADIR = "/usr/share/openvswitch"
 
+PROGRAM = "vhost-agent"
 DEFAULT_FILE = ""               # --pidfile or --log-file without a name
 
 
@@ -48,6 +49,11 @@ def default_standalone_dir(environment: Mapping[str, str]) -> Path:
     return Path(state) / "vhost-agent"
 
 
+def rundir(environment: Mapping[str, str]) -> str:
+    """Where sockets and pid files are."""
+    return environment.get("OVS_RUNDIR") or RUNDIR
+
+
 def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,
              pidfile: str | None, log_file: str | None, unixctl: str | None,
              verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
@@ -55,20 +61,20 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
              certificate: str | None, ca_cert: str | None) -> Settings:
     """Settings of a run; 'where' is the positional argument: a remote, or with --standalone a
     directory. Raises RemoteError."""
-    rundir = environment.get("OVS_RUNDIR") or RUNDIR
+    run_directory = rundir(environment)
     logdir = environment.get("OVS_LOGDIR") or LOGDIR
     directory = None
     if standalone:
         directory = Path(where) if where else default_standalone_dir(environment)
         directory = directory.absolute()
-        rundir = logdir = str(directory)
-    remote = where if where and not standalone else f"unix:{rundir}/db.sock"
+        run_directory = logdir = str(directory)
+    remote = where if where and not standalone else f"unix:{run_directory}/db.sock"
     tls = TlsFiles(absolute(private_key), absolute(certificate), absolute(ca_cert))
     remotes.check(remote, tls)
     if log_file == DEFAULT_FILE:
         log_file = f"{logdir}/{name}.log"
     return Settings(
-        name=name, remote=remote, rundir=rundir, logdir=logdir, standalone=directory,
+        name=name, remote=remote, rundir=run_directory, logdir=logdir, standalone=directory,
         schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
         detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
         overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,

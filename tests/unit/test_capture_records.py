@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent import pcapng
-from agent.capture import RECORD, Capture, CaptureError, Wish, control_socket
+from agent.appctl import NoAgentError, control_socket
+from agent.capture import RECORD, Capture, CaptureError, Wish
 
 
 def record(frame: bytes, *, length: int, direction: int = 1, queue: int = 0, time_ns: int = 5,
@@ -60,5 +61,5 @@ def test_agent_is_found_as_ovs_appctl_does(tmp_path: Path) -> None:
     assert control_socket("ovs-vswitchd", str(tmp_path)) == f"{tmp_path}/ovs-vswitchd.12.ctl"
     assert control_socket("/x/y.ctl", str(tmp_path)) == "/x/y.ctl"
     (tmp_path / "odd.pid").write_text("twelve\n")
-    with pytest.raises(CaptureError, match=r"no agent is known as odd: .*no number in it"):
+    with pytest.raises(NoAgentError, match=r"no agent is known as odd: .*no number in it"):
         control_socket("odd", str(tmp_path))

@@ -1,0 +1,75 @@
+"""One question to a running agent, over its control socket, as ovs-appctl asks."""
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+import ovs.jsonrpc
+import ovs.poller
+import ovs.stream
+import ovs.timeval
+import ovs.util
+
+ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
+
+
+class NoAgentError(Exception):
+    """No agent answers; the text says where it was looked for, and why not."""
+
+
+class RefusedError(Exception):
+    """The agent refuses; the text is its own."""
+
+
+def control_socket(target: str, rundir: str) -> str:
+    """Of the agent that is called 'target', found as ovs-appctl does. Raises NoAgentError."""
+    if target.startswith("/"):
+        return target
+    pidfile = f"{rundir}/{target}.pid"
+    try:
+        with open(pidfile, encoding="ascii") as f:
+            pid = int(f.read())
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "no number in it"
+        raise NoAgentError(f"no agent is known as {target}: {pidfile}: {reason} (start it with "
+                           "--pidfile, or name it or its control socket with -t)") from e
+    return f"{rundir}/{target}.{pid}.ctl"
+
+
+def call(control: str, command: str, words: Sequence[str] = ()) -> str:
+    """What the agent at the control socket answers. Raises NoAgentError and RefusedError."""
+    due_ms = ovs.timeval.msec() + ANSWER_MS
+    error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(f"unix:{control}"),
+                                                 ANSWER_MS)
+    if error:
+        raise NoAgentError(f"no agent answers at {control}: {os.strerror(error)}")
+    connection = ovs.jsonrpc.Connection(stream)
+    try:
+        request = ovs.jsonrpc.Message.create_request(command, list(words))
+        error = connection.send(request)
+        while not error:
+            connection.run()
+            error, reply = connection.recv()
+            if not error and reply.id == request.id:
+                if reply.error is not None:
+                    raise RefusedError(str(reply.error).strip())
+                return str(reply.result)
+            if error == errno.EAGAIN:
+                error = _wait(connection, due_ms)
+        raise NoAgentError(f"the agent at {control} does not answer: "
+                           f"{ovs.util.ovs_retval_to_string(error)}")
+    finally:
+        connection.close()
+
+
+def _wait(connection: ovs.jsonrpc.Connection, due_ms: int) -> int:
+    """0 when there may be more of the answer, or ETIMEDOUT."""
+    if ovs.timeval.msec() >= due_ms:
+        return errno.ETIMEDOUT
+    poller = ovs.poller.Poller()
+    connection.wait(poller)
+    connection.recv_wait(poller)
+    poller.timer_wait_until(due_ms)
+    poller.block()
+    return 0
