@@ -25,6 +25,7 @@ class Console:
         self.command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._at = 0                            # where in the log the next answer begins
+        self._owed = 0                          # answers to come, those that came too late too
 
     # --- the process ------------------------------------------------------------------------------
 
@@ -32,6 +33,7 @@ class Console:
         """Starts the command, which dies with the thread that started it."""
         with self.log.open("ab") as log:
             self._at = log.tell()
+            self._owed = 0
             self._process = subprocess.Popen(
                 [*DIE_WITH_PARENT, *self.command, *options],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
@@ -66,6 +68,7 @@ class Console:
     def wait_ready(self, timeout_s: float = BOOT_S) -> None:
         """Returns when the guest has booted, once for each time that it boots."""
         self._read_until(rf"{READY}\n", timeout_s, "booted")
+        self._owed = 0
 
     @property
     def booted(self) -> bool:
@@ -92,10 +95,15 @@ class Console:
         assert len(command) < 4000          # what a terminal takes as a line
         self._process.stdin.write(f"{command}\n".encode())
         self._process.stdin.flush()
+        self._owed += 1
 
     def answer(self, timeout_s: float = 60.0) -> tuple[int, str]:
-        found = self._read_until(rf"\n{END}(\d+)\n", timeout_s, "done with a command")
-        return int(found[1]), found.string[:found.start()]
+        """Exit status and output of the last command that was typed."""
+        while True:
+            found = self._read_until(rf"\n{END}(\d+)\n", timeout_s, "done with a command")
+            self._owed -= 1
+            if self._owed <= 0:
+                return int(found[1]), found.string[:found.start()]
 
     def begin(self, name: str, command: str) -> None:
         """Starts a command in the guest that goes on beside others; 'name' is a file's name."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -158,13 +159,18 @@ class Host:
         agent.send_signal(number)
         return agent.wait(timeout_s)
 
+    @property
+    def _named(self) -> str:
+        """A pattern for command lines that name the directory, not one whose name goes on."""
+        return rf"{re.escape(str(self.directory))}([^[:alnum:]_.-]|$)"
+
     def close(self) -> None:
         """Ends all that runs on the directory, daemons that detached themselves included."""
         while self.agents:
             try:
                 self.stop_agent()
             except subprocess.TimeoutExpired as e:
-                subprocess.run(["pkill", "-KILL", "-f", str(self.directory)], check=False)
+                subprocess.run(["pkill", "-KILL", "-f", self._named], check=False)
                 raise HostError("the agent did not end in time") from e
         for pidfile in self.directory.glob("*.pid"):
             with suppress(OSError, ValueError):
@@ -176,8 +182,7 @@ class Host:
             self.ovsdb.wait()
             self.ovsdb = None
         # An interrupt between the start of a command and knowing its process leaves it behind.
-        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", str(self.directory)],
-                       check=False)
+        subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", self._named], check=False)
         if "netns" in self.__dict__:
             self.netns.close()
             del self.netns

@@ -55,9 +55,15 @@ class Machine(Console):
     # --- the monitor ------------------------------------------------------------------------------
 
     def qmp(self, command: str, **arguments: Any) -> Any:
-        """What QEMU's monitor returns to a command; GuestError with its words when it refuses.
-        Names of arguments have "_" where QEMU's have "-"."""
+        """What QEMU's monitor returns to a command; GuestError with its words when it refuses, or
+        has ended. Names of arguments have "_" where QEMU's have "-"."""
         wait_for(lambda: self.monitor.exists() or not self.running, 10.0)
+        try:
+            return self._ask_monitor(command, arguments)
+        except (OSError, ValueError) as e:      # ValueError: half an answer is no JSON
+            raise GuestError(f"QEMU {self.name}: {command}: no answer: {e}") from e
+
+    def _ask_monitor(self, command: str, arguments: dict[str, Any]) -> Any:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(30.0)
             monitor.connect(str(self.monitor))
