@@ -1,0 +1,116 @@
+"""Reads what doctor has to know of processes, and asks daemons for their version."""
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent import appctl
+from agent.host_facts import text, user_name
+from agent.host_values import Daemon, Process, Program, User
+from agent.machine import parse_cpu_list
+
+PROC = Path("/proc")
+CONTROL = re.compile(r"(.+)\.(\d+)\.ctl")
+VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+VERSION_LIMIT_S = 5.0
+ANSWER_MS = 2_000
+QEMU = re.compile("qemu-system-.*|qemu-kvm")
+LIBEXEC = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def this_process() -> Process:
+    return process(os.getpid())
+
+
+def process(pid: int) -> Process:
+    """Raises FileNotFoundError when there is none of that number."""
+    directory = PROC / str(pid)
+    status = dict(line.partition(":\t")[::2]
+                  for line in (directory / "status").read_text(errors="replace").splitlines())
+    uid = int(status["Uid"].split()[1])
+    groups = {int(g) for g in [status["Gid"].split()[1], *status.get("Groups", "").split()]}
+    user = User(user_name(uid), uid, frozenset(groups), int(status["CapEff"], 16))
+    words = text(directory / "cmdline").rstrip("\0").split("\0")
+    descriptors, locked = limits(directory)
+    return Process(pid, tuple(filter(None, words)), user, descriptors, locked,
+                   parse_cpu_list(status.get("Cpus_allowed_list", "")))
+
+
+def limits(directory: Path) -> tuple[int | None, int | None]:
+    """Hard limits of open files and of locked memory, -1 for none; None each: not to be seen."""
+    lines = text(directory / "limits").splitlines()
+
+    def hard(name: str) -> int | None:
+        for line in lines:
+            if line.startswith(name):
+                word = line[26:].split()[1]
+                return -1 if word == "unlimited" else int(word)
+        return None
+    return hard("Max open files"), hard("Max locked memory")
+
+
+def daemons(rundir: str) -> tuple[Daemon, ...]:
+    """Those that have a control socket in the run directory, each asked for its version. Raises
+    OSError when the directory cannot be read."""
+    return tuple(daemon(rundir, match[1], int(match[2])) for name in sorted(os.listdir(rundir))
+                 if (match := CONTROL.fullmatch(name)))
+
+
+def daemon(rundir: str, name: str, pid: int) -> Daemon:
+    control = f"{rundir}/{name}.{pid}.ctl"
+    try:
+        found = process(pid)
+    except (OSError, ValueError, KeyError):
+        return Daemon(name, pid, control)
+    try:
+        version = appctl.call(control, "version", answer_ms=ANSWER_MS)
+    except (appctl.NoAgentError, appctl.RefusedError) as e:
+        return Daemon(name, pid, control, found, None, str(e))
+    return Daemon(name, pid, control, found, version.partition("\n")[0])
+
+
+def qemus() -> Iterator[Process]:
+    """Virtual machines that run, whoever's."""
+    for directory in PROC.glob("[0-9]*"):
+        first = text(directory / "cmdline").partition("\0")[0]
+        if QEMU.fullmatch(first.rpartition("/")[2]):
+            try:
+                yield process(int(directory.name))
+            except (OSError, ValueError, KeyError):
+                continue            # it has ended
+
+
+def programs() -> tuple[Program, ...]:
+    """QEMU for guests of this machine's kind, and libvirt, where they are installed."""
+    machine = {"i686": "i386"}.get(platform.machine(), platform.machine())
+    found = []
+    qemu = which(f"qemu-system-{machine}") or next(filter(os.path.exists, LIBEXEC), None)
+    for name, path in (("QEMU", qemu), ("libvirt", which("libvirtd") or which("virtqemud"))):
+        if path is not None:
+            found.append(program(name, path))
+    return tuple(found)
+
+
+def which(name: str) -> str | None:
+    for directory in (*os.environ.get("PATH", os.defpath).split(":"), *SBIN):
+        if os.access(path := f"{directory}/{name}", os.X_OK):
+            return path
+    return None
+
+
+def program(name: str, path: str) -> Program:
+    try:
+        said = subprocess.run([path, "--version"], text=True, errors="replace", check=True,
+                              capture_output=True, stdin=subprocess.DEVNULL,
+                              timeout=VERSION_LIMIT_S).stdout
+    except (OSError, subprocess.SubprocessError) as e:
+        return Program(name, problem=f"{path} --version: {e}")
+    match = VERSION.search(said)
+    if match is None:
+        return Program(name, problem=f"{path} --version says no number")
+    return Program(name, tuple(int(part) for part in match.groups(default="0")))
