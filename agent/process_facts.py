@@ -1,11 +1,14 @@
 """Reads what doctor has to know of processes, and asks daemons for their version."""
 from __future__ import annotations
 
+import grp
 import os
 import platform
+import pwd
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from agent import appctl
@@ -18,7 +21,11 @@ CONTROL = re.compile(r"(.+)\.(\d+)\.ctl")
 VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 VERSION_LIMIT_S = 5.0
 ANSWER_MS = 2_000
+NOT_ASKED = ("ovsdb-server",)       # what it is asked as a database is enough
 QEMU = re.compile("qemu-system-.*|qemu-kvm")
+QEMU_CONF = Path("/etc/libvirt/qemu.conf")
+SETTING = re.compile(r"""^\s*(user|group)\s*=\s*["'](.*?)["']""", re.M)
+USUAL_USERS = ("libvirt-qemu", "qemu")      # Debian's, Fedora's
 LIBEXEC = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -67,6 +74,8 @@ def daemon(rundir: str, name: str, pid: int) -> Daemon:
         found = process(pid)
     except (OSError, ValueError, KeyError):
         return Daemon(name, pid, control)
+    if name in NOT_ASKED:
+        return Daemon(name, pid, control, found)
     try:
         version = appctl.call(control, "version", answer_ms=ANSWER_MS)
     except (appctl.NoAgentError, appctl.RefusedError) as e:
@@ -83,6 +92,31 @@ def qemus() -> Iterator[Process]:
                 yield process(int(directory.name))
             except (OSError, ValueError, KeyError):
                 continue            # it has ended
+
+
+def libvirt_user() -> User | None:
+    """Whom libvirt starts QEMU as, by its settings, which only root can read on some hosts, or as
+    is usual; None without libvirt, or where that is not known."""
+    if which("libvirtd") is None and which("virtqemud") is None:
+        return None
+    settings = dict(SETTING.findall(text(QEMU_CONF)))
+    name = settings.get("user", "").removeprefix("+")
+    usual = [found for user in USUAL_USERS if (found := account(user)) is not None]
+    found = account(name) if name else next(iter(usual), None)
+    if found is None:
+        return None
+    groups = {found.pw_gid, *os.getgrouplist(found.pw_name, found.pw_gid)}
+    with suppress(KeyError):
+        groups.add(grp.getgrnam(settings.get("group", "")).gr_gid)
+    return User(found.pw_name, found.pw_uid, frozenset(groups))
+
+
+def account(name: str) -> pwd.struct_passwd | None:
+    """Of a user's name or number."""
+    try:
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except KeyError:
+        return None
 
 
 def programs() -> tuple[Program, ...]:

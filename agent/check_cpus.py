@@ -1,0 +1,107 @@
+"""Whether PMD threads have their cores to themselves: pure."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agent.finding import ERROR, INFO, OK, WARNING, Finding
+from agent.host_values import Cpus, Node
+from agent.model import PmdSpec
+from agent.options import number_ranges
+
+PERFORMANCE = "performance"
+
+
+def check(pmds: Sequence[PmdSpec], cpus: Cpus, nodes: Sequence[Node], allowed: Sequence[int],
+          mask_is_set: bool) -> list[Finding]:
+    """'allowed' are the cores that the agent's process may use."""
+    if not pmds:
+        return []
+    found = [*not_allowed(pmds, allowed), *not_isolated(pmds, cpus, allowed, mask_is_set),
+             *sharing(pmds, cpus), *without_memory(pmds, nodes), *slow(pmds, cpus)]
+    if all(finding.severity == INFO for finding in found):
+        found.insert(0, Finding("pmd-cores", OK, f"PMD threads: {cores(pmds)}, which the agent "
+                                "may use", details=details(cpus)))
+    return found
+
+
+def cores(pmds: Sequence[PmdSpec]) -> str:
+    numbers = sorted(pmd.core for pmd in pmds)
+    return f"core{'s' if len(numbers) > 1 else ''} {number_ranges(numbers)}"
+
+
+def details(cpus: Cpus) -> tuple[str, ...]:
+    return tuple(f"{name}: {number_ranges(found) or 'none'}" for name, found in (
+        ("online", cpus.online), ("isolated", cpus.isolated), ("nohz_full", cpus.nohz_full),
+        ("rcu_nocbs", cpus.rcu_nocbs)))
+
+
+def mask_command(wanted: Sequence[int]) -> str:
+    mask = sum(1 << core for core in wanted)
+    return f"ovs-vsctl set Open_vSwitch . other_config:pmd-cpu-mask=0x{mask:x}"
+
+
+def not_allowed(pmds: Sequence[PmdSpec], allowed: Sequence[int]) -> Iterator[Finding]:
+    out = [pmd.core for pmd in pmds if pmd.core not in allowed]
+    if out and allowed:
+        yield Finding(
+            "pmd-core-forbidden", ERROR, f"the agent may not use core {number_ranges(out)}, which "
+            "a PMD thread is to have",
+            f"a cpuset or an affinity leaves it {number_ranges(allowed)}: the queues of that PMD "
+            "thread are not polled there",
+            mask_command([pmd.core for pmd in pmds if pmd.core in allowed] or allowed[-1:]))
+
+
+def not_isolated(pmds: Sequence[PmdSpec], cpus: Cpus, allowed: Sequence[int], mask_is_set: bool
+                 ) -> Iterator[Finding]:
+    shared = [pmd.core for pmd in pmds if pmd.core not in cpus.isolated]
+    if not shared:
+        return
+    why = "whatever else runs on the core holds packets up meanwhile"
+    usable = [core for core in cpus.isolated if core in cpus.online and core in allowed]
+    if usable:
+        set_or_not = "pmd-cpu-mask names others" if mask_is_set else "pmd-cpu-mask is not set"
+        yield Finding(
+            "pmd-core-not-isolated", WARNING, f"cores {number_ranges(usable)} are isolated, but "
+            f"PMD threads run on {number_ranges(shared)}: {set_or_not}", why, mask_command(usable),
+            details(cpus))
+    else:
+        wanted = number_ranges(shared).replace(", ", ",")
+        yield Finding(
+            "no-isolated-cores", INFO, f"no core is isolated: other programs share core "
+            f"{number_ranges(shared)} with PMD threads", why,
+            f"grubby --update-kernel=ALL --args='isolcpus={wanted} nohz_full={wanted} "
+            f"rcu_nocbs={wanted}'      # or GRUB_CMDLINE_LINUX in /etc/default/grub; then reboot",
+            details(cpus))
+
+
+def sharing(pmds: Sequence[PmdSpec], cpus: Cpus) -> Iterator[Finding]:
+    """Two PMD threads on the hyperthreads of one core."""
+    numbers = {pmd.core for pmd in pmds}
+    pairs = sorted({tuple(sorted(numbers & set(cpus.siblings.get(core, ())))) for core in numbers})
+    for pair in pairs:
+        if len(pair) > 1:
+            yield Finding(
+                "pmd-cores-siblings", WARNING, f"PMD threads on {number_ranges(pair)} share one "
+                "core: these are its hyperthreads", "each of them has about half of the core",
+                mask_command(sorted(numbers - set(pair[1:]))))
+
+
+def without_memory(pmds: Sequence[PmdSpec], nodes: Sequence[Node]) -> Iterator[Finding]:
+    bare = {node.number for node in nodes if not node.memory_bytes}
+    if out := [pmd.core for pmd in pmds if pmd.node in bare]:
+        better = [pmd.core for pmd in pmds if pmd.node not in bare] or [
+            core for node in nodes if node.memory_bytes for core in node.cores[-1:]]
+        yield Finding("pmd-core-without-memory", WARNING, f"PMD threads on {number_ranges(out)} "
+                      "are on a NUMA node without memory", "all that they read is far away",
+                      mask_command(better) if better else None)
+
+
+def slow(pmds: Sequence[PmdSpec], cpus: Cpus) -> Iterator[Finding]:
+    out = [pmd.core for pmd in pmds if cpus.governors.get(pmd.core, PERFORMANCE) != PERFORMANCE]
+    if out:
+        words = sorted({cpus.governors[core] for core in out})
+        yield Finding("cpu-governor", INFO, f"the frequency of core {number_ranges(out)} follows "
+                      f"its load (governor {', '.join(words)})",
+                      "the first packets after a pause wait for the clock",
+                      "cpupower -c " + number_ranges(out).replace(", ", ",")
+                      + " frequency-set -g performance")

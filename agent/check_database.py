@@ -1,0 +1,167 @@
+"""Whether the database can be reached and is fit, and what is wrong with its rows: pure."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from agent.database_values import DatabaseFacts, Told
+from agent.finding import ERROR, INFO, OK, WARNING, Finding
+from agent.host_values import READ, WRITE, FileFacts, User
+from agent.model import ETH_TYPE, VHOST_TYPES, BridgeRow, Desired
+from agent.reach import CLOSED, MISSING, obstacle, opening
+
+STARTED = ("true", "try")
+NETDEV, VHOST = "netdev", "vhost"
+SOME = 5                            # of many ports that a title repeats
+
+
+def check(facts: DatabaseFacts, files: Mapping[str, FileFacts], me: User, agent: User | None
+          ) -> list[Finding]:
+    """Reaching it. 'me' is who asked, 'agent' whom a running agent runs as; 'files' has its socket
+    and what leads there."""
+    found = list(permission(facts, files, agent)) if agent is not None else []
+    if facts.error:
+        return [*found, *unreachable(facts, files, me, agent)]
+    return [*found, Finding("database", OK, f"{facts.remote} answers"), *schema(facts)]
+
+
+def unreachable(facts: DatabaseFacts, files: Mapping[str, FileFacts], me: User,
+                agent: User | None) -> Iterator[Finding]:
+    why = "all that ports are is in the database; they cannot be looked at either"
+    path = facts.socket
+    stop = obstacle(files, path, me, WRITE) if path is not None and path in files else None
+    if stop is not None and stop.kind == CLOSED:
+        other = f"; the agent runs as {agent.name}" if agent is not None else ""
+        yield Finding("database-not-seen", WARNING, f"{stop.text}, the database's socket{other}",
+                      why, "sudo vhost-agent doctor")
+    elif stop is not None and stop.kind == MISSING:
+        yield Finding("database-unreachable", ERROR, f"{stop.text}: no ovsdb-server has a socket "
+                      "there", why, "systemctl start ovsdb-server    # or ovs-ctl start "
+                      "--no-ovs-vswitchd; another place: --db, OVS_RUNDIR")
+    elif "timed out" in facts.error.lower() or "no answer" in facts.error:
+        yield Finding("database-silent", ERROR, f"the database does not answer: {facts.error}",
+                      f"ovsdb-server hangs, or was stopped; {why}",
+                      "systemctl restart ovsdb-server")
+    else:
+        yield Finding("database-unreachable", ERROR, f"the database cannot be reached: "
+                      f"{facts.error}", why, "systemctl restart ovsdb-server")
+
+
+def permission(facts: DatabaseFacts, files: Mapping[str, FileFacts], agent: User
+               ) -> Iterator[Finding]:
+    path = facts.socket
+    stop = obstacle(files, path, agent, READ | WRITE) if path in files and path else None
+    if stop is not None and stop.kind == CLOSED:
+        yield Finding("database-closed", ERROR, f"{stop.text}, the database's socket",
+                      f"the agent runs as {agent.name}: it cannot reach the database again when "
+                      "the connection is lost", opening(stop, agent, READ | WRITE))
+
+
+def schema(facts: DatabaseFacts) -> Iterator[Finding]:
+    version = facts.schema_version
+    if facts.snapshot is None and not facts.lacks:
+        yield Finding("database-empty", WARNING, "the database has no Open_vSwitch row",
+                      "the agent waits for one", "ovs-vsctl --no-wait init")
+    elif facts.snapshot is None:
+        yield Finding(
+            "schema-unfit", ERROR, f"the database's schema {version} lacks what ports are made of",
+            "it is none of Open vSwitch's, or much older",
+            "ovsdb-client convert /usr/share/openvswitch/vswitch.ovsschema", facts.lacks)
+    elif facts.lacks:
+        yield Finding(
+            "schema-old", INFO, f"the database's schema {version} lacks {', '.join(facts.lacks)}",
+            "what these columns are about cannot be set or is not shown; the rest works",
+            "ovsdb-client convert /usr/share/openvswitch/vswitch.ovsschema    # of a newer Open "
+            "vSwitch")
+    else:
+        yield Finding("schema", OK, f"the database's schema {version} has all that the agent uses")
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+def rows(facts: DatabaseFacts, desired: Desired, runs: bool) -> list[Finding]:
+    """What is wrong with rows. 'desired' is what an agent makes of them; 'runs': one does."""
+    assert facts.snapshot is not None
+    found = [*dpdk_init(facts.snapshot.other_config, facts.snapshot.bridges),
+             *bridges(facts.snapshot.bridges), *settings(desired.problems)]
+    errors = dict(desired.errors)
+    elsewhere = {row.name for bridge in facts.snapshot.bridges for row in bridge.interfaces
+                 if not served(bridge)}
+    if runs:
+        errors |= {told.name: told.error for told in facts.told if told.error}
+    errors = {name: text for name, text in errors.items() if name not in elsewhere}
+    for name, text in sorted(errors.items()):
+        found.append(Finding("port-error", ERROR, f"port {name} is not served: {text}",
+                             "its guest has no network",
+                             f"ovs-vsctl list Interface {name}     # and set what the sentence "
+                             "says"))
+    for name, spec in sorted(desired.ports.items()):
+        if not runs and spec.problems:
+            found.append(problem(name, "; ".join(spec.problems)))
+    if runs:
+        found += [finding for told in facts.told if not told.error for finding in said(told)]
+    if desired.ports and not any(f.severity in (WARNING, ERROR) for f in found):
+        number = len(desired.ports)
+        found.append(Finding("ports", OK, f"{number} {'ports' if number > 1 else 'port'} of the "
+                             "database without an error or a setting that cannot be used",
+                             details=tuple(sorted(desired.ports))))
+    return found
+
+
+def served(bridge: BridgeRow) -> bool:
+    return bridge.datapath_type in (NETDEV, VHOST)
+
+
+def dpdk_init(other_config: Mapping[str, str], bridges: Sequence[BridgeRow]) -> Iterator[Finding]:
+    mode = other_config.get("dpdk-init", "").lower()
+    needs = [row.name for bridge in bridges for row in bridge.interfaces
+             if row.type in (*VHOST_TYPES, ETH_TYPE)]
+    if mode in STARTED:
+        yield Finding("dpdk-init", OK, f"other_config:dpdk-init is {mode}")
+    else:
+        some = ", ".join(needs[:SOME]) + (", ..." if len(needs) > SOME else "")
+        yield Finding(
+            "dpdk-init-missing", ERROR if needs else WARNING,
+            "other_config:dpdk-init is " + (f"'{mode}'" if mode else "not set"),
+            "without DPDK no port is served" + (f", here {some}" if needs else ""),
+            "ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true")
+
+
+def bridges(found: Sequence[BridgeRow]) -> Iterator[Finding]:
+    for bridge in found:
+        if served(bridge):
+            continue
+        kind = bridge.datapath_type or "system"
+        ports = [row.name for row in bridge.interfaces if row.type in (*VHOST_TYPES, ETH_TYPE)]
+        fix = f"ovs-vsctl set Bridge {bridge.name} datapath_type=netdev"
+        if ports:
+            yield Finding(
+                "bridge-datapath", ERROR, f"bridge {bridge.name} has datapath_type {kind} and "
+                f"ports for DPDK: {', '.join(ports[:SOME])}", "only bridges with datapath_type "
+                "netdev are served", fix)
+        else:
+            yield Finding("bridge-elsewhere", INFO, f"bridge {bridge.name} has datapath_type "
+                          f"{kind}: the agent leaves it alone", "its ports have an error while an "
+                          "agent takes ovs-vswitchd's place", fix)
+
+
+def settings(problems: Sequence[str]) -> Iterator[Finding]:
+    for text in problems:
+        yield Finding("setting-unusable", WARNING, text,
+                      "something else is in force than what the database says",
+                      "ovs-vsctl list Open_vSwitch     # docs/options.md has what is allowed")
+
+
+def said(told: Told) -> Iterator[Finding]:
+    if told.problems:
+        yield problem(told.name, told.problems)
+    if told.reason:
+        half = told.link_state == "up"
+        yield Finding("port-reason", WARNING if half else INFO, f"port {told.name}: {told.reason}",
+                      "the port works in part" if half else "the port is down",
+                      f"ovs-vsctl get Interface {told.name} status")
+
+
+def problem(port: str, text: str) -> Finding:
+    return Finding("port-problems", WARNING, f"port {port}: {text}",
+                   "the port works, but otherwise than its row says",
+                   f"ovs-vsctl list Interface {port}     # docs/options.md has what is allowed")

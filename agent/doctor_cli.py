@@ -1,0 +1,28 @@
+"""The command that examines the host, as it is typed."""
+from __future__ import annotations
+
+import sys
+
+import click
+
+from agent.db_options import database_options, place
+
+
+@click.command(short_help="Examine the host: what is wrong, why it matters, what mends it.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings for a program.")
+@click.option("-v", "--verbose", is_flag=True,
+              help="Print all details: DPDK's drivers and features, libraries, cores.")
+@database_options
+def doctor(as_json: bool, verbose: bool, db: str | None, private_key: str | None,
+           certificate: str | None, ca_cert: str | None) -> None:
+    """Examine the host: DPDK's libraries and drivers, hugepages, cores, sockets and who may use
+    them, modules and limits of the kernel, QEMU and libvirt, the database and its daemons.
+
+    Nothing is changed and no agent is needed; what this user may not see is said.
+
+    Exit status: 0 when nothing is wrong, 1 with warnings, 2 with errors (or a wrong option);
+    remarks count as nothing wrong."""
+    from agent import doctor as examination
+
+    where = place(db, private_key, certificate, ca_cert, status=2)
+    sys.exit(examination.run(where, as_json, verbose))
