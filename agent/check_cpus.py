@@ -65,13 +65,20 @@ def not_isolated(pmds: Sequence[PmdSpec], cpus: Cpus, allowed: Sequence[int], ma
             f"PMD threads run on {number_ranges(shared)}: {set_or_not}", why, mask_command(usable),
             details(cpus))
     else:
-        wanted = number_ranges(shared).replace(", ", ",")
+        # Core 0 is the kernel's own in many ways.
+        wanted = [core for core in shared if core] or list(cpus.online[-1:])
         yield Finding(
-            "no-isolated-cores", INFO, f"no core is isolated: other programs share core "
-            f"{number_ranges(shared)} with PMD threads", why,
-            f"grubby --update-kernel=ALL --args='isolcpus={wanted} nohz_full={wanted} "
-            f"rcu_nocbs={wanted}'      # or GRUB_CMDLINE_LINUX in /etc/default/grub; then reboot",
-            details(cpus))
+            "no-isolated-cores", INFO, "no core is isolated: other programs share core "
+            f"{number_ranges(shared)} with PMD threads", why, isolate(wanted))
+
+
+def isolate(wanted: Sequence[int]) -> str:
+    """Commands for Debian: others have GRUB_CMDLINE_LINUX elsewhere."""
+    cores = number_ranges(wanted).replace(", ", ",")
+    return ("echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus="
+            f"{cores} nohz_full={cores} rcu_nocbs={cores}\"' \\\n"
+            "    >/etc/default/grub.d/vhost-agent.cfg && update-grub && reboot\n"
+            + mask_command(wanted))
 
 
 def sharing(pmds: Sequence[PmdSpec], cpus: Cpus) -> Iterator[Finding]:

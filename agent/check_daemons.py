@@ -11,10 +11,10 @@ from agent import VERSION
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import Daemon, Process
 
-LOCK = "ovs_vswitchd"
+LOCK, COMPANIONS_LOCK = "ovs_vswitchd", "ovs_vhost_agent"
 OURS, THEIRS = "vhost-agent", "ovs-vswitchd"
 OUR_VERSION = "(ovs-vhost-agent)"
-COMPANION = ("--role=companion", "companion")       # has a lock of its own
+COMPANION = ("--role=companion", "companion")       # words of an agent beside ovs-vswitchd
 START = "vhost-agent run --pidfile --log-file --detach"
 
 
@@ -40,10 +40,12 @@ def running(daemons: Sequence[Daemon]) -> Process | None:
     return next((daemon.process for daemon in agents(daemons)), None)
 
 
-def wants_lock(daemon: Daemon) -> bool:
+def wanted_lock(daemon: Daemon) -> str | None:
+    """The one of the database that a running daemon wants, if any."""
     if daemon.process is None or not (is_agent(daemon) or is_vswitchd(daemon)):
-        return False
-    return not set(COMPANION) & set(daemon.process.words)
+        return None
+    beside = is_agent(daemon) and set(COMPANION) & set(daemon.process.words)
+    return COMPANIONS_LOCK if beside else LOCK
 
 
 def check(daemons: Sequence[Daemon], ports: int) -> list[Finding]:
@@ -81,20 +83,29 @@ def running_ones(daemons: Sequence[Daemon], ports: int) -> Iterator[Finding]:
 
 
 def lock(daemons: Sequence[Daemon]) -> Iterator[Finding]:
-    found = [daemon for daemon in daemons if wants_lock(daemon)]
+    companions = [daemon for daemon in daemons if wanted_lock(daemon) == COMPANIONS_LOCK]
+    found = [daemon for daemon in daemons if wanted_lock(daemon) == LOCK]
+    yield from alone(companions, COMPANIONS_LOCK)
     names = ", ".join(map(named, found))
-    if len(found) > 1:
-        yield Finding(
-            "lock-contended", WARNING, f"{len(found)} processes want the lock {LOCK}: {names}",
-            "only the one that has it serves the database; the others wait, and say so in their "
-            "logs", f"ovs-appctl -t {found[-1].control} exit     # the one that is to go")
-    elif found and is_vswitchd(found[0]):
+    if len(found) == 1 and is_vswitchd(found[0]) and not companions:
         yield Finding(
             "vswitchd-runs", WARNING, f"{names} runs and has the lock {LOCK}",
             "an agent that takes its place waits until it has ended",
             "ovs-appctl exit                # or systemctl stop ovs-vswitchd")
+    else:
+        yield from alone(found, LOCK)
+
+
+def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:
+    """Whether there is one at most that wants the lock."""
+    names = ", ".join(map(named, found))
+    if len(found) > 1:
+        yield Finding(
+            "lock-contended", WARNING, f"{len(found)} processes want the lock {lock}: {names}",
+            "only the one that has it serves the database; the others wait, and say so in their "
+            "logs", f"ovs-appctl -t {found[-1].control} exit     # the one that is to go")
     elif found:
-        yield Finding("lock", OK, f"{names} is the only process here that wants the lock {LOCK}")
+        yield Finding("lock", OK, f"{names} is the only process here that wants the lock {lock}")
 
 
 def leftovers(daemons: Sequence[Daemon]) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Whether the database can be reached and is fit, and what is wrong with its rows: pure."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from agent.database_values import DatabaseFacts, Told
@@ -11,6 +12,8 @@ from agent.reach import CLOSED, MISSING, obstacle, opening
 
 STARTED = ("true", "try")
 NETDEV, VHOST = "netdev", "vhost"
+KEY = re.compile(r"([\w-]+): ")
+COMMAND = re.compile(r"\(((?:ovs-vsctl|modprobe|vdpa) [^()]+)\)")
 SOME = 5                            # of many ports that a title repeats
 
 
@@ -69,9 +72,8 @@ def schema(facts: DatabaseFacts) -> Iterator[Finding]:
     elif facts.lacks:
         yield Finding(
             "schema-old", INFO, f"the database's schema {version} lacks {', '.join(facts.lacks)}",
-            "what these columns are about cannot be set or is not shown; the rest works",
-            "ovsdb-client convert /usr/share/openvswitch/vswitch.ovsschema    # of a newer Open "
-            "vSwitch")
+            "what these columns are about cannot be set or is not shown; the rest works. A newer "
+            "Open vSwitch has them")
     else:
         yield Finding("schema", OK, f"the database's schema {version} has all that the agent uses")
 
@@ -90,15 +92,18 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool) -> list[Finding]:
         errors |= {told.name: told.error for told in facts.told if told.error}
     errors = {name: text for name, text in errors.items() if name not in elsewhere}
     for name, text in sorted(errors.items()):
+        match = COMMAND.search(text)
         found.append(Finding("port-error", ERROR, f"port {name} is not served: {text}",
-                             "its guest has no network",
+                             "nobody behind it is reached", match[1] if match else
                              f"ovs-vsctl list Interface {name}     # and set what the sentence "
                              "says"))
     for name, spec in sorted(desired.ports.items()):
-        if not runs and spec.problems:
-            found.append(problem(name, "; ".join(spec.problems)))
+        own = [text for text in spec.problems if text not in desired.problems]
+        if not runs and own:
+            found.append(problem(name, "; ".join(own)))
     if runs:
-        found += [finding for told in facts.told if not told.error for finding in said(told)]
+        found += [finding for told in facts.told if not told.error
+                  for finding in said(told, desired.problems)]
     if desired.ports and not any(f.severity in (WARNING, ERROR) for f in found):
         number = len(desired.ports)
         found.append(Finding("ports", OK, f"{number} {'ports' if number > 1 else 'port'} of the "
@@ -146,14 +151,21 @@ def bridges(found: Sequence[BridgeRow]) -> Iterator[Finding]:
 
 def settings(problems: Sequence[str]) -> Iterator[Finding]:
     for text in problems:
+        match = KEY.match(text)
         yield Finding("setting-unusable", WARNING, text,
                       "something else is in force than what the database says",
+                      f"ovs-vsctl remove Open_vSwitch . other_config {match[1]}     # or another "
+                      "value: docs/options.md has what is allowed" if match else
                       "ovs-vsctl list Open_vSwitch     # docs/options.md has what is allowed")
 
 
-def said(told: Told) -> Iterator[Finding]:
-    if told.problems:
-        yield problem(told.name, told.problems)
+def said(told: Told, known: Sequence[str]) -> Iterator[Finding]:
+    """What the agent says of a port; 'known' has been said of all of them."""
+    problems = told.problems
+    for text in known:
+        problems = problems.replace(text, "").replace("; ; ", "; ").strip("; ")
+    if problems:
+        yield problem(told.name, problems)
     if told.reason:
         half = told.link_state == "up"
         yield Finding("port-reason", WARNING if half else INFO, f"port {told.name}: {told.reason}",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from agent.dpdk_values import EXPERIMENTAL, DpdkFacts, Driver, Library
-from agent.finding import ERROR, INFO, OK, WARNING, Finding
+from agent.finding import ERROR, INFO, OK, WARNING, Finding, unseen
 
 VHOST = "librte_vhost.so."
 SONAME = re.compile(r"lib(rte_\w+)\.so\.(\d+)")
@@ -27,6 +27,8 @@ def check(facts: DpdkFacts) -> list[Finding]:
     found = list(extension(facts))
     if not facts.needed:
         return found
+    if facts.loaded.silence:
+        return [*found, unseen("how DPDK's libraries are found", facts.loaded.silence)]
     bad = [*libraries_missing(facts), *symbols_missing(facts), *loader_complaints(facts)]
     found += bad or [libraries(facts)]
     found += unreadable(facts)

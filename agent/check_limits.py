@@ -41,8 +41,9 @@ def descriptors(ports: Sequence[PortSpec], process: Process, runs: bool) -> Iter
             f"ulimit -Hn {round_up(needed)}", details)
     else:
         said = "any number of" if most == -1 else str(most)
-        yield Finding("descriptors", OK, f"{said} files may be open, {len(ports)} ports need about "
-                      f"{needed}", details=details)
+        who = f"{len(ports)} ports need" if ports else "the agent needs"
+        yield Finding("descriptors", OK, f"{said} files may be open, {who} about {needed}",
+                      details=details)
 
 
 def round_up(number: int) -> int:

@@ -13,7 +13,7 @@ from agent.model import PortSpec, Registration
 
 MIB = 1 << 20
 ORDINARY = ("ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-extra=\"--no-huge -m 256\"")
-DPDK_BYTES = 26 * MIB               # DPDK's own, guests' queues, and some to spare
+DPDK_BYTES = 24 * MIB               # DPDK's own, guests' queues, and some to spare
 # As pmd_ext/pools.pyx makes packet buffers.
 USUAL_ROOM_BYTES, USUAL_BUFFERS, JUMBO_BUFFERS = 2048, 16384, 4096
 BUFFERS_PER_CORE, SPARE_BUFFERS, WAITING_BUFFERS = 512, 1024, 1024
@@ -66,7 +66,8 @@ def check(ports: Sequence[PortSpec], other_config: Mapping[str, str], nodes: Seq
                         "of hugepages are free besides", details=details)]
     short = list(nodes_short(other_config, nodes, needed, main_node, details))
     return short or [Finding("hugepages", OK, f"{free // MIB} MiB of hugepages are free, about "
-                             f"{-(-needed // MIB)} MiB are needed for {len(ports)} ports",
+                             f"{-(-needed // MIB)} MiB are needed"
+                             + (f" for {len(ports)} ports" if ports else " to start"),
                              details=details)]
 
 

@@ -5,13 +5,13 @@ import importlib.util
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from agent.dpdk_values import DpdkFacts, Driver, Library, Loaded
 from agent.elf import Elf, ElfError
+from agent.machine import MAPS
 
 EXTENSION = "pmd_ext"
 EAL = "librte_eal.so."
@@ -19,6 +19,8 @@ LOADER_LIMIT_S = 10.0
 DIRECTORIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64",
                f"/usr/lib/{os.uname().machine}-linux-gnu",
                f"/usr/local/lib/{os.uname().machine}-linux-gnu")
+LIST_ONLY = {"LC_ALL": "C", "LD_TRACE_LOADED_OBJECTS": "1"}     # as ldd asks
+LOADER = re.compile(r"(/\S*/ld[-.][^/ ]*so[^/ ]*)$")
 FOUND = re.compile(r"\s*(\S+) => (.+?)(?: \(0x[0-9a-f]+\))?")
 
 
@@ -69,6 +71,7 @@ def load(modules: Sequence[Library]) -> Loaded:
     """What the dynamic loader says it would load for them: one of each kind is enough."""
     found: dict[str, str | None] = {}
     complaints: list[str] = []
+    silence = ""
     asked: set[tuple[str, ...]] = set()
     for module in modules:
         if module.needed in asked:
@@ -77,22 +80,30 @@ def load(modules: Sequence[Library]) -> Loaded:
         one = ask_loader(module.path)
         found |= one.found
         complaints += [line for line in one.complaints if line not in complaints]
-    return Loaded(found, tuple(complaints))
+        silence = silence or one.silence
+    return Loaded(found, tuple(complaints), silence)
 
 
 def ask_loader(path: str) -> Loaded:
     """As ldd does, but with the loader of this Python itself; no code of the file is run."""
+    loader = own_loader()
+    if loader is None:
+        return Loaded(silence="this Python is not linked dynamically")
     try:
-        with Elf(Path(sys.executable)) as python:
-            interpreter = python.interpreter()
-        if interpreter is None:
-            return Loaded(complaints=("this Python is not linked dynamically",))
-        done = subprocess.run([interpreter, "--list", path], text=True, capture_output=True,
+        done = subprocess.run([loader, path], text=True, capture_output=True,
                               stdin=subprocess.DEVNULL, timeout=LOADER_LIMIT_S, check=False,
-                              errors="replace", env={**os.environ, "LC_ALL": "C"})
-    except (ElfError, OSError, subprocess.TimeoutExpired) as e:
-        return Loaded(complaints=(f"the dynamic loader cannot be asked: {e}",))
+                              errors="replace", env={**os.environ, **LIST_ONLY})
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return Loaded(silence=str(e))
     return listed(done.stdout, done.stderr)
+
+
+def own_loader() -> str | None:
+    """The dynamic loader that this process was started by."""
+    for line in MAPS.read_text().splitlines():
+        if match := LOADER.search(line):
+            return match[1]
+    return None
 
 
 def listed(stdout: str, stderr: str) -> Loaded:

@@ -37,6 +37,7 @@ class Loaded:
 
     found: Mapping[str, str | None] = field(default_factory=dict)    # soname: path; None: nowhere
     complaints: tuple[str, ...] = ()
+    silence: str = ""               # why it could not be asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,6 @@ class Elf:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def interpreter(self) -> str | None:
-        """The dynamic loader that a program asks for."""
-        return _guarded(lambda: next(
-            (str(segment.get_interp_name()) for segment in self._elf.iter_segments("PT_INTERP")),
-            None))
-
     def library(self) -> Library:
         def read() -> Library:
             dynamic = self._elf.get_section_by_name(".dynamic")
