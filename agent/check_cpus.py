@@ -69,16 +69,16 @@ def not_isolated(pmds: Sequence[PmdSpec], cpus: Cpus, allowed: Sequence[int], ma
         wanted = [core for core in shared if core] or list(cpus.online[-1:])
         yield Finding(
             "no-isolated-cores", INFO, "no core is isolated: other programs share core "
-            f"{number_ranges(shared)} with PMD threads", why, isolate(wanted))
+            f"{number_ranges(shared)} with PMD threads", why, isolate(wanted, shared))
 
 
-def isolate(wanted: Sequence[int]) -> str:
+def isolate(wanted: Sequence[int], used: Sequence[int]) -> str:
     """Commands for Debian: others have GRUB_CMDLINE_LINUX elsewhere."""
     cores = number_ranges(wanted).replace(", ", ",")
     return ("echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus="
             f"{cores} nohz_full={cores} rcu_nocbs={cores}\"' \\\n"
-            "    >/etc/default/grub.d/vhost-agent.cfg && update-grub && reboot\n"
-            + mask_command(wanted))
+            "    >/etc/default/grub.d/vhost-agent.cfg && update-grub && reboot"
+            + (f"\n{mask_command(wanted)}" if list(wanted) != list(used) else ""))
 
 
 def sharing(pmds: Sequence[PmdSpec], cpus: Cpus) -> Iterator[Finding]:

@@ -130,4 +130,4 @@ def stopped(stop: Obstacle, severity: str, user: User, need: int, why: str) -> I
 
 
 def whose(qemu: Qemu) -> str:
-    return "a QEMU that runs" if qemu.words else "whom libvirt starts QEMU as"
+    return "a QEMU runs as that user" if qemu.words else "libvirt starts QEMU as that user"

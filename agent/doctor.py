@@ -23,7 +23,7 @@ from agent.db_options import Place
 from agent.doctor_facts import Facts
 from agent.finding import exit_status
 
-LIMIT_S = 15.0                  # for each of the two looks: the first, and at files it led to
+LIMIT_S = 30.0                  # for each of the two looks: the first, and at files it led to
 
 
 def run(place: Place, as_json: bool, verbose: bool) -> int:

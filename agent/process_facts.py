@@ -23,6 +23,7 @@ VERSION_LIMIT_S = 5.0
 ANSWER_MS = 2_000
 NOT_ASKED = ("ovsdb-server",)       # what it is asked as a database is enough
 QEMU = re.compile("qemu-system-.*|qemu-kvm")
+LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 QEMU_CONF = Path("/etc/libvirt/qemu.conf")
 SETTING = re.compile(r"""^\s*(user|group)\s*=\s*["'](.*?)["']""", re.M)
 USUAL_USERS = ("libvirt-qemu", "qemu")      # Debian's, Fedora's
@@ -73,7 +74,9 @@ def daemon(rundir: str, name: str, pid: int) -> Daemon:
     try:
         found = process(pid)
     except (OSError, ValueError, KeyError):
-        return Daemon(name, pid, control)
+        if not is_hidden(pid):
+            return Daemon(name, pid, control)
+        found = Process(pid)
     if name in NOT_ASKED:
         return Daemon(name, pid, control, found)
     try:
@@ -96,8 +99,8 @@ def qemus() -> Iterator[Process]:
 
 def libvirt_user() -> User | None:
     """Whom libvirt starts QEMU as, by its settings, which only root can read on some hosts, or as
-    is usual; None without libvirt, or where that is not known."""
-    if which("libvirtd") is None and which("virtqemud") is None:
+    is usual; None where libvirt does not run, or where that is not known."""
+    if not any(os.path.exists(path) for path in LIBVIRT_SOCKETS):
         return None
     settings = dict(SETTING.findall(text(QEMU_CONF)))
     name = settings.get("user", "").removeprefix("+")
@@ -117,6 +120,17 @@ def account(name: str) -> pwd.struct_passwd | None:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except KeyError:
         return None
+
+
+def is_hidden(pid: int) -> bool:
+    """Whether a process runs that /proc does not show to this user (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def programs() -> tuple[Program, ...]:

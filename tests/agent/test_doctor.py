@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,21 @@ def test_database_without_an_agent() -> None:
         assert "hugepages" in report.of("ok") | report.of("info")
 
 
+def test_more_packet_buffers_than_hugepages() -> None:
+    with temporary_host("vhost-doctor-short") as host:
+        host.start_ovsdb()
+        host.enable_dpdk("")
+        words = ["--no-wait", "set", "Open_vSwitch", ".", "other_config:per-port-memory=true",
+                 "--", "add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev"]
+        for i in range(1000):
+            words += ["--", "add-port", "br0", f"p{i}", "--", "set", "Interface", f"p{i}",
+                      "type=dpdkvhostuser", "mtu_request=9000"]
+        host.vsctl(*words)
+        report = doctor(host)
+        assert "hugepages-short" in report.of("error")
+        assert "nr_hugepages" in report.get("hugepages-short")["fix"]
+
+
 def test_commands_that_mend_do_mend(clean: Host) -> None:
     """Some of them can be typed as they stand."""
     clean.vsctl("set", "Open_vSwitch", ".", "other_config:vlan-limit=many")
@@ -187,6 +203,77 @@ def test_stopped_daemons_hold_nobody_up(good: Host) -> None:
     assert report.of("error") == {"database-silent", "agent-silent"}
     assert f"kill -CONT {agent.pid}" in report.get("agent-silent")["fix"]
     wait_until(lambda: doctor(good).status == 0, "it is green again")
+
+
+# --- beside other processes -----------------------------------------------------------------------
+
+@contextmanager
+def qemu(*words: str, user: str | None = None) -> Iterator[int]:
+    """A process that looks like a QEMU; its number."""
+    process = subprocess.Popen(["qemu-system-x86_64", "-c", "input()", *words], user=user,
+                               executable="/usr/bin/python3", stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_guest_whose_memory_is_its_own(clean: Host) -> None:
+    path = str(clean.directory / "vm1")
+    with qemu("-chardev", f"socket,id=c,path={path}", "-m", "1G") as pid:
+        finding = doctor(clean).get("guest-memory-private")
+        assert (finding["severity"], str(pid) in finding["title"]) == ("error", True)
+    with qemu("-chardev", f"socket,id=c,path={path}", "-object",
+              "memory-backend-file,id=m,size=1G,mem-path=/dev/hugepages,share=on"):
+        assert doctor(clean).status == 0
+
+
+def test_guest_that_may_not_connect(clean: Host) -> None:
+    clean.vsctl("add-port", "br0", "vm2", "--", "set", "Interface", "vm2", "type=dpdkvhostuser",
+                "options:vhost-sock-mode=0600")
+    clean.vsctl("remove", "Interface", "vm2", "options", "vhost-sock-mode")
+    words = ("-chardev", f"socket,id=c,path={clean.directory}/vm2", "-object",
+             "memory-backend-memfd,id=m,size=1G")
+    with qemu(*words, user="nobody"):
+        report = doctor(clean)
+    assert report.of("error") == {"socket-closed-to-qemu"}
+    finding = report.get("socket-closed-to-qemu")
+    assert "user nobody may not use" in finding["title"]
+    assert "the agent runs as root" in finding["why"]
+    clean.check("sh", "-c", finding["fix"])
+    with qemu(*words, user="nobody"):
+        wait_until(lambda: "socket-closed-to-qemu" not in doctor(clean).of("error"),
+                   "the command lets the guest in")
+    for key in ("vhost-sock-owner", "vhost-sock-mode"):
+        clean.vsctl("remove", "Open_vSwitch", ".", "other_config", key)
+
+
+def test_second_agent_waits_for_the_lock(good: Host) -> None:
+    agent = good.start_agent("--as", "second", wait=False)
+    try:
+        control = good.directory / f"second.{agent.pid}.ctl"
+        wait_until(control.exists, "the second agent starts")
+        report = doctor(good)
+    finally:
+        good.stop_agent()
+    assert report.of("warning") == {"lock-contended"}
+    title = report.get("lock-contended")["title"]
+    assert f"second (process {agent.pid})" in title
+    assert f"vhost-agent (process {good.agents[-1].pid})" in title
+
+
+def test_agent_that_was_killed() -> None:
+    with temporary_host("vhost-doctor-dead") as host:
+        host.start_ovsdb()
+        host.enable_dpdk()
+        agent = host.start_agent()
+        host.kill_agent()
+        report = doctor(host)
+        assert report.of("warning") == {"agent-not-running"}
+        assert f"rm {host.directory}/vhost-agent.{agent.pid}.ctl" == (
+            report.get("control-socket-left")["fix"])
 
 
 # --- DPDK that is not as it should be -------------------------------------------------------------
