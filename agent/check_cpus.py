@@ -13,7 +13,7 @@ PERFORMANCE = "performance"
 
 def check(pmds: Sequence[PmdSpec], cpus: Cpus, nodes: Sequence[Node], allowed: Sequence[int],
           mask_is_set: bool) -> list[Finding]:
-    """'allowed' are the cores that the agent's process may use."""
+    """'allowed' are the cores that threads of the agent may choose from."""
     if not pmds:
         return []
     found = [*not_allowed(pmds, allowed), *not_isolated(pmds, cpus, allowed, mask_is_set),
@@ -46,8 +46,8 @@ def not_allowed(pmds: Sequence[PmdSpec], allowed: Sequence[int]) -> Iterator[Fin
         yield Finding(
             "pmd-core-forbidden", ERROR, f"the agent may not use core {number_ranges(out)}, which "
             "a PMD thread is to have",
-            f"a cpuset or an affinity leaves it {number_ranges(allowed)}: the queues of that PMD "
-            "thread are not polled there",
+            f"its cpuset (of a container or a service) leaves it {number_ranges(allowed)}: that "
+            "PMD thread is not started",
             mask_command([pmd.core for pmd in pmds if pmd.core in allowed] or allowed[-1:]))
 
 

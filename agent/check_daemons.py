@@ -68,6 +68,9 @@ def running_ones(daemons: Sequence[Daemon], ports: int) -> Iterator[Finding]:
         if daemon.version is None and "Permission denied" in daemon.silence:
             yield Finding("not-seen", INFO, f"{named(daemon)} may not be asked by this user",
                           "whether it answers is not known", "sudo vhost-agent doctor")
+        elif not daemon.control:
+            yield Finding("not-seen", INFO, f"{named(daemon)} runs with a control socket "
+                          "elsewhere (--unixctl)", "whether it answers is not known")
         elif daemon.version is None:
             yield Finding(
                 "agent-silent", ERROR, f"{named(daemon)} does not answer",
@@ -103,7 +106,8 @@ def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:
         yield Finding(
             "lock-contended", WARNING, f"{len(found)} processes want the lock {lock}: {names}",
             "only the one that has it serves the database; the others wait, and say so in their "
-            "logs", f"ovs-appctl -t {found[-1].control} exit     # the one that is to go")
+            "logs", f"ovs-appctl -t {found[-1].control or found[-1].name} exit     # the one that "
+            "is to go")
     elif found:
         yield Finding("lock", OK, f"{names} is the only process here that wants the lock {lock}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agent.database_values import DatabaseFacts, Told
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
-from agent.host_values import READ, WRITE, FileFacts, User
+from agent.host_values import SEARCH, WRITE, FileFacts, User
 from agent.model import ETH_TYPE, VHOST_TYPES, BridgeRow, Desired
 from agent.reach import CLOSED, MISSING, obstacle, opening
 
@@ -52,11 +52,12 @@ def unreachable(facts: DatabaseFacts, files: Mapping[str, FileFacts], me: User,
 def permission(facts: DatabaseFacts, files: Mapping[str, FileFacts], agent: User
                ) -> Iterator[Finding]:
     path = facts.socket
-    stop = obstacle(files, path, agent, READ | WRITE) if path in files and path else None
+    stop = obstacle(files, path, agent, WRITE) if path in files and path else None
     if stop is not None and stop.kind == CLOSED:
         yield Finding("database-closed", ERROR, f"{stop.text}, the database's socket",
                       f"the agent runs as {agent.name}: it cannot reach the database again when "
-                      "the connection is lost", opening(stop, agent, READ | WRITE))
+                      "the connection is lost",
+                      opening(stop, agent, WRITE if stop.at == path else SEARCH))
 
 
 def schema(facts: DatabaseFacts) -> Iterator[Finding]:

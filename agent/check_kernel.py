@@ -13,6 +13,7 @@ from agent.host_model import HostDevice
 from agent.host_values import (
     CAP_NET_ADMIN,
     READ,
+    SEARCH,
     WRITE,
     FileFacts,
     Kernel,
@@ -98,8 +99,8 @@ def file_problem(path: str, module: str, names: Sequence[str], kernel: Kernel,
         yield Finding("kernel-module-missing", ERROR, f"{path} is not there{lacking}",
                       f"module {module} makes it; {why}", f"modprobe {module}", whom(names))
     elif stop.kind == CLOSED:
-        yield Finding("device-closed", ERROR, stop.text, why, opening(stop, agent, READ | WRITE),
-                      whom(names))
+        yield Finding("device-closed", ERROR, stop.text, why, opening(
+            stop, agent, READ | WRITE if stop.at == path else SEARCH), whom(names))
     elif stop.kind == UNSEEN:
         yield Finding("not-seen", INFO, stop.text, "nothing is said of it",
                       "sudo vhost-agent doctor")

@@ -111,8 +111,9 @@ def of_host(facts: Facts, host: HostFacts, ports: Desired, specs: list[PortSpec]
     main_node = next((node.number for node in host.nodes if main in node.cores), 0)
     said = check_memory.check(specs, other_config, host.nodes, len(host.cpus.online), main_node,
                               facts.agent)
-    said += check_cpus.check(ports.pmds, host.cpus, host.nodes,
-                             process.cores, bool(other_config.get("pmd-cpu-mask")))
+    said += check_cpus.check(
+        ports.pmds, host.cpus, host.nodes, process.cpuset or host.cpus.online,
+        mask_is_set=bool(other_config.get("pmd-cpu-mask")))
     if facts.agent_user is not None:
         said += check_kernel.check(specs, host.kernel, facts.files, facts.devices,
                                    facts.dpdk or DpdkFacts(), facts.agent_user)

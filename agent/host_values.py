@@ -112,7 +112,8 @@ class Process:
     user: User | None = None
     descriptors: int | None = None      # most that it may have open; None: not known
     locked_bytes: int | None = None     # most of its memory that it may lock; -1: any
-    cores: tuple[int, ...] = ()         # that it may run on
+    cores: tuple[int, ...] = ()         # that it runs on
+    cpuset: tuple[int, ...] = ()        # that its threads may choose from; empty: not known
 
     def has(self, word: str) -> bool:
         return word in self.words
@@ -120,11 +121,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A daemon of Open vSwitch's kind, by its control socket in the run directory."""
+    """A daemon of Open vSwitch's kind, by its files in the run directory."""
 
     name: str
     pid: int
-    control: str                        # path of the socket
+    control: str                    # path of the socket; empty: it is somewhere else
     process: Process | None = None      # None: it is gone
     version: str | None = None          # first line of what it answers
     silence: str = ""                   # why it does not answer

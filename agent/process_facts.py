@@ -15,8 +15,10 @@ from agent import appctl
 from agent.host_facts import text, user_name
 from agent.host_values import Daemon, Process, Program, User
 from agent.machine import parse_cpu_list
+from agent.settings import PROGRAM
 
 PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
 CONTROL = re.compile(r"(.+)\.(\d+)\.ctl")
 VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 VERSION_LIMIT_S = 5.0
@@ -46,7 +48,29 @@ def process(pid: int) -> Process:
     words = text(directory / "cmdline").rstrip("\0").split("\0")
     descriptors, locked = limits(directory)
     return Process(pid, tuple(filter(None, words)), user, descriptors, locked,
-                   parse_cpu_list(status.get("Cpus_allowed_list", "")))
+                   parse_cpu_list(status.get("Cpus_allowed_list", "")),
+                   cpuset(text(directory / "cgroup")))
+
+
+def cpuset(cgroups: str, root: Path = CGROUPS) -> tuple[int, ...]:
+    """Cores that a process may choose from, of its /proc/PID/cgroup; empty where that is not known.
+    Its affinity says less: each thread may set its own."""
+    for line in cgroups.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "cpuset" in controllers.split(","):      # version 1
+            top, names = root / "cpuset", ["cpuset.effective_cpus", "cpuset.cpus"]
+        elif number == "0":
+            top, names = root, ["cpuset.cpus.effective"]
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for directory in (group, *group.parents):
+            found = next(filter(None, (text(directory / name) for name in names)), "")
+            if found:
+                return parse_cpu_list(found)
+            if directory == top:
+                break
+    return ()
 
 
 def limits(directory: Path) -> tuple[int | None, int | None]:
@@ -65,8 +89,26 @@ def limits(directory: Path) -> tuple[int | None, int | None]:
 def daemons(rundir: str) -> tuple[Daemon, ...]:
     """Those that have a control socket in the run directory, each asked for its version. Raises
     OSError when the directory cannot be read."""
-    return tuple(daemon(rundir, match[1], int(match[2])) for name in sorted(os.listdir(rundir))
-                 if (match := CONTROL.fullmatch(name)))
+    names = sorted(os.listdir(rundir))
+    found = [daemon(rundir, match[1], int(match[2])) for name in names
+             if (match := CONTROL.fullmatch(name))]
+    known = {one.pid for one in found}
+    found += [one for name in names if name.endswith(".pid")
+              and (one := elsewhere(rundir, name.removesuffix(".pid"))) is not None
+              and one.pid not in known]
+    return tuple(found)
+
+
+def elsewhere(rundir: str, name: str) -> Daemon | None:
+    """The daemon of a pid file, whose control socket is somewhere else (--unixctl)."""
+    try:
+        pid = int(text(Path(rundir, f"{name}.pid")))
+        found = process(pid)
+    except (OSError, ValueError, KeyError):
+        return None
+    # somebody else may have got the number of one that was killed
+    programs = {word.rpartition("/")[2] for word in found.words[:3]}
+    return Daemon(name, pid, "", found) if programs & {name, PROGRAM} else None
 
 
 def daemon(rundir: str, name: str, pid: int) -> Daemon:

@@ -20,6 +20,7 @@ from agent import (
     doctor_facts,
     doctor_text,
     elf,
+    process_facts,
     select_rows,
 )
 from agent.database_values import DatabaseFacts, Told
@@ -188,6 +189,8 @@ VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")
     ([daemon(), VSWITCHD], [("ok", "agent"), ("warning", "lock-contended")]),
     ([daemon(words="vhost-agent run --role companion"), VSWITCHD],
      [("ok", "agent"), ("ok", "lock"), ("ok", "lock")]),
+    ([replace(daemon(version=None, words="/usr/bin/vhost-agent run"), control="")],
+     [("info", "not-seen"), ("ok", "lock")]),
     ([daemon("ovsdb-server", version=None)], [("warning", "agent-not-running")]),
     ([replace(daemon(), process=None, version=None)],
      [("warning", "agent-not-running"), ("info", "control-socket-left")])])
@@ -216,6 +219,21 @@ def test_programs_that_are_not_there_or_odd() -> None:
         ("info", "not-seen"), ("warning", "program-old")]
     old = check_programs.check([Program("QEMU", (5, 0))], [client(postcopy=True)], Kernel("4.9.0"))
     assert ids(old) == [("ok", "program"), ("error", "kernel-old")]
+
+
+@pytest.mark.parametrize(("cgroups", "file", "expected"), [
+    ("0::/a/b", "a/b/cpuset.cpus.effective", (1, 2)),
+    ("0::/a/b", "a/cpuset.cpus.effective", (1, 2)),         # b has no controller of its own
+    ("0::/", "cpuset.cpus.effective", (1, 2)),
+    ("4:cpu:/x\n3:cpuset:/x\n0::/", "cpuset/x/cpuset.effective_cpus", (1, 2)),
+    ("3:cpuset:/gone\n0::/", "cpuset/cpuset.cpus", (1, 2)),
+    ("4:cpu:/x", "cpu/x/cpuset.cpus", ()), ("", "x", ())])
+def test_cores_that_a_control_group_leaves(tmp_path: Path, cgroups: str, file: str,
+                                           expected: tuple[int, ...]) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("1-2\n")
+    assert process_facts.cpuset(cgroups, tmp_path) == expected
 
 
 # --- files ----------------------------------------------------------------------------------------
