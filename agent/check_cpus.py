@@ -66,7 +66,7 @@ def not_isolated(pmds: Sequence[PmdSpec], cpus: Cpus, allowed: Sequence[int], ma
             details(cpus))
     else:
         # Core 0 is the kernel's own in many ways.
-        wanted = [core for core in shared if core] or list(cpus.online[-1:])
+        wanted = [core for core in shared if core and core in allowed] or list(allowed[-1:])
         yield Finding(
             "no-isolated-cores", INFO, "no core is isolated: other programs share core "
             f"{number_ranges(shared)} with PMD threads", why, isolate(wanted, shared))

@@ -57,9 +57,10 @@ def check(ports: Sequence[PortSpec], files: Mapping[str, FileFacts], agent: User
                 for (id, severity, title, why, fix), names in found.items()]
     if not looked_at:
         return []
+    users = sorted({agent.name, *(qemu.user.name for qemu in qemus)})
+    who = f"users {' and '.join(users)} are" if len(users) > 1 else f"user {users[0]} is"
     return [Finding("sockets", OK, f"sockets of {len(looked_at)} "
-                    f"{'ports' if len(looked_at) > 1 else 'port'}: user {agent.name} and QEMU's "
-                    "users are let in",
+                    f"{'ports' if len(looked_at) > 1 else 'port'}: {who} let in",
                     details=tuple(f"{name}: {r.path}" for name, r in looked_at.items()))]
 
 
