@@ -52,11 +52,12 @@ class Agent:
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
-        self._database = Database(own_database.remote if own_database else settings.remote)
+        self._database = Database(own_database.remote if own_database else settings.remote,
+                                  settings.role)
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
-                                      machine.main_node(numa_cores))
-        self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
+                                      machine.main_node(numa_cores), settings.role)
+        self._dpdk = Dpdk(numa_cores, settings.role, standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
         self._seqno = 0
@@ -176,8 +177,9 @@ class Agent:
         if self._database.is_contended != self._contended:
             self._contended = self._database.is_contended
             if self._contended:
-                log.bridge.err("another ovs-vswitchd process is running, disabling this process "
-                               f"(pid {os.getpid()}) until it goes away: the lock ovs_vswitchd of "
+                role = self._settings.role
+                log.bridge.err(f"another {role.rival} process is running, disabling this process "
+                               f"(pid {os.getpid()}) until it goes away: the lock {role.lock} of "
                                f"{self._settings.remote} is held; ports that are served already "
                                "forward on as they are")
         if not self._database.has_lock or self._database.seqno == self._seqno:
@@ -238,6 +240,7 @@ class Agent:
         errors = self._reconciler.errors
         updates = self._publisher.columns(snapshot, desired, observed, errors,
                                           self._reconciler.problems, now_ms)
+        self._database.release(self._publisher.released())
         self._say_ports(self._publisher.ofports())
         self._say_datapath_ids(snapshot)
         if now_ms >= self._publisher.stats_at_ms:
@@ -246,8 +249,9 @@ class Agent:
         for key, columns in self._publisher.statistics(
                 desired, observed, errors, self._counters, now_ms).items():
             updates.setdefault(key, {}).update(columns)
-        updates["Open_vSwitch", root] = report.host(
-            snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
+        if not self._settings.role.beside:
+            updates["Open_vSwitch", root] = report.host(
+                snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
         self._database.write(updates)
 
     def _counters(self, name: str) -> Counters:

@@ -12,9 +12,9 @@ import schema
 from agent import log
 from agent.db_schema import SchemaProbe, usable
 from agent.model import Snapshot
+from agent.role import Role
 from agent.rows import Rows, values
 
-LOCK = "ovs_vswitchd"
 MISSING = object()
 REFRESH_CALLS = 12      # of look_after(), until each row was written anew
 
@@ -71,12 +71,13 @@ class Database:
     it, and is forgotten whenever it may be wrong.
     """
 
-    def __init__(self, remote: str) -> None:
+    def __init__(self, remote: str, role: Role) -> None:
         self._remote = remote
+        self._lock = role.lock
         self._probe: SchemaProbe | None = SchemaProbe(remote)
         self._columns: dict[str, list[str]] = {}        # that the server has
         self._idl: Replica | None = None
-        self._rows = Rows()
+        self._rows = Rows(role)
         self._txn: Any = None
         self._sent: dict[RowKey, dict[str, Any]] = {}   # by the transaction in flight
         self._wanted: dict[RowKey, dict[str, Any]] = {}
@@ -143,7 +144,8 @@ class Database:
         return next(iter(self._idl.tables["Open_vSwitch"].rows), None)
 
     def snapshot(self) -> Snapshot | None:
-        """The database; None while it was never seen or holds no Open_vSwitch row."""
+        """The role's view of the database; None while that was never seen or holds no Open_vSwitch
+        row."""
         return None if self._idl is None else self._rows.read(self._idl)
 
     def write(self, updates: Updates) -> None:
@@ -155,7 +157,16 @@ class Database:
         for key, columns in updates.items():
             self._wanted.setdefault(key, {}).update(columns)
             self._dirty.add(key)
+        if not self._wanted:
+            self.commits += 1           # there is no row of ours to write
         self._advance()
+
+    def release(self, keys: Iterable[RowKey]) -> None:
+        """These rows are not ours any more: they stay as they are."""
+        for key in keys:
+            self._drop(key)
+            self._dirty.discard(key)
+            self._refused.discard(key)
 
     def look_after(self) -> None:
         """Sends again what was refused, for the reason may be gone; and, of all rows in turn, a
@@ -190,7 +201,7 @@ class Database:
         self._idl = Replica(self._remote, {
             table: [name for name in names if name in columns[table]]
             for table, names in schema.columns_read().items() if table in columns})
-        self._idl.set_lock(LOCK)
+        self._idl.set_lock(self._lock)
         self._connections = 0
         self._txn = None
 
@@ -230,6 +241,8 @@ class Database:
                 self.commits += 1
                 self._refusals.clear()
                 for key, columns in sent.items():
+                    if key not in self._wanted:
+                        continue        # released meanwhile
                     self._stored.setdefault(key, {}).update(columns)
             elif status == ovs.db.idl.Transaction.ERROR:
                 self._was_refused(sent, txn.get_error())

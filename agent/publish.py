@@ -27,6 +27,7 @@ class Publisher:
         self._bridges: dict[str, tuple[BridgeRow, frozenset[str]]] = {}     # inputs of _numbers
         self._statistics: dict[str, tuple[bool, Counters]] = {}     # port -> inputs of its own
         self._rewritten: set[str] = set()       # interfaces since the last statistics
+        self._released: set[tuple[str, UUID]] = set()
         self._stats_at_ms = 0
         self._interval_ms = 0
 
@@ -71,10 +72,20 @@ class Publisher:
                     "ofport": [] if number is None else [number],
                     **report.interface(bridge, row, spec, state, error, more or ())}
                 self._rewritten.add(name)
+        self._released |= {("Interface", before[0].uuid) for name, before in self._made_of.items()
+                           if name not in made_of or made_of[name][0].uuid != before[0].uuid}
         self._made_of = made_of
         for gone in self._numbers.keys() - {bridge.name for bridge in snapshot.bridges}:
-            del self._numbers[gone], self._bridges[gone]
+            was, _ = self._bridges.pop(gone)
+            self._released |= {("Bridge", was.uuid), *(("Mirror", m.uuid) for m in was.mirrors)}
+            del self._numbers[gone]
         return updates
+
+    def released(self) -> set[tuple[str, UUID]]:
+        """Rows that columns() has not found again since the last call: deleted, or no longer
+        ours."""
+        released, self._released = self._released, set()
+        return released
 
     def _number(self, bridge: BridgeRow, errors: Mapping[str, str], now_ms: int
                 ) -> Mapping[str, int]:
