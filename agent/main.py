@@ -122,6 +122,8 @@ class Agent:
         self._control.run()
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
+            if self._settings.role.beside and self._can_write():
+                self._write_first(self._snapshot, now_ms)
             self._commands.reconfigured()
             if self._datapath is None:
                 self._datapath = self._dpdk.start(self._snapshot.other_config)
@@ -231,6 +233,13 @@ class Agent:
         self._control.close()
 
     # --- columns ----------------------------------------------------------------------------------
+
+    def _write_first(self, snapshot: Snapshot, now_ms: int) -> None:
+        """Numbers of new ports at once: ovs-vsctl waits for ovs-vswitchd alone, and complains of
+        a port that has none by then."""
+        self._reconciler.wish(snapshot, self._datapath is not None)
+        self._database.write(self._publisher.first_columns(
+            snapshot, self._reconciler.errors, now_ms))
 
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()

@@ -45,6 +45,24 @@ class Publisher:
         """The port's counters as of its last statistics."""
         return self._statistics.get(port, (False, Counters()))[1]
 
+    def first_columns(self, snapshot: Snapshot, errors: Mapping[str, str], now_ms: int) -> Updates:
+        """What is known of new rows before the data plane is touched: numbers, and errors of the
+        database. columns() is to follow."""
+        updates: Updates = {}
+        for bridge in snapshot.bridges:
+            known = self._bridges.get(bridge.name)
+            if known is not None and known[0] is bridge:
+                continue
+            updates["Bridge", bridge.uuid] = report.bridge(bridge)
+            numbers = self._number(bridge, errors, now_ms)
+            for row in bridge.interfaces:
+                number = numbers.get(row.name)
+                if row.name not in self._made_of and number is not None:
+                    updates["Interface", row.uuid] = {
+                        "ofport": [number],
+                        "error": [errors[row.name]] if row.name in errors else []}
+        return updates
+
     def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
                 errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
                 ) -> Updates:

@@ -140,6 +140,12 @@ class Reconciler:
         return min((f.retry_at_ms for failures in (self._refused, self._short, self._denied)
                     for f in failures.values()), default=None)
 
+    def wish(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
+        """Brings 'desired' to the snapshot, and nothing else."""
+        config = self._look_at_config(snapshot, dpdk_initialized)
+        self.desired = desired(snapshot, config, self._owners, self._memo)
+        return config
+
     def step(self, snapshot: Snapshot, datapath: Datapath | None, now_ms: int, retry_all: bool
              ) -> None:
         """Brings the data plane to 'snapshot'.
@@ -148,9 +154,7 @@ class Reconciler:
         """
         if datapath is not None:
             self._look(datapath, now_ms)
-        config = self._look_at_config(snapshot, datapath is not None)
-        self.desired = desired(snapshot, config, self._owners, self._memo)
-        self._say_problems(config)
+        self._say_problems(self.wish(snapshot, datapath is not None))
         if self.desired.pmds != self._pmds_tried:
             self._pmds_tried = self.desired.pmds
             self._no_pmd.clear()
