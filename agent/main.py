@@ -120,16 +120,18 @@ class Agent:
             self._own_database.run(now_ms)
         self._database.run()
         self._control.run()
+        before = self._seqno
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
-            if self._settings.role.beside and self._can_write():
-                self._write_first(self._snapshot, now_ms)
             self._commands.reconfigured()
             if self._datapath is None:
                 self._datapath = self._dpdk.start(self._snapshot.other_config)
                 if self._datapath is not None:
                     self._lock_memory(self._snapshot)
                     self._commands.dpdk_started(self._datapath)
+        if (self._settings.role.beside and self._seqno != before and self._can_write()
+                and self._snapshot is not None and self._datapath is not None):
+            self._number_ports(self._snapshot, now_ms, changed)
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
             self._sample(self._datapath, now_ms)
@@ -234,12 +236,15 @@ class Agent:
 
     # --- columns ----------------------------------------------------------------------------------
 
-    def _write_first(self, snapshot: Snapshot, now_ms: int) -> None:
-        """Numbers of new ports at once: ovs-vsctl waits for ovs-vswitchd alone, and complains of
-        a port that has none by then."""
-        self._reconciler.wish(snapshot, self._datapath is not None)
-        self._database.write(self._publisher.first_columns(
-            snapshot, self._reconciler.errors, now_ms))
+    def _number_ports(self, snapshot: Snapshot, now_ms: int, changed: bool) -> None:
+        """Numbers of new ports, and of the next one, before all else: ovs-vsctl waits for
+        ovs-vswitchd alone, and complains of a port that has none by then."""
+        if changed:
+            self._reconciler.wish(snapshot, dpdk_initialized=True)
+            self._database.write(self._publisher.first_columns(
+                snapshot, self._reconciler.errors, now_ms))
+        if (number := self._publisher.next_number()) is not None:
+            self._database.stand_by(number, changed)
 
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()

@@ -63,6 +63,14 @@ class Publisher:
                         "error": [errors[row.name]] if row.name in errors else []}
         return updates
 
+    def next_number(self) -> int | None:
+        """The next automatic number that is free on every bridge; None where there is none."""
+        numbers = self._numbers.values()
+        return ofport.automatic(
+            max((n.last for n in numbers), default=0),
+            {number for n in numbers for number in (*n.ofports.values(), *n.kept.values())},
+            {number: at_ms for n in numbers for number, at_ms in n.freed_at_ms.items()})
+
     def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
                 errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
                 ) -> Updates:
