@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION, guest_cli
+from agent import VERSION, guest_cli, link_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.role import COMPANION, ROLES, VSWITCHD
@@ -99,6 +99,8 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 
 main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
+main.add_command(link_cli.link)
+main.add_command(link_cli.unlink)
 
 
 def serve(parsed: Settings) -> int:
