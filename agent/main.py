@@ -38,6 +38,7 @@ from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
 from agent.standalone import OwnDatabase
+from agent.standing import ORDERS
 
 EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed
 BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
@@ -243,8 +244,7 @@ class Agent:
             self._reconciler.wish(snapshot, dpdk_initialized=True)
             self._database.write(self._publisher.first_columns(
                 snapshot, self._reconciler.errors, now_ms))
-        if (number := self._publisher.next_number()) is not None:
-            self._database.stand_by(number, changed)
+        self._database.stand_by(self._publisher.next_numbers(ORDERS), changed)
 
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()

@@ -47,7 +47,7 @@ class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
         self.changed: set[UUID] = set()
         self.deleted: set[RowKey] = set()
         self.connections = 0                # made so far: nothing known from an older one is sure
-        self._standing: Any = None          # id of the transaction that waits in the server
+        self._standing: list[Any] = []      # ids of the transactions that wait in the server
         super().__init__(remote, helper)
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
@@ -55,17 +55,19 @@ class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
         if event == ovs.db.idl.ROW_DELETE:
             self.deleted.add((row._table.name, row.uuid))
 
-    def stand_by(self, operations: standing.Operations) -> None:
-        """Has this transaction wait in the server, in place of the one before."""
-        if self._standing is not None:
-            self._session.send(ovs.jsonrpc.Message.create_notify("cancel", [self._standing]))
-        request = ovs.jsonrpc.Message.create_request("transact", [DATABASE, *operations])
-        self._standing = request.id     # nobody waits for the answer: the change tells
-        self._session.send(request)
+    def stand_by(self, orders: Iterable[standing.Operations]) -> None:
+        """Has these transactions wait in the server, in place of those before."""
+        before, self._standing = self._standing, []
+        for operations in orders:
+            request = ovs.jsonrpc.Message.create_request("transact", [DATABASE, *operations])
+            self._session.send(request)
+            self._standing.append(request.id)       # nobody waits for the answer: a change tells
+        for order in before:
+            self._session.send(ovs.jsonrpc.Message.create_notify("cancel", [order]))
 
     def restart_fsm(self) -> None:
         self.connections += 1
-        self._standing = None
+        self._standing = []
         super().restart_fsm()
 
     @property
@@ -102,7 +104,7 @@ class Database:
         self._had_lock = False                  # as of the last look
         self._connections = 0                   # of the replica, as of the last look
         self._seqno_base = 0                    # of the replicas before this one
-        self._standing: tuple[int, standing.Operations] = (0, ())       # as of which connection
+        self._standing: tuple[int, list[standing.Operations]] = (0, [])     # of which connection
         self.commits = 0                # transactions that the server has taken, or needed none
 
     @property
@@ -180,19 +182,19 @@ class Database:
             self._dirty.discard(key)
             self._refused.discard(key)
 
-    def stand_by(self, number: int, anew: bool) -> None:
-        """Has the server give this number to a port that comes to a bridge of ours. To be called
+    def stand_by(self, numbers: Iterable[int], anew: bool) -> None:
+        """Has the server give these numbers to ports that come to bridges of ours. To be called
         when the replica changed; 'anew' when bridges of ours did, even if they are as before."""
         idl = self._idl
         if idl is None or not (self.has_lock and idl.is_up):
             return
-        bridges: tuple[dict[str, list[UUID]], dict[str, list[UUID]]] = ({}, {})
-        for row in idl.tables["Bridge"].rows.values():
-            ours = first(row, "datapath_type") == self._role.datapath_type
-            bridges[not ours][first(row, "name")] = values(row, "ports")
-        wish = (idl.connections, standing.operations(
-            self._role, *bridges, (uuid for uuid, row in idl.tables["Interface"].rows.items()
-                                   if first(row, "ofport") is None), number))
+        others = {first(row, "name"): values(row, "ports")
+                  for row in idl.tables["Bridge"].rows.values()
+                  if first(row, "datapath_type") != self._role.datapath_type}
+        unnumbered = [uuid for uuid, row in idl.tables["Interface"].rows.items()
+                      if first(row, "ofport") is None]
+        wish = (idl.connections, [standing.operations(self._role, others, unnumbered, number)
+                                  for number in numbers])
         if anew or wish != self._standing:
             self._standing = wish
             idl.stand_by(wish[1])

@@ -63,13 +63,18 @@ class Publisher:
                         "error": [errors[row.name]] if row.name in errors else []}
         return updates
 
-    def next_number(self) -> int | None:
-        """The next automatic number that is free on every bridge; None where there is none."""
-        numbers = self._numbers.values()
-        return ofport.automatic(
-            max((n.last for n in numbers), default=0),
-            {number for n in numbers for number in (*n.ofports.values(), *n.kept.values())},
-            {number: at_ms for n in numbers for number, at_ms in n.freed_at_ms.items()})
+    def next_numbers(self, count: int) -> list[int]:
+        """The next automatic numbers that are free on every bridge, fewer where there are not so
+        many."""
+        all_numbers = self._numbers.values()
+        last = max((n.last for n in all_numbers), default=0)
+        taken = {number for n in all_numbers for number in (*n.ofports.values(), *n.kept.values())}
+        freed = {number: at_ms for n in all_numbers for number, at_ms in n.freed_at_ms.items()}
+        found: list[int] = []
+        while len(found) < count and (next_ := ofport.automatic(last, taken, freed)) is not None:
+            found.append(next_)
+            taken.add(next_)
+        return found
 
     def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
                 errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
