@@ -22,6 +22,7 @@ class Rows:
         self._role = role
         self._connection: tuple[Any, int] | None = None
         self._bridges: dict[int, BridgeRow] = {}
+        self._ours: dict[int, bool] = {}                # bridge -> whether it was the role's
         self._ports_of: dict[int, tuple[UUID, ...]] = {}            # bridge -> its ports
         self._ports: dict[int, tuple[InterfaceRow, ...]] = {}       # port -> its interfaces
         self._port_of: dict[int, int] = {}                          # interface -> its port
@@ -35,7 +36,8 @@ class Rows:
         if root is None:
             return None
         if self._connection != (idl, idl.connections):
-            for known in (self._bridges, self._ports_of, self._ports, self._port_of, self._qos_of):
+            for known in (self._bridges, self._ours, self._ports_of, self._ports, self._port_of,
+                          self._qos_of):
                 known.clear()
             self._connection = (idl, idl.connections)
         changed, idl.changed = {uuid.int for uuid in idl.changed}, set()
@@ -55,6 +57,9 @@ class Rows:
                 and all(mirror.uuid.int not in changed for mirror in self._bridges[uuid].mirrors))
         uuids = self._ports_of[uuid] if same else tuple(values(row, "ports"))
         ours = self._role.owns(first(row, "datapath_type"))
+        if self._ours.get(uuid) is not ours:        # numbers are as their daemon left them
+            self._ours[uuid] = ours
+            self._drop({port.int for port in self._ports_of.get(uuid, ())})
         interfaces: list[InterfaceRow] = []
         for port in uuids:
             found = self._ports.get(port.int)
@@ -93,7 +98,7 @@ class Rows:
     def _forget(self, bridges: set[int]) -> None:
         """What belongs to no bridge any more."""
         for gone in self._bridges.keys() - bridges:
-            del self._bridges[gone]
+            del self._bridges[gone], self._ours[gone]
             self._drop({port.int for port in self._ports_of.pop(gone)})
 
     def _drop(self, ports: set[int]) -> None:
