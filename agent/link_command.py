@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent import ask, linking, netdev
 from agent.ask import AskError
@@ -17,6 +17,19 @@ TRIES = 3                       # while somebody else changes the same bridges
 WAIT_S = 10
 SAY_AFTER_S = 1                 # what is waited for
 LOOK_S = 0.1
+
+
+class End(NamedTuple):
+    """One port of a link."""
+
+    number: int                 # 0 or less: none
+    up: bool                    # a number alone may be given beforehand
+    error: str | None
+
+    @property
+    def served(self) -> bool:
+        return self.number > 0 and self.up
+
 
 Transact = Callable[..., list[Any]]
 
@@ -115,27 +128,28 @@ def wait_for_numbers(transact: Transact, ours: str, theirs: str, tap: str) -> tu
                                   "companion)"),
             tap: (theirs, "ovs-vswitchd runs on it")}
 
-    def look() -> dict[str, tuple[Any, Any]]:
+    def look() -> dict[str, End]:
         results = transact(*({"op": "select", "table": "Interface",
-                              "columns": ["ofport", "error"], "where": [["name", "==", port]]}
-                             for port in ends))
-        return {port: (plain(row["ofport"]), plain(row["error"]))
+                              "columns": ["ofport", "link_state", "error"],
+                              "where": [["name", "==", port]]} for port in ends))
+        return {port: End(plain(row["ofport"]) or 0, plain(row["link_state"]) == "up",
+                          plain(row["error"]))
                 for port, result in zip(ends, results, strict=True) for row in result["rows"]}
 
-    def served(found: dict[str, tuple[Any, Any]]) -> bool:
-        return all((number or 0) > 0 for number, _ in found.values())
+    def served(found: dict[str, End]) -> bool:
+        return all(end.served for end in found.values())
 
     found = wait(look, served, f"{ours} and {theirs} to have their ports")
     if found.keys() != ends.keys():
         raise LinkError(f"somebody has removed the ports of {ours} and {theirs} meanwhile")
     if not served(found):
-        whys = [f"{error or 'nobody serves it; see whether ' + ends[port][1]}, port {port} of "
-                f"{ends[port][0]}" for port, (number, error) in found.items() if (number or 0) <= 0]
+        whys = [f"{end.error or 'nobody serves it; see whether ' + ends[port][1]}, port {port} of "
+                f"{ends[port][0]}" for port, end in found.items() if not end.served]
         raise LinkError(
             f"{ours} and {theirs} are linked in the database, but not yet in fact: "
             + "; ".join(whys) + f". It works as soon as that is mended (vhost-agent unlink {ours} "
             f"{theirs} takes it back)")
-    return found[tap + OUR_END][0], found[tap][0]
+    return found[tap + OUR_END].number, found[tap].number
 
 
 def wait(look: Callable[[], Any], good: Callable[[Any], bool], what: str) -> Any:
