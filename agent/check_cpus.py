@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import Cpus, Node
@@ -9,19 +10,27 @@ from agent.model import PmdSpec
 from agent.options import number_ranges
 
 PERFORMANCE = "performance"
+MASK = "pmd-cpu-mask="
 
 
 def check(pmds: Sequence[PmdSpec], cpus: Cpus, nodes: Sequence[Node], allowed: Sequence[int],
-          mask_is_set: bool) -> list[Finding]:
-    """'allowed' are the cores that threads of the agent may choose from."""
+          mask_is_set: bool, prefix: str = "") -> list[Finding]:
+    """'allowed' are the cores that threads of the agent may choose from, 'prefix' what a user types
+    before keys of other_config."""
     if not pmds:
         return []
-    found = [*not_allowed(pmds, allowed), *not_isolated(pmds, cpus, allowed, mask_is_set),
-             *sharing(pmds, cpus), *without_memory(pmds, nodes), *slow(pmds, cpus)]
+    found = [replace(finding, fix=finding.fix and finding.fix.replace(MASK, f"{prefix}{MASK}"))
+             for finding in problems(pmds, cpus, nodes, allowed, mask_is_set)]
     if all(finding.severity == INFO for finding in found):
         found.insert(0, Finding("pmd-cores", OK, f"PMD threads: {cores(pmds)}, which the agent "
                                 "may use", details=details(cpus)))
     return found
+
+
+def problems(pmds: Sequence[PmdSpec], cpus: Cpus, nodes: Sequence[Node], allowed: Sequence[int],
+             mask_is_set: bool) -> list[Finding]:
+    return [*not_allowed(pmds, allowed), *not_isolated(pmds, cpus, allowed, mask_is_set),
+             *sharing(pmds, cpus), *without_memory(pmds, nodes), *slow(pmds, cpus)]
 
 
 def cores(pmds: Sequence[PmdSpec]) -> str:
@@ -37,7 +46,7 @@ def details(cpus: Cpus) -> tuple[str, ...]:
 
 def mask_command(wanted: Sequence[int]) -> str:
     mask = sum(1 << core for core in wanted)
-    return f"ovs-vsctl set Open_vSwitch . other_config:pmd-cpu-mask=0x{mask:x}"
+    return f"ovs-vsctl set Open_vSwitch . other_config:{MASK}0x{mask:x}"
 
 
 def not_allowed(pmds: Sequence[PmdSpec], allowed: Sequence[int]) -> Iterator[Finding]:

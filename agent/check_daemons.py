@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from agent import VERSION
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import Daemon, Process
+from agent.role import COMPANION, VSWITCHD, Role
 
-LOCK, COMPANIONS_LOCK = "ovs_vswitchd", "ovs_vhost_agent"
 OURS, THEIRS = "vhost-agent", "ovs-vswitchd"
 OUR_VERSION = "(ovs-vhost-agent)"
-COMPANION = ("--role=companion", "companion")       # words of an agent beside ovs-vswitchd
+BESIDE = {f"--role={COMPANION.name}", COMPANION.name}       # words of a companion
 START = "vhost-agent run --pidfile --log-file --detach"
 
 
@@ -35,35 +35,41 @@ def agents(daemons: Sequence[Daemon]) -> list[Daemon]:
     return [daemon for daemon in daemons if daemon.process is not None and is_agent(daemon)]
 
 
-def running(daemons: Sequence[Daemon]) -> Process | None:
-    """The agent's process, if one runs."""
-    return next((daemon.process for daemon in agents(daemons)), None)
+def running(daemons: Sequence[Daemon], role: Role) -> Process | None:
+    """The process of the agent of the role, if one runs."""
+    return next((daemon.process for daemon in agents(daemons) if role_of(daemon) == role), None)
 
 
 def wanted_lock(daemon: Daemon) -> str | None:
     """The one of the database that a running daemon wants, if any."""
     if daemon.process is None or not (is_agent(daemon) or is_vswitchd(daemon)):
         return None
-    beside = is_agent(daemon) and set(COMPANION) & set(daemon.process.words)
-    return COMPANIONS_LOCK if beside else LOCK
+    return role_of(daemon).lock
 
 
-def check(daemons: Sequence[Daemon], ports: int) -> list[Finding]:
-    """'ports' of the database are to be served."""
-    return [*running_ones(daemons, ports), *lock(daemons), *leftovers(daemons)]
+def role_of(daemon: Daemon) -> Role:
+    words = daemon.process.words if daemon.process is not None else ()
+    return COMPANION if is_agent(daemon) and BESIDE & set(words) else VSWITCHD
+
+
+def check(daemons: Sequence[Daemon], ports: int, role: Role = VSWITCHD) -> list[Finding]:
+    """'ports' of the database are to be served by an agent of the role."""
+    return [*running_ones(daemons, ports, role), *lock(daemons, role), *leftovers(daemons)]
 
 
 def named(daemon: Daemon) -> str:
     return f"{daemon.name} (process {daemon.pid})"
 
 
-def running_ones(daemons: Sequence[Daemon], ports: int) -> Iterator[Finding]:
+def running_ones(daemons: Sequence[Daemon], ports: int, role: Role) -> Iterator[Finding]:
     found = agents(daemons)
-    if not found:
+    if running(daemons, role) is None:
         why = f"{ports} ports of the database are not served" if ports else (
             "ports are not served before one runs")
-        yield Finding("agent-not-running", WARNING, "no agent runs on this run directory", why,
-                      START)
+        what, options = (f"no agent of the role {role.name}", f" --role={role.name}"
+                         ) if role.beside else ("no agent", "")
+        yield Finding("agent-not-running", WARNING, f"{what} runs on this run directory", why,
+                      START + options)
     for daemon in found:
         if daemon.version is None and "Permission denied" in daemon.silence:
             yield Finding("not-seen", INFO, f"{named(daemon)} may not be asked by this user",
@@ -85,18 +91,18 @@ def running_ones(daemons: Sequence[Daemon], ports: int) -> Iterator[Finding]:
             yield Finding("agent", OK, f"{named(daemon)} runs and answers: {daemon.version}")
 
 
-def lock(daemons: Sequence[Daemon]) -> Iterator[Finding]:
-    companions = [daemon for daemon in daemons if wanted_lock(daemon) == COMPANIONS_LOCK]
-    found = [daemon for daemon in daemons if wanted_lock(daemon) == LOCK]
-    yield from alone(companions, COMPANIONS_LOCK)
+def lock(daemons: Sequence[Daemon], role: Role) -> Iterator[Finding]:
+    companions = [daemon for daemon in daemons if wanted_lock(daemon) == COMPANION.lock]
+    found = [daemon for daemon in daemons if wanted_lock(daemon) == VSWITCHD.lock]
+    yield from alone(companions, COMPANION.lock)
     names = ", ".join(map(named, found))
-    if len(found) == 1 and is_vswitchd(found[0]) and not companions:
+    if len(found) == 1 and is_vswitchd(found[0]) and not role.beside:
         yield Finding(
-            "vswitchd-runs", WARNING, f"{names} runs and has the lock {LOCK}",
+            "vswitchd-runs", WARNING, f"{names} runs and has the lock {VSWITCHD.lock}",
             "an agent that takes its place waits until it has ended",
             "ovs-appctl exit                # or systemctl stop ovs-vswitchd")
     else:
-        yield from alone(found, LOCK)
+        yield from alone(found, VSWITCHD.lock)
 
 
 def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:

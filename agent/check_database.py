@@ -9,9 +9,9 @@ from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import SEARCH, WRITE, FileFacts, User
 from agent.model import ETH_TYPE, VHOST_TYPES, BridgeRow, Desired
 from agent.reach import CLOSED, MISSING, obstacle, opening
+from agent.role import VSWITCHD, Role
 
 STARTED = ("true", "try")
-NETDEV, VHOST = "netdev", "vhost"
 KEY = re.compile(r"([\w-]+): ")
 COMMAND = re.compile(r"\(((?:ovs-vsctl|modprobe|vdpa) [^()]+)\)")
 SOME = 5                            # of many ports that a title repeats
@@ -81,17 +81,21 @@ def schema(facts: DatabaseFacts) -> Iterator[Finding]:
 
 # --- rows -----------------------------------------------------------------------------------------
 
-def rows(facts: DatabaseFacts, desired: Desired, runs: bool) -> list[Finding]:
-    """What is wrong with rows. 'desired' is what an agent makes of them; 'runs': one does."""
+def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITCHD
+         ) -> list[Finding]:
+    """What is wrong with rows. 'desired' is what an agent of the role makes of them; 'runs': one
+    does."""
     assert facts.snapshot is not None
-    found = [*dpdk_init(facts.snapshot.other_config, facts.snapshot.bridges),
-             *bridges(facts.snapshot.bridges), *settings(desired.problems)]
+    view = role.view(facts.snapshot)
+    found = [*dpdk_init(view.other_config, view.bridges, role.prefix),
+             *bridges(view.bridges, role.datapath_type), *settings(desired.problems)]
     errors = dict(desired.errors)
-    elsewhere = {row.name for bridge in facts.snapshot.bridges for row in bridge.interfaces
-                 if not served(bridge)}
+    ours = {row.name for bridge in view.bridges for row in bridge.interfaces
+            if bridge.datapath_type == role.datapath_type}
+    said_of = [told for told in facts.told if told.name in ours]
     if runs:
-        errors |= {told.name: told.error for told in facts.told if told.error}
-    errors = {name: text for name, text in errors.items() if name not in elsewhere}
+        errors |= {told.name: told.error for told in said_of if told.error}
+    errors = {name: text for name, text in errors.items() if name in ours}
     for name, text in sorted(errors.items()):
         match = COMMAND.search(text)
         found.append(Finding("port-error", ERROR, f"port {name} is not served: {text}",
@@ -103,7 +107,7 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool) -> list[Finding]:
         if not runs and own:
             found.append(problem(name, "; ".join(own)))
     if runs:
-        found += [finding for told in facts.told if not told.error
+        found += [finding for told in said_of if not told.error
                   for finding in said(told, desired.problems)]
     if desired.ports and not any(f.severity in (WARNING, ERROR) for f in found):
         number = len(desired.ports)
@@ -113,37 +117,34 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool) -> list[Finding]:
     return found
 
 
-def served(bridge: BridgeRow) -> bool:
-    return bridge.datapath_type in (NETDEV, VHOST)
-
-
-def dpdk_init(other_config: Mapping[str, str], bridges: Sequence[BridgeRow]) -> Iterator[Finding]:
+def dpdk_init(other_config: Mapping[str, str], bridges: Sequence[BridgeRow], prefix: str
+              ) -> Iterator[Finding]:
     mode = other_config.get("dpdk-init", "").lower()
     needs = [row.name for bridge in bridges for row in bridge.interfaces
              if row.type in (*VHOST_TYPES, ETH_TYPE)]
     if mode in STARTED:
-        yield Finding("dpdk-init", OK, f"other_config:dpdk-init is {mode}")
+        yield Finding("dpdk-init", OK, f"other_config:{prefix}dpdk-init is {mode}")
     else:
         some = ", ".join(needs[:SOME]) + (", ..." if len(needs) > SOME else "")
         yield Finding(
             "dpdk-init-missing", ERROR if needs else WARNING,
-            "other_config:dpdk-init is " + (f"'{mode}'" if mode else "not set"),
+            f"other_config:{prefix}dpdk-init is " + (f"'{mode}'" if mode else "not set"),
             "without DPDK no port is served" + (f", here {some}" if needs else ""),
-            "ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true")
+            f"ovs-vsctl --no-wait set Open_vSwitch . other_config:{prefix}dpdk-init=true")
 
 
-def bridges(found: Sequence[BridgeRow]) -> Iterator[Finding]:
+def bridges(found: Sequence[BridgeRow], datapath_type: str) -> Iterator[Finding]:
     for bridge in found:
-        if served(bridge):
+        if bridge.datapath_type == datapath_type:
             continue
         kind = bridge.datapath_type or "system"
         ports = [row.name for row in bridge.interfaces if row.type in (*VHOST_TYPES, ETH_TYPE)]
-        fix = f"ovs-vsctl set Bridge {bridge.name} datapath_type=netdev"
+        fix = f"ovs-vsctl set Bridge {bridge.name} datapath_type={datapath_type}"
         if ports:
             yield Finding(
                 "bridge-datapath", ERROR, f"bridge {bridge.name} has datapath_type {kind} and "
                 f"ports for DPDK: {', '.join(ports[:SOME])}", "only bridges with datapath_type "
-                "netdev are served", fix)
+                f"{datapath_type} are served", fix)
         else:
             yield Finding("bridge-elsewhere", INFO, f"bridge {bridge.name} has datapath_type "
                           f"{kind}: the agent leaves it alone", "its ports have an error while an "

@@ -52,15 +52,16 @@ def pool(room_bytes: int, per_core: int) -> int:
 
 
 def check(ports: Sequence[PortSpec], other_config: Mapping[str, str], nodes: Sequence[Node],
-          cores: int, main_node: int, agent: Process | None) -> list[Finding]:
-    """'agent' is one that runs: what it needs it has. 'main_node' is where packets are kept."""
+          cores: int, main_node: int, agent: Process | None, prefix: str = "") -> list[Finding]:
+    """'agent' is one that runs: what it needs it has. 'main_node' is where packets are kept,
+    'prefix' what a user types before keys of other_config."""
     needed = packet_bytes(ports, cores) + DPDK_BYTES
     details = tuple(f"NUMA node {node.number}: {pages.total} pages of {size(pages.size)}, "
                     f"{pages.free} free" for node in nodes for pages in node.pages if pages.total)
     free = sum(pages.free * pages.size for node in nodes for pages in node.pages)
     extra = words(other_config.get("dpdk-extra", ""))
     if "--no-huge" in extra:
-        return [ordinary(extra, needed)]
+        return [ordinary(extra, needed, prefix)]
     if agent is not None:
         return [Finding("hugepages", OK, f"the agent runs and has its memory; {free // MIB} MiB "
                         "of hugepages are free besides", details=details)]
@@ -122,7 +123,7 @@ def words(text: str) -> list[str]:
         return []
 
 
-def ordinary(extra: Sequence[str], needed: int) -> Finding:
+def ordinary(extra: Sequence[str], needed: int, prefix: str) -> Finding:
     """Memory that dpdk-extra takes from ordinary pages."""
     at = extra.index("-m") + 1 if "-m" in extra else len(extra)
     mib = int(extra[at]) if at < len(extra) and extra[at].isdecimal() else 64
@@ -130,11 +131,11 @@ def ordinary(extra: Sequence[str], needed: int) -> Finding:
         return Finding(
             "memory-short", ERROR, f"dpdk-extra takes {mib} MiB of ordinary memory, about "
             f"{-(-needed // MIB)} MiB are needed", "ports stay without packet buffers",
-            "ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-extra="
+            f"ovs-vsctl --no-wait set Open_vSwitch . other_config:{prefix}dpdk-extra="
             f"\"--no-huge -m {-(-needed // MIB) + 64}\"")
     return Finding("hugepages", INFO, f"DPDK runs on {mib} MiB of ordinary memory (--no-huge in "
                    "dpdk-extra)", "hugepages are faster", "ovs-vsctl --no-wait remove "
-                   "Open_vSwitch . other_config dpdk-extra")
+                   f"Open_vSwitch . other_config {prefix}dpdk-extra")
 
 
 # --- guests ---------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from agent.model import PortSpec, Registration
 from agent.reach import CLOSED, MISSING, Obstacle, obstacle, opening
 from agent.vduse import is_vduse
 
-SETTINGS = "ovs-vsctl set Open_vSwitch . other_config:vhost-sock-owner={user} \\\n" \
-           "    other_config:vhost-sock-mode=0660"
+SETTINGS = ("ovs-vsctl set Open_vSwitch . other_config:{prefix}vhost-sock-owner={user} \\\n"
+            "    other_config:{prefix}vhost-sock-mode=0660")
+PREFIX = "{prefix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ def paths(ports: Sequence[PortSpec]) -> list[str]:
 
 
 def check(ports: Sequence[PortSpec], files: Mapping[str, FileFacts], agent: User,
-          qemus: Sequence[Qemu]) -> list[Finding]:
-    """'files' has all paths(), with what leads to them; 'agent' is whom the agent runs as."""
+          qemus: Sequence[Qemu], prefix: str = "") -> list[Finding]:
+    """'files' has all paths(), with what leads to them; 'agent' is whom the agent runs as, 'prefix'
+    what a user types before keys of other_config."""
     found: dict[tuple[str, str, str, str, str | None], list[str]] = {}
     looked_at = sockets(ports)
     specs = {port.name: port for port in ports}
@@ -50,7 +52,8 @@ def check(ports: Sequence[PortSpec], files: Mapping[str, FileFacts], agent: User
         for finding in one(path, files, agent, qemus):
             if finding.id == "socket-closed-to-qemu" and specs[name].access != AS_MADE:
                 continue            # it gets what the database says as soon as there is an agent
-            key = (finding.id, finding.severity, finding.title, finding.why, finding.fix)
+            fix = finding.fix and finding.fix.replace(PREFIX, prefix)
+            key = (finding.id, finding.severity, finding.title, finding.why, fix)
             found.setdefault(key, []).append(name)
     if found:
         return [Finding(id, severity, title, why, fix, named(names))
@@ -90,7 +93,8 @@ def server(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
                 "socket-closed-to-qemu", ERROR if qemu.names(path) else WARNING,
                 f"{stop.text}: {whose(qemu)}", f"the agent runs as {agent.name}; a guest can only "
                 "connect to a socket that its QEMU may write to",
-                opening(stop, qemu.user, SEARCH) if way else SETTINGS.format(user=qemu.user.name))
+                opening(stop, qemu.user, SEARCH) if way else
+                SETTINGS.replace("{user}", qemu.user.name))
 
 
 def client(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequence[Qemu]

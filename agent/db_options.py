@@ -1,10 +1,8 @@
-"""The options of commands that ask a database."""
+"""The options of commands that ask the database."""
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import click
 
@@ -12,9 +10,7 @@ from agent import remotes
 from agent.remotes import RemoteError, TlsFiles
 from agent.settings import PROGRAM, rundir
 
-Command = Callable[..., None]
-
-DATABASE_OPTIONS = (
+DB_OPTIONS = (
     click.option("--db", metavar="REMOTE",
                  help="The database (default: unix:$OVS_RUNDIR/db.sock)."),
     click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes."),
@@ -24,30 +20,15 @@ DATABASE_OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the database is, and the agent's run directory."""
-
-    remote: str
-    tls: TlsFiles
-    rundir: str
-
-
-def database_options(command: Command) -> Command:
-    for decorate in reversed(DATABASE_OPTIONS):
-        command = decorate(command)
-    return command
-
-
-def place(db: str | None, private_key: str | None, certificate: str | None, ca_cert: str | None,
-          status: int = 1) -> Place:
-    """What these options say; ends with 'status' and a sentence when no database can be there."""
-    directory = rundir(os.environ)
-    found = Place(db or f"unix:{directory}/db.sock", TlsFiles(private_key, certificate, ca_cert),
-                  directory)
+def database(db: str | None, private_key: str | None, certificate: str | None,
+             ca_cert: str | None, status: int = 1) -> tuple[str, TlsFiles]:
+    """The remote and its files; ends with 'status' and a sentence when no database can be
+    there."""
+    remote = db or f"unix:{rundir(os.environ)}/db.sock"
+    tls = TlsFiles(private_key, certificate, ca_cert)
     try:
-        remotes.check(found.remote, found.tls)
+        remotes.check(remote, tls)
     except RemoteError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         sys.exit(status)
-    return found
+    return remote, tls

@@ -4,7 +4,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Thread
 from typing import Any
 
@@ -19,16 +19,25 @@ from agent import (
     host_facts,
     process_facts,
 )
-from agent.db_options import Place
 from agent.doctor_facts import Facts
 from agent.finding import exit_status
+from agent.remotes import TlsFiles
 
 LIMIT_S = 30.0                  # for each of the two looks: the first, and at files it led to
 
 
-def run(place: Place, as_json: bool, verbose: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the database is, and the agent's run directory."""
+
+    remote: str
+    tls: TlsFiles
+    rundir: str
+
+
+def run(place: Place, role: str | None, as_json: bool, verbose: bool) -> int:
     """Prints what is found; the exit status."""
-    found = doctor_facts.findings(gather(place))
+    found = doctor_facts.findings(gather(place, role))
     if as_json:
         click.echo(doctor_text.json_text(found))
     else:
@@ -37,9 +46,9 @@ def run(place: Place, as_json: bool, verbose: bool) -> int:
     return exit_status(found)
 
 
-def gather(place: Place) -> Facts:
+def gather(place: Place, role: str | None) -> Facts:
     """All facts that come in time."""
-    facts = Facts(process_facts.this_process(), place.rundir)
+    facts = Facts(process_facts.this_process(), place.rundir, role)
     found, missed = within(LIMIT_S, {
         "DPDK": dpdk_files.gather,
         "the host": host_facts.gather,
@@ -73,7 +82,7 @@ def daemons(rundir: str) -> tuple[Any, str]:
 
 
 def of_ports(facts: Facts) -> tuple[Any, Any]:
-    ports = doctor_facts.wanted(facts.database, facts.host, facts.rundir)
+    ports = doctor_facts.wanted(facts.database, facts.host, facts.rundir, facts.role)
     devices = {address: host_facts.pci_device(address)
                for address in check_kernel.pci_addresses(list(ports.ports.values())).values()}
     paths = doctor_facts.socket_paths(facts.database, ports, devices)

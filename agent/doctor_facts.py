@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent import (
     check_cpus,
@@ -22,6 +22,7 @@ from agent.finding import Finding, unseen
 from agent.host_values import Daemon, FileFacts, HostFacts, PciDevice, Process, Program, User
 from agent.hostconfig import host_config
 from agent.model import Desired, PortSpec
+from agent.role import ROLES, VSWITCHD, Role
 from agent.validate import desired
 
 
@@ -31,6 +32,7 @@ class Facts:
 
     me: Process
     rundir: str
+    role_name: str | None = None                # that was asked for
     dpdk: DpdkFacts | None = None
     host: HostFacts | None = None
     database: DatabaseFacts | None = None
@@ -43,9 +45,17 @@ class Facts:
     missed: Mapping[str, str] = field(default_factory=dict)     # what: why
 
     @property
+    def role(self) -> Role:
+        """That was asked for, or that of an agent that runs."""
+        runs = check_daemons.agents(self.daemons or ())
+        if self.role_name is None and runs:
+            return check_daemons.role_of(runs[0])
+        return ROLES[self.role_name or VSWITCHD.name]
+
+    @property
     def agent(self) -> Process | None:
-        """That runs."""
-        return check_daemons.running(self.daemons or ())
+        """Of the role, that runs."""
+        return check_daemons.running(self.daemons or (), self.role)
 
     @property
     def agent_user(self) -> User | None:
@@ -53,13 +63,15 @@ class Facts:
         return (self.agent or self.me).user
 
 
-def wanted(database: DatabaseFacts | None, host: HostFacts | None, rundir: str) -> Desired:
-    """What the database asks for: of an agent's own rules, on a host with DPDK."""
+def wanted(database: DatabaseFacts | None, host: HostFacts | None, rundir: str,
+           role: Role = VSWITCHD) -> Desired:
+    """What the database asks an agent of the role for: of its own rules, on a host with DPDK."""
     if database is None or database.snapshot is None or host is None:
         return Desired()
-    config = host_config(database.snapshot.other_config, rundir=rundir,
-                         numa_cores=host.numa_cores, dpdk_initialized=True)
-    return desired(database.snapshot, config, dict)
+    view = replace(role.view(database.snapshot), apart=())
+    config = host_config(view.other_config, rundir=rundir, numa_cores=host.numa_cores,
+                         dpdk_initialized=True, role=role)
+    return desired(view, config, dict)
 
 
 def socket_paths(database: DatabaseFacts | None, ports: Desired, devices: Mapping[str, PciDevice]
@@ -73,14 +85,14 @@ def socket_paths(database: DatabaseFacts | None, ports: Desired, devices: Mappin
 
 def findings(facts: Facts) -> list[Finding]:
     """All that there is to say."""
-    ports = wanted(facts.database, facts.host, facts.rundir)
+    ports = wanted(facts.database, facts.host, facts.rundir, facts.role)
     specs = list(ports.ports.values())
     said = [unseen(what, why) for what, why in facts.missed.items()]
     if facts.dpdk is not None:
         said += check_dpdk.check(facts.dpdk)
     said += of_database(facts, ports)
     if facts.daemons is not None:
-        said += check_daemons.check(facts.daemons, len(specs))
+        said += check_daemons.check(facts.daemons, len(specs), facts.role)
     if facts.host is not None:
         said += of_host(facts, facts.host, ports, specs)
     said += check_limits.check(specs, facts.agent or facts.me, facts.agent is not None)
@@ -97,7 +109,7 @@ def of_database(facts: Facts, ports: Desired) -> list[Finding]:
     agent = facts.agent.user if facts.agent is not None else None
     said = check_database.check(facts.database, facts.files, facts.me.user, agent)
     if facts.database.snapshot is not None:
-        said += check_database.rows(facts.database, ports, facts.agent is not None)
+        said += check_database.rows(facts.database, ports, facts.agent is not None, facts.role)
     return said
 
 
@@ -105,15 +117,16 @@ def of_host(facts: Facts, host: HostFacts, ports: Desired, specs: list[PortSpec]
             ) -> list[Finding]:
     other_config = {}
     if facts.database is not None and facts.database.snapshot is not None:
-        other_config = dict(facts.database.snapshot.other_config)
+        other_config = dict(facts.role.view(facts.database.snapshot).other_config)
     process = facts.agent or facts.me
     main = min(process.cores, default=0)
     main_node = next((node.number for node in host.nodes if main in node.cores), 0)
+    prefix = facts.role.prefix
     said = check_memory.check(specs, other_config, host.nodes, len(host.cpus.online), main_node,
-                              facts.agent)
+                              facts.agent, prefix)
     said += check_cpus.check(
         ports.pmds, host.cpus, host.nodes, process.cpuset or host.cpus.online,
-        mask_is_set=bool(other_config.get("pmd-cpu-mask")))
+        mask_is_set=bool(other_config.get("pmd-cpu-mask")), prefix=prefix)
     if facts.agent_user is not None:
         said += check_kernel.check(specs, host.kernel, facts.files, facts.devices,
                                    facts.dpdk or DpdkFacts(), facts.agent_user)
@@ -128,5 +141,5 @@ def of_guests(facts: Facts, specs: list[PortSpec]) -> list[Finding]:
     if facts.libvirt_user is not None:
         qemus.append(Qemu(facts.libvirt_user))
     if facts.agent_user is not None:
-        said += check_sockets.check(specs, facts.files, facts.agent_user, qemus)
+        said += check_sockets.check(specs, facts.files, facts.agent_user, qemus, facts.role.prefix)
     return said

@@ -1,6 +1,7 @@
 """The commands that print what a guest needs, as they are typed."""
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -8,13 +9,16 @@ from typing import Any
 
 import click
 
-from agent.db_options import Command, database_options, place
+from agent.db_options import DB_OPTIONS, database
 from agent.guest_nic import QUEUE_PAIRS_MAX, RING_SIZES, Question, Wish
+from agent.settings import rundir
 
 MIB_OF = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 SIZE = re.compile("([0-9]{1,12})([MGT]?)")
 MEMORY_MIB_MAX = 1 << 24
 VCPUS_MAX = 4096                # more than QEMU's machines have
+
+Command = Callable[..., None]
 
 
 def size(_: click.Context, __: click.Parameter, text: str) -> int:
@@ -49,7 +53,7 @@ SHARED = (
                  help="Queue pairs of each device (default: options:n_rxq of its port, else 1)."),
     ring_option("--rx-queue-size", "receive"),
     ring_option("--tx-queue-size", "transmit"),
-    database_options,
+    *DB_OPTIONS,
 )
 
 
@@ -93,6 +97,6 @@ def question(*, ports: tuple[str, ...], db: str | None, private_key: str | None,
              certificate: str | None, ca_cert: str | None, queues: int | None,
              rx_queue_size: str | None, tx_queue_size: str | None) -> Question:
     """What the options ask; ends with status 1 and a sentence when no database can be there."""
-    where = place(db, private_key, certificate, ca_cert)
+    remote, tls = database(db, private_key, certificate, ca_cert)
     wish = Wish(queues, *(int(size) if size else None for size in (rx_queue_size, tx_queue_size)))
-    return Question(ports, where.remote, where.tls, where.rundir, wish)
+    return Question(ports, remote, tls, rundir(os.environ), wish)

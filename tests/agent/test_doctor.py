@@ -16,6 +16,7 @@ import pytest
 
 from agent import dpdk_files
 from tools.host import AGENT, SCHEMA, Host, temporary_host, wait_until
+from tools.vswitchd import Vswitchd
 
 SECONDS = 90                    # of a busy machine, for what is to end by itself in less than ten
 ROOT = Path(__file__).parents[2]
@@ -262,6 +263,27 @@ def test_second_agent_waits_for_the_lock(good: Host) -> None:
     title = report.get("lock-contended")["title"]
     assert f"second (process {agent.pid})" in title
     assert f"vhost-agent (process {good.agents[-1].pid})" in title
+
+
+def test_companion_beside_ovs_vswitchd() -> None:
+    with temporary_host("vhost-doctor-beside") as host:
+        host.start_ovsdb()
+        with Vswitchd(host):
+            host.vsctl("add-br", "ovs0", "--", "set", "Bridge", "ovs0", "datapath_type=netdev")
+            host.start_agent("--role", "companion", "--pidfile")
+            host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=vhost",
+                       "--", "add-port", "br0", "vm1", "--", "set", "Interface", "vm1",
+                       "type=dpdkvhostuserclient",
+                       f"options:vhost-server-path={host.directory}/vm1.sock")
+            report = doctor(host)
+            assert (report.status, report.of("warning")) == (0, set())
+            assert "ovs_vhost_agent" in report.get("lock")["title"]
+            assert report.get("ports")["details"] == ["br0", "vm1"]
+            host.vsctl("set", "Open_vSwitch", ".", "other_config:vhost-agent-vlan-limit=many")
+            fix = doctor(host).get("setting-unusable")["fix"]
+            host.check("sh", "-c", fix)
+            assert doctor(host).status == 0
+            assert "agent-not-running" in doctor(host, "--role=vswitchd").of("warning")
 
 
 def test_agent_with_a_control_socket_elsewhere(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from agent.finding import Finding, exit_status
 from agent.host_facts import module_name
 from agent.host_values import Daemon, FileFacts, HostFacts, Kernel, Node, Process, Program, User
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
+from agent.role import COMPANION
+from agent.role import VSWITCHD as VSWITCHD_ROLE
 from tests.unit.doctor_values import ROOT, client, ids
 
 NOBODY = User("nobody", 65534, frozenset({65534}))
@@ -187,8 +189,6 @@ VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")
      [("error", "agent-silent"), ("ok", "lock")]),
     ([VSWITCHD], [("warning", "agent-not-running"), ("warning", "vswitchd-runs")]),
     ([daemon(), VSWITCHD], [("ok", "agent"), ("warning", "lock-contended")]),
-    ([daemon(words="vhost-agent run --role companion"), VSWITCHD],
-     [("ok", "agent"), ("ok", "lock"), ("ok", "lock")]),
     ([replace(daemon(version=None, words="/usr/bin/vhost-agent run"), control="")],
      [("info", "not-seen"), ("ok", "lock")]),
     ([daemon("ovsdb-server", version=None)], [("warning", "agent-not-running")]),
@@ -196,6 +196,35 @@ VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")
      [("warning", "agent-not-running"), ("info", "control-socket-left")])])
 def test_daemons(daemons: list[Daemon], expected: list[tuple[str, str]]) -> None:
     assert ids(check_daemons.check(daemons, 0)) == expected
+
+
+def test_companion_and_ovs_vswitchd_have_a_lock_each() -> None:
+    both = [daemon(words="vhost-agent run --role companion"), VSWITCHD]
+    assert ids(check_daemons.check(both, 0, COMPANION)) == [
+        ("ok", "agent"), ("ok", "lock"), ("ok", "lock")]
+    assert ids(check_daemons.check(both, 0, VSWITCHD_ROLE))[0] == ("warning", "agent-not-running")
+    found = check_daemons.check([VSWITCHD], 2, COMPANION)
+    assert ids(found) == [("warning", "agent-not-running"), ("ok", "lock")]
+    assert str(found[0].fix).endswith(" --role=companion")
+    facts = doctor_facts.Facts(Process(1), "/run", daemons=tuple(both))
+    assert (facts.role, facts.agent) == (COMPANION, both[0].process)
+    assert replace(facts, role_name="vswitchd").role == VSWITCHD_ROLE
+    assert replace(facts, daemons=()).role == VSWITCHD_ROLE
+
+
+def test_companion_looks_at_its_own_bridges_and_keys() -> None:
+    mine = BridgeRow(UUID(int=1), "mine", "vhost", interfaces=(row("c0"),))
+    other = BridgeRow(UUID(int=2), "other", "system", interfaces=(row("x"),))
+    told = (Told("c0"), Told("x", "no DPDK"))
+    settings = {"vhost-agent-pmd-cpu-mask": "0x10", "pmd-cpu-mask": "0x2"}
+    facts = DatabaseFacts(REMOTE, "", "8.3.1", (), Snapshot(1, settings, (mine, other)), told)
+    wanted = doctor_facts.wanted(facts, HOST, "/run/ovs", COMPANION)
+    assert wanted.ports.keys() == {"c0"}
+    found = check_database.rows(facts, wanted, True, COMPANION)
+    assert ids(found) == [("ok", "dpdk-init"), *[("warning", "setting-unusable")] * 2]
+    assert "remove Open_vSwitch . other_config vhost-agent-pmd-cpu-mask" in str(found[1].fix)
+    found = check_database.rows(facts, doctor_facts.wanted(facts, HOST, "/run/ovs"), True)
+    assert ids(found) == [("error", "dpdk-init-missing"), ("error", "bridge-datapath")]
 
 
 @pytest.mark.parametrize(("version", "iommu", "postcopy", "expected"), [
