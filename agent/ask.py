@@ -15,6 +15,7 @@ from agent import remotes, rpc
 from agent.db_schema import DATABASE
 from agent.remotes import TlsFiles
 
+TRANSACT = "transact"
 ANSWER_MS = 10_000              # for each server to answer
 
 
@@ -26,11 +27,7 @@ def transact(remote: str, tls: TlsFiles, *operations: Mapping[str, Any],
              answer_ms: int = ANSWER_MS) -> list[Any]:
     """A result for each operation (RFC 7047, 5.2), from the first server of 'remote' that answers.
     Raises AskError."""
-    results = call(remote, tls, "transact", [DATABASE, *operations], answer_ms)
-    for result in results:
-        if "error" in result:
-            raise _refused(result)
-    return list(results)
+    return list(call(remote, tls, TRANSACT, [DATABASE, *operations], answer_ms))
 
 
 def call(remote: str, tls: TlsFiles, method: str, params: Sequence[Any],
@@ -65,6 +62,8 @@ def _ask(server: str, method: str, params: Sequence[Any], answer_ms: int) -> Any
             if not error and reply.id == request.id:
                 if reply.type != ovs.jsonrpc.Message.T_REPLY:
                     raise _refused(reply.error)
+                if method == TRANSACT:
+                    _check(reply.result)
                 return reply.result
             if error == errno.EAGAIN:
                 error = _wait(connection, due_ms)
@@ -83,6 +82,12 @@ def _wait(connection: ovs.jsonrpc.Connection, due_ms: int) -> int:
     poller.timer_wait_until(due_ms)
     poller.block()
     return 0
+
+
+def _check(results: list[Any]) -> None:
+    for result in results:
+        if "error" in result:
+            raise _refused(result)
 
 
 def _refused(error: Any) -> AskError:

@@ -121,8 +121,11 @@ def test_bridge_that_is_not_served(type_: str, expected: tuple[str, str]) -> Non
 def test_errors_of_ports_are_the_agents_or_what_an_agent_would_say() -> None:
     told = (Told("c0", "no memory (modprobe memory)"),)
     found = rows(row("c0"), told=told, dpdk_init="true")[1]
-    assert (found.id, found.fix) == ("port-error", "modprobe memory")
+    assert (found.severity, found.id, found.fix) == ("error", "port-error", "modprobe memory")
     assert ids(rows(row("c0"), told=told, runs=False, dpdk_init="true"))[1] == ("ok", "ports")
+    odd = replace(row("c0"), mtu_request=5)
+    assert ids(rows(odd, runs=False, dpdk_init="true"))[1] == ("warning", "port-problems")
+    assert ids(rows(odd, told=(Told("c0"),), dpdk_init="true"))[1] == ("ok", "ports")
     long = replace(row("c0"), options={"vhost-server-path": "/" + "x" * 200})
     assert "File name too long" in rows(long, runs=False, dpdk_init="true")[1].title
 
