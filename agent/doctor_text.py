@@ -33,7 +33,7 @@ def text(findings: Sequence[Finding], verbose: bool, eyes: bool) -> str:
 def paragraph(finding: Finding, verbose: bool, eyes: bool) -> Iterator[str]:
     head = MARKS[finding.severity] if eyes else f"{finding.severity}:"
     if eyes:
-        head = click.style(head, fg=COLOURS[finding.severity], bold=finding.severity != OK)
+        head = click.style(head, fg=COLOURS[finding.severity], bold=True)
     bad = finding.severity != OK
     title = visible(finding.title)
     yield f"{head} {title} [{finding.id}]" if bad else f"{head} {title}"
