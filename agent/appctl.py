@@ -37,11 +37,12 @@ def control_socket(target: str, rundir: str) -> str:
     return f"{rundir}/{target}.{pid}.ctl"
 
 
-def call(control: str, command: str, words: Sequence[str] = ()) -> str:
+def call(control: str, command: str, words: Sequence[str] = (), *, answer_ms: int = ANSWER_MS
+         ) -> str:
     """What the agent at the control socket answers. Raises NoAgentError and RefusedError."""
-    due_ms = ovs.timeval.msec() + ANSWER_MS
+    due_ms = ovs.timeval.msec() + answer_ms
     error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(f"unix:{control}"),
-                                                 ANSWER_MS)
+                                                 answer_ms)
     if error:
         raise NoAgentError(f"no agent answers at {control}: {os.strerror(error)}")
     connection = ovs.jsonrpc.Connection(stream)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 from agent import ask, guest_nic
 from agent.ask import AskError
@@ -13,6 +12,7 @@ from agent.guest_nic import GuestRow, Nic, Question
 from agent.hostconfig import HostConfig
 from agent.model import InterfaceRow
 from agent.refusal import PortError
+from agent.select_rows import plain
 
 COLUMNS = ["_uuid", "name", "type", "options", "mtu_request", "external_ids", "error"]
 
@@ -69,15 +69,3 @@ def guest_row(row: dict[str, Any]) -> GuestRow:
         InterfaceRow(uuid=columns["_uuid"], name=columns["name"], type=columns["type"],
                      options=columns["options"], mtu_request=columns["mtu_request"]),
         columns["external_ids"].get("attached-mac"), columns["error"] or "")
-
-
-def plain(value: Any) -> Any:
-    """OVSDB's notation (RFC 7047, 5.1) of an UUID, a map, or a value that may be missing."""
-    match value:
-        case ["uuid", text]:
-            return UUID(text)
-        case ["map", pairs]:
-            return dict(pairs)
-        case ["set", []]:
-            return None
-    return value

@@ -23,7 +23,12 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
-        "libvirt_xml", "refused", "access", "accessconfig", "socket_access", "vduse")
+        "libvirt_xml", "refused", "role", "standing", "linking", "access", "accessconfig",
+        "socket_access", "vduse",
+        "finding", "dpdk_values", "host_values", "database_values", "select_rows", "reach",
+        "check_cpus", "check_daemons", "check_database", "check_dpdk", "check_kernel",
+        "check_limits", "check_memory", "check_programs", "check_sockets", "doctor_facts",
+        "doctor_text")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",

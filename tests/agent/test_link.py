@@ -1,0 +1,162 @@
+"""vhost-agent link and unlink, as a person types them beside ovs-vswitchd."""
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.agent.test_companion import bridge, companion, links
+from tools.host import AGENT, Host, temporary_host, wait_until
+from tools.vswitchd import Vswitchd
+
+TAP = "br0-ovs0"
+
+
+@pytest.fixture(scope="module")
+def linked_host() -> Iterator[Host]:
+    with temporary_host("vhost-link") as host:
+        host.start_ovsdb()
+        with Vswitchd(host):
+            bridge(host, "ovs0", "netdev")
+            companion(host)
+            bridge(host, "br0", "vhost")
+            yield host
+        assert "Traceback" not in host.output()
+
+
+@pytest.fixture
+def both(linked_host: Host) -> Iterator[Host]:
+    """Bridges br0 and ovs0, not linked."""
+    yield linked_host
+    run(linked_host, "unlink", "br0", "ovs0")
+    assert links(linked_host) == {"lo", "br0", "ovs0", "ovs-netdev"}
+
+
+def run(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
+    return host.run(*host.netns.command(AGENT, *words))
+
+
+def refusal(host: Host, *words: str) -> str:
+    done = run(host, *words)
+    assert (done.returncode, done.stdout) == (1, ""), done.stdout
+    return done.stderr.removeprefix("vhost-agent: ").rstrip("\n")
+
+
+def test_link_and_unlink(both: Host) -> None:
+    done = run(both, "link", "br0", "ovs0")
+    assert (done.returncode, done.stderr) == (0, "")
+    ours, theirs = (both.interface(name, "ofport") for name in (f"{TAP}-vhost", TAP))
+    assert done.stdout == (f"br0 and ovs0 are linked by the tap {TAP}: port {ours} of br0, port "
+                           f"{theirs} of ovs0\n")
+    for table in ("Port", "Interface"):
+        assert both.get(table, TAP, "external_ids") == {"vhost-agent-link": "br0"}
+        assert both.get(table, f"{TAP}-vhost", "external_ids") == {"vhost-agent-link": "ovs0"}
+    assert both.get("Open_vSwitch", ".", "cur_cfg") == both.get("Open_vSwitch", ".", "next_cfg")
+    assert both.interface(TAP, "mtu") == 1500
+    both.vsctl("set", "Interface", f"{TAP}-vhost", "mtu_request=9000")
+    wait_until(lambda: both.interface(TAP, "mtu") == 9000, "ovs-vswitchd sees the tap's MTU")
+    both.vsctl("clear", "Interface", f"{TAP}-vhost", "mtu_request")
+    wait_until(lambda: both.interface(TAP, "mtu") == 1500, "it goes back")
+    assert refusal(both, "link", "br0", "ovs0", "--name", "other") == (
+        f"br0 and ovs0 are linked already, by {TAP}-vhost and {TAP}: a second link would be a loop "
+        "(vhost-agent unlink br0 ovs0 takes it away)")
+    done = run(both, "unlink", "br0", "ovs0")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0, "br0 and ovs0 are not linked any more\n", "")
+    assert TAP not in links(both)
+    assert refusal(both, "unlink", "br0", "ovs0") == "br0 and ovs0 are not linked"
+
+
+def test_what_is_wrong_is_said_and_nothing_is_half_done(both: Host) -> None:
+    both.run("ovs-vsctl", "--timeout=30", "add-br", "odd", "--", "set", "Bridge", "odd",
+             "datapath_type=odd")
+    bridge(both, "br1", "vhost")
+    both.vsctl("add-port", "br0", "taken", "--", "set", "Interface", "taken", "type=internal")
+    wait_until(lambda: both.interface("br1", "mac_in_use") and both.interface("taken", "ifindex"),
+               "they are served")
+    before = both.transact({"op": "select", "table": "Port", "where": [], "columns": ["name"]})
+    try:
+        for words, why in (
+                (("br0", "nosuch"), "no bridge nosuch is in the database: 'ovs-vsctl show' lists "
+                                    "bridges"),
+                (("br0", "br0"), "br0 is named twice: a link has two bridges"),
+                (("ovs0", "br0"), "br0 is the companion's bridge, and comes first: vhost-agent "
+                                  "link br0 ovs0"),
+                (("odd", "ovs0"), "bridge odd has datapath_type 'odd', a bridge of the companion "
+                                  "has vhost (ovs-vsctl set Bridge odd datapath_type=vhost)"),
+                (("br0", "br1"), "bridge br1 has datapath_type 'vhost', which is not "
+                                 "ovs-vswitchd's: two bridges of the companion are joined by patch "
+                                 "ports"),
+                (("br0", "odd"), "bridge odd has datapath_type 'odd', which is not ovs-vswitchd's: "
+                                 "its bridges are of type system or netdev"),
+                (("br0", "ovs0", "--name", "x" * 16), f"'{'x' * 16}': the name of a device of the "
+                                                      "host has 15 bytes at most"),
+                (("br0", "ovs0", "--name", ""), "the name of the tap is empty"),
+                (("br0", "ovs0", "--name", "taken"), "the name taken is taken by another port: "
+                                                     "choose the tap's with --name")):
+            assert refusal(both, "link", *words) == why
+        assert both.transact({"op": "select", "table": "Port", "where": [],
+                              "columns": ["name"]}) == before
+    finally:
+        for words in (("del-br", "odd"), ("del-br", "br1"), ("del-port", "taken")):
+            both.vsctl(*words)
+        wait_until(lambda: not {"br1", "taken"} & links(both), "their devices are gone")
+
+
+def test_of_two_at_the_same_time_one_links(both: Host) -> None:
+    racers = [subprocess.Popen(both.netns.command(AGENT, "link", "br0", "ovs0", "--name", name),
+                               env=both.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True) for name in ("one", "two", "three")]
+    said = [racer.communicate(timeout=60) for racer in racers]
+    assert sorted(racer.returncode for racer in racers) == [0, 1, 1]
+    assert sum("are linked already" in err for _, err in said) == 2
+    assert both.vsctl("list-ports", "br0").splitlines() in (
+        ["one-vhost"], ["two-vhost"], ["three-vhost"])
+
+
+def test_an_end_that_somebody_removed_is_no_link_and_no_loop(both: Host) -> None:
+    run(both, "link", "br0", "ovs0", "--name", "l0")
+    both.vsctl("del-port", "ovs0", "l0")
+    assert "are linked already, by l0-vhost: a second link" in refusal(both, "link", "br0", "ovs0")
+    assert run(both, "unlink", "br0", "ovs0").returncode == 0
+    run(both, "link", "br0", "ovs0", "--name", "l0")
+    both.vsctl("del-port", "br0", "l0-vhost")
+    wait_until(lambda: "l0" not in links(both), "the tap goes with our end")
+    assert run(both, "unlink", "br0", "ovs0").returncode == 0
+    assert both.vsctl("list-ports", "ovs0") == ""
+
+
+def test_a_name_that_the_kernel_has_given_away(both: Host) -> None:
+    both.inside("ip", "link", "add", "l1", "type", "veth", "peer", "name", "far")
+    try:
+        why = "(Invalid argument): the name is taken by a device that is no tap, port l1-vhost of"
+        assert why in refusal(both, "link", "br0", "ovs0", "--name", "l1").partition("\n")[2]
+    finally:
+        both.inside("ip", "link", "del", "l1")
+    wait_until(lambda: both.interface("l1", "error") is None and both.interface("l1", "ofport") > 0,
+               "it is linked by itself once the name is free")
+
+
+def test_without_a_companion_it_is_said_and_made_up_for() -> None:
+    """And as after a reboot: rows are there, a tap is not."""
+    with temporary_host("vhost-link-late") as host:
+        host.start_ovsdb()
+        with Vswitchd(host):
+            bridge(host, "ovs0", "netdev")
+            host.run("ovs-vsctl", "--timeout=30", "add-br", "br0", "--", "set", "Bridge", "br0",
+                     "datapath_type=vhost")
+            done = run(host, "link", "br0", "ovs0")
+            assert done.returncode == 1
+            assert ("nobody serves it; see whether a companion runs on this database (vhost-agent "
+                    "run --role companion), port br0-ovs0-vhost of br0") in done.stderr
+            companion(host)
+            wait_until(lambda: all(
+                host.interface(name, "error") is None and (host.interface(name, "ofport") or 0) > 0
+                and host.interface(name, "link_state") == "up"
+                for name in (TAP, f"{TAP}-vhost")), "both ends are served")
+            host.kill_agent()
+            done = run(host, "unlink", "br0", "ovs0")
+            assert done.returncode == 1
+            assert f"(ip link delete {TAP})" in done.stderr
+            host.inside("ip", "link", "delete", TAP)
