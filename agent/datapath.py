@@ -95,6 +95,9 @@ class Datapath(Protocol):
     def usage(self) -> Mapping[str, int]:
         """What is in use, by name: ports, PMD threads, packet buffers."""
 
+    def memory(self) -> tuple[int, int, int]:
+        """Bytes: reserved by DPDK, in use of these, in pools of packet buffers of those."""
+
     def memory_line(self) -> str:
         """How much memory is used for what, for the log."""
 

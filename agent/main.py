@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import ovs.unixctl
 import ovs.unixctl.server
 
 from agent import (
+    VERSION,
     capture_command,
     control,
     log,
@@ -26,10 +28,12 @@ from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
 from agent.fdb_commands import FdbCommands
 from agent.hostconfig import wants_postcopy
+from agent.live_commands import LiveCommands
 from agent.mdb_commands import MdbCommands
 from agent.memlock import lock_memory
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
+from agent.picture import LOCK_HELD, LOCK_NONE, LOCK_TAKEN, AgentFacts, DatabaseFacts
 from agent.pmd_commands import PmdCommands
 from agent.pmd_datapath import dpdk_version
 from agent.publish import Publisher
@@ -77,6 +81,11 @@ class Agent:
         DpifCommands(self._reconciler, self._publisher, lambda: self._datapath,
                      lambda: self._snapshot)
         QosCommands(self._reconciler, lambda: self._datapath)
+        LiveCommands(
+            AgentFacts(settings.name, VERSION, dpdk_version(), os.getpid(),
+                       time.monotonic_ns() // 1_000_000),
+            self._database_facts, self._reconciler, self._publisher, lambda: self._datapath,
+            lambda: self._snapshot)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:
@@ -272,6 +281,12 @@ class Agent:
             if self._datapath_ids.get(name) != dpid:
                 log.bridge.info(f"bridge {name}: using datapath ID {dpid}")
         self._datapath_ids = ids
+
+    def _database_facts(self) -> DatabaseFacts:
+        database = self._database
+        lock = (LOCK_HELD if database.has_lock
+                else LOCK_TAKEN if database.is_contended else LOCK_NONE)
+        return DatabaseFacts(database.remote, database.is_connected, lock, database.commits)
 
     # --- commands ---------------------------------------------------------------------------------
 

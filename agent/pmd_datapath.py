@@ -366,6 +366,9 @@ class PmdDatapath:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),
                 "pmds": len(self._runtime.threads()), "ports": len(self._slots)}
 
+    def memory(self) -> tuple[int, int, int]:
+        return self._runtime.memory()
+
     def memory_line(self) -> str:
         reserved, used, packets = self._runtime.memory()
         return (f"DPDK memory: {reserved // MIB} MiB reserved, {used // MIB} MiB used: "

@@ -76,6 +76,9 @@ class Reconciler:
         self._numa_cores = numa_cores
         self.placer = Placer(main_node)
         self.desired = Desired()
+        self.steps = 0                      # calls of step()
+        self.actions = 0                    # that the data plane was told to do
+        self.refusals = 0                   # of these, what it refused
         self.observed = Observed()
         self._config: HostConfig | None = None
         self._config_of: tuple[Mapping[str, str], bool] | None = None   # what it was made of
@@ -144,6 +147,7 @@ class Reconciler:
 
         'retry_all' tries refused ports again before their time: something changed.
         """
+        self.steps += 1
         if datapath is not None:
             self._look(datapath, now_ms)
         config = self._look_at_config(snapshot, datapath is not None)
@@ -252,9 +256,11 @@ class Reconciler:
     def _apply(self, datapath: Datapath, action: Action, now_ms: int) -> None:
         if isinstance(action, RemovePort):
             say(loglines.removing(self.observed.ports[action.name]))
+        self.actions += 1
         try:
             datapath.apply(action)
         except ApplyError as e:
+            self.refusals += 1
             self._failed(action, str(e), now_ms)
             return
         match action:
