@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import schema
+from agent import drops
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
@@ -124,7 +125,8 @@ def columns_page() -> str:
         text += f"\n## Keys of Interface.{name}\n\n"
         text += ("`<name>` is a driver's word, `<i>` a vring, `<q>` a queue of the port, `<d>` is "
                  "`rx` (the guest sent it) or `tx` (sent to the guest).\n\n")
-        text += keys(schema.keys("Interface", name))
+        text += (keys(schema.keys("Interface", name)) if name == "status"
+                 else statistics_keys(schema.keys("Interface", name)))
     text += "\n## Keys of Mirror.statistics\n\n" + keys(schema.keys("Mirror", "statistics"))
     return text
 
@@ -132,6 +134,14 @@ def columns_page() -> str:
 def keys(rows: Iterable[schema.Key]) -> str:
     return row("key", "there", "meaning") + row(*["---"] * 3) + "".join(
         row(f"`{key.name}`", key.when, key.doc) for key in rows)
+
+
+def statistics_keys(rows: Iterable[schema.Key]) -> str:
+    """With whose fault a drop is."""
+    words = "".join(f"* **{word}**: {what}.\n" for word, what in drops.BLAMES.items())
+    return (f"*Blame* says of drops whose fault they are:\n\n{words}\n"
+            + row("key", "there", "blame", "meaning") + row(*["---"] * 4)
+            + "".join(row(f"`{key.name}`", key.when, key.blame, key.doc) for key in rows))
 
 
 PAGES = {"options.md": options_page, "columns.md": columns_page}
