@@ -53,6 +53,9 @@ def main() -> None:
 @click.option("-v", "--verbose", multiple=True, metavar="[=SPEC]",
               help="Log levels, [MODULE:][DESTINATION:]LEVEL, as of ovs-vswitchd.")
 @click.option("--unixctl", metavar="FILE", help="Control socket for ovs-appctl.")
+@click.option("--metrics", metavar="[IP:]PORT",
+              help="Serve metrics for Prometheus there over HTTP (default: nowhere); without an IP "
+                   "on the loopback.")
 @click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes.")
 @click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes.")
 @click.option("-C", "--ca-cert", metavar="FILE",

@@ -23,7 +23,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
-        "libvirt_xml", "refused", "amounts", "picture", "show", "access", "accessconfig",
+        "libvirt_xml", "refused", "amounts", "picture", "show", "metrics", "access", "accessconfig",
         "socket_access", "vduse")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
