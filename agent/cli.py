@@ -96,6 +96,7 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
 main.add_command(live_cli.show)
+main.add_command(live_cli.top)
 
 
 def serve(parsed: Settings) -> int:

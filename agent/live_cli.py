@@ -8,6 +8,7 @@ import click
 
 from agent.settings import rundir
 from agent.target import target_option
+from agent.top import SORTS
 
 
 @click.command()
@@ -19,3 +20,25 @@ def show(bridge: str | None, target: str) -> None:
     from agent import live_command
 
     sys.exit(live_command.show(target, rundir(os.environ), bridge))
+
+
+@click.command()
+@click.option("-d", "--delay", "seconds", type=click.FloatRange(0.5, 3600), default=2.0,
+              show_default=True, metavar="SECONDS", help="Time between two tables.")
+@click.option("-n", "--count", type=click.IntRange(min=1), metavar="COUNT",
+              help="End after so many tables (default: with Ctrl-C).")
+@click.option("--once", is_flag=True, help="The same as -n 1.")
+@click.option("--batch", is_flag=True,
+              help="Print one table after the other, as is done without a terminal.")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="traffic", show_default=True,
+              help="What the first ports have most of; name: in order of their names.")
+@target_option
+def top(seconds: float, count: int | None, once: bool, batch: bool, sort: str, target: str
+        ) -> None:
+    """Show what goes on now: packets and bits a second of each port, drops and why, what PMD
+    threads are busy with, and who keeps them so."""
+    from agent import live_command
+
+    wish = live_command.TopWish(seconds, 1 if once else count, sort,
+                                batch or once or not sys.stdout.isatty())
+    sys.exit(live_command.run_top(target, rundir(os.environ), wish))

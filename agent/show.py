@@ -9,12 +9,15 @@ from typing import Any
 from agent.amounts import duration, short, size
 from agent.model import OFPORT_LOCAL
 from agent.picture import LOCK_HELD, LOCK_TAKEN, Picture
+from agent.table import Column, layout, printable
 
 NAMED = 4                       # ports that one line of problems names
 LOADS = 12                      # of the last minute, one each 5 s
-HEADER = ("PORT", "OFPORT", "TYPE", "LINK", "QUEUES", "MTU", "RX PACKETS", "TX PACKETS", "DROPS",
-          "DEVICE")
-RIGHT = {"OFPORT", "MTU", "RX PACKETS", "TX PACKETS", "DROPS"}
+COLUMNS = (
+    Column("PORT"), Column("OFPORT", right=True, goes=4), Column("TYPE", goes=3), Column("LINK"),
+    Column("QUEUES", goes=2), Column("MTU", right=True, goes=5), Column("RX PACKETS", right=True),
+    Column("TX PACKETS", right=True), Column("DROPS", right=True), Column("DEVICE", goes=6),
+)
 
 Port = Mapping[str, Any]
 
@@ -24,7 +27,6 @@ class Style(Enum):
 
     PLAIN = "plain"
     HEAD = "head"
-    GOOD = "good"
     BAD = "bad"
     QUIET = "quiet"
 
@@ -37,7 +39,9 @@ def text(picture: Picture, bridge: str | None = None) -> str:
     return "\n".join(words for _, words in lines(picture, bridge))
 
 
-def lines(picture: Picture, bridge: str | None = None) -> Iterator[Line]:
+def lines(picture: Picture, bridge: str | None = None, width: int | None = None
+          ) -> Iterator[Line]:
+    """Tables within 'width' characters if there is such a limit."""
     ports = [port for port in picture["ports"] if bridge in (None, port["bridge"])]
     yield from agent_lines(picture)
     yield from pmd_lines(picture)
@@ -49,7 +53,8 @@ def lines(picture: Picture, bridge: str | None = None) -> Iterator[Line]:
     for row in picture["bridges"]:
         if bridge in (None, row["name"]):
             yield Style.PLAIN, ""
-            yield from bridge_lines(row, [p for p in ports if p["bridge"] == row["name"]])
+            yield from bridge_lines(row, [p for p in ports if p["bridge"] == row["name"]],
+                                    width)
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -129,20 +134,17 @@ def some(names: Sequence[str]) -> str:
 
 # --- ports ----------------------------------------------------------------------------------------
 
-def bridge_lines(bridge: Mapping[str, Any], ports: Sequence[Port]) -> Iterator[Line]:
+def bridge_lines(bridge: Mapping[str, Any], ports: Sequence[Port], width: int | None
+                 ) -> Iterator[Line]:
     up = sum(port["link_state"] == "up" for port in ports)
     served = "" if bridge["served"] else (
         f", not served: datapath_type is '{bridge['datapath_type']}'")
     yield Style.HEAD, (f"bridge {bridge['name']}: {len(ports)} port{'s' * (len(ports) != 1)}, "
                        f"{up} up{served}")
     ports = sorted(ports, key=natural)
-    rows = [HEADER, *(cells(port) for port in ports)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        style = Style.QUIET if not number else style_of(ports[number - 1])
-        yield style, ("  " + "  ".join(
-            cell.rjust(width) if name in RIGHT else cell.ljust(width)
-            for cell, width, name in zip(row, widths, HEADER, strict=True))).rstrip()
+    texts = layout(COLUMNS, [cells(port) for port in ports], width)
+    yield Style.QUIET, texts[0]
+    yield from ((style_of(port), text) for port, text in zip(ports, texts[1:], strict=True))
 
 
 def natural(port: Port) -> list[tuple[int, str]]:
@@ -183,7 +185,3 @@ def queues(port: Port) -> str:
                 f"{sum(q['enabled'] for q in txqs)}/{len(txqs)} tx")
     return f"{len(rxqs)} rx" if rxqs and not port["guest"] else "-"
 
-
-def printable(name: str) -> str:
-    """Names are anybody's text; a terminal shall not obey them."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
