@@ -97,6 +97,7 @@ main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
 main.add_command(live_cli.show)
 main.add_command(live_cli.top)
+main.add_command(live_cli.plan)
 
 
 def serve(parsed: Settings) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from agent import control, machine, show
 from agent.command import CommandError
@@ -18,8 +19,11 @@ from agent.picture import (
     Seen,
     picture,
 )
+from agent.plan_words import told
 from agent.publish import Publisher
 from agent.reconcile import Reconciler
+from agent.rehearsal import Placed, affinities
+from agent.values_json import FORMAT, encode
 
 
 class LiveCommands:
@@ -28,7 +32,8 @@ class LiveCommands:
     def __init__(self, agent: AgentFacts, database: Callable[[], DatabaseFacts],
                  reconciler: Reconciler, publisher: Publisher,
                  datapath: Callable[[], Datapath | None],
-                 snapshot: Callable[[], Snapshot | None]) -> None:
+                 snapshot: Callable[[], Snapshot | None], rundir: str) -> None:
+        self._rundir = rundir
         self._agent = agent
         self._database = database
         self._reconciler = reconciler
@@ -38,6 +43,8 @@ class LiveCommands:
         control.register("vhost/state", "", 0, 0, lambda _: json.dumps(
             self._picture(), separators=(",", ":")))
         control.register("vhost/show", "[bridge]", 0, 1, self._show)
+        control.register("vhost/observed", "", 0, 0, lambda _: json.dumps(
+            self._observed(), separators=(",", ":")))
 
     def _show(self, words: Sequence[str]) -> str:
         shown = self._picture()
@@ -63,3 +70,16 @@ class LiveCommands:
             loads={pmd.core: loads.pmd_load(pmd.core) for pmd in observed.pmds}, memory=memory,
             hugepages=[Hugepages(*pool) for pool in machine.hugepages()],
             steps=reconciler.steps, actions=reconciler.actions, refusals=reconciler.refusals))
+
+    def _observed(self) -> dict[str, Any]:
+        """What 'vhost-agent plan' begins with."""
+        reconciler, wanted = self._reconciler, self._reconciler.desired
+        config = reconciler.config
+        return {
+            "format": FORMAT,
+            "observed": encode(reconciler.observed), "down": sorted(reconciler.down),
+            "placed": encode(Placed(wanted.placing, affinities(wanted))),
+            "rundir": self._rundir, "dpdk_initialized": self._datapath() is not None,
+            "at_start": reconciler.at_start, "tso": config is not None and config.tso,
+            "fills_memory": reconciler.fills_memory,
+            "said": told(wanted)}

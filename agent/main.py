@@ -85,7 +85,7 @@ class Agent:
             AgentFacts(settings.name, VERSION, dpdk_version(), os.getpid(),
                        time.monotonic_ns() // 1_000_000),
             self._database_facts, self._reconciler, self._publisher, lambda: self._datapath,
-            lambda: self._snapshot)
+            lambda: self._snapshot, settings.rundir)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:

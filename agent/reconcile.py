@@ -4,7 +4,7 @@ Nothing here acts on events: an event only means that step() should be called ag
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,6 +131,16 @@ class Reconciler:
     def config(self) -> HostConfig | None:
         """Settings of the whole agent as of the last step(); None before the first."""
         return self._config
+
+    @property
+    def down(self) -> Set[str]:
+        """Ports that are to be administratively down."""
+        return self._down
+
+    @property
+    def at_start(self) -> Mapping[str, str] | None:
+        """other_config when DPDK started; None before."""
+        return self._at_start
 
     def set_admin_state(self, ports: Iterable[str], up: bool) -> None:
         """What the next step() does to ports, and later ones keep until their rows go."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "appctl", "ask"}
+                 "db_schema", "appctl", "ask", "read_database"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
@@ -24,8 +24,8 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "amounts", "picture", "show", "metrics", "table",
-        "rates", "top", "access", "accessconfig",
-        "socket_access", "vduse")
+        "rates", "top", "values_json", "rehearsal", "plan_words",
+        "access", "accessconfig", "socket_access", "vduse")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
