@@ -28,6 +28,7 @@ from agent.model import (
     Rxq,
     Snapshot,
 )
+from agent.validate import is_local
 
 FORMAT = 1                      # moves when a key changes its meaning or goes; not for new ones
 PMD_COUNTERS = tuple(PmdCounters.__dataclass_fields__)
@@ -149,8 +150,10 @@ def port(seen: Seen, bridge: BridgeRow, row: InterfaceRow, cores: Mapping[Rxq, i
          ) -> dict[str, Any]:
     name = row.name
     spec, state = seen.desired.ports.get(name), seen.observed.ports.get(name)
-    columns = report.interface(bridge, row, spec, state, seen.errors.get(name),
-                               seen.problems.get(name, ()))
+    error = seen.errors.get(name)
+    columns: dict[str, Any] = {}
+    if spec is not None or error is not None or is_local(bridge, row):
+        columns = report.interface(bridge, row, spec, state, error, seen.problems.get(name, ()))
     shown = {
         "name": name, "bridge": bridge.name, "type": row.type,
         "ofport": seen.ofports.get(name, ("", None))[1],

@@ -74,11 +74,10 @@ def places(desired: Desired, observed: Observed, placed: Placed, main_node: int)
     states = served(desired, observed)
     names = {state.name for state in states}
     rxqs = {(state.name, queue) for state in states for queue in range(state.n_rxqs)}
-    polled: dict[Rxq, int] = {rxq: core for core, polls in observed.polls for rxq in polls
-                              if rxq[0] in names}
+    polled: set[Rxq] = {rxq for _, polls in observed.polls for rxq in polls}
     cores = {spec.core for spec in observed.pmds}
     known = {name: pins for name, pins in placed.affinities.items() if name in names}
-    if (polled.keys() == rxqs and cores == {spec.core for spec in desired.pmds}
+    if (polled == rxqs and cores == {spec.core for spec in desired.pmds}
             and placed.placing == desired.placing
             and known == {name: pins for name, pins in affinities(desired).items()
                           if name in names}):
@@ -92,7 +91,7 @@ def after(observed: Observed, action: Action) -> Observed:
     """The data plane after an action."""
     match action:
         case AddPort(spec):
-            return replace(observed, ports={**observed.ports, spec.name: new_port(spec)})
+            return replace(observed, ports={**observed.ports, spec.name: new_port(spec, observed)})
         case RemovePort(name):
             return replace(observed, ports={
                 other: state for other, state in observed.ports.items() if other != name})
@@ -118,11 +117,12 @@ def ordered(pmds: tuple[PmdSpec, ...]) -> tuple[PmdSpec, ...]:
     return tuple(sorted(pmds, key=lambda pmd: pmd.core))
 
 
-def new_port(spec: PortSpec) -> PortState:
+def new_port(spec: PortSpec, observed: Observed) -> PortState:
     assert spec.device is not None
+    used = {state.number for state in observed.ports.values()}
     eth = (EthInfo(0, n_rxq=spec.device.n_rxq) if isinstance(spec.device, EthDevice) else None)
     return PortState(spec.name, spec.device, spec.tx_retries_max, spec.memory,
-                     tx_hash=spec.tx_hash,
+                     number=min(set(range(1, len(used) + 2)) - used), tx_hash=spec.tx_hash,
                      access=AS_MADE if spec.client else spec.access, eth=eth)
 
 
