@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class Listen:
 def listen(option: str, text: str) -> Listen:
     """IP:PORT, an IPv6 address in brackets, or PORT or :PORT of the loopback, which is the value
     of an option. Raises RemoteError."""
-    whole = text if ":" in text.lstrip(":") else f"{LOOPBACK}:{text.lstrip(':')}"
+    whole = f"{LOOPBACK}:{text.lstrip(':')}" if re.fullmatch(":?[0-9]*", text) else text
     if problem := _address_problem(whole):
         raise RemoteError(f"{option}={text}: {problem}; a value is IP:PORT (an IPv6 address in "
                           f"brackets), or PORT alone for {LOOPBACK}")
