@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -84,7 +85,10 @@ def watch(target: str, rundir: str, wish: TopWish, before: Picture | None, displ
             after = state(target, rundir)
         except (NoAgentError, RefusedError) as e:
             if before is not None or not wish.batch:
-                display.show([(Style.BAD, f"{e}; waiting for it")])
+                said = f"waiting for the agent: {e}"
+                width = display.size[0]
+                display.show([(Style.BAD, text) for text in (
+                    textwrap.wrap(said, width) if width else [said])])
             before = None
             continue
         moved = rates(before, after) if before is not None else None

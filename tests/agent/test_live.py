@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 from tests.agent.conftest import Contract
 from tests.unit.pictures import port
 from tools.guest import is_listening
-from tools.host import AGENT, Host, temporary_host, wait_until
+from tools.host import AGENT, SCHEMA, Host, temporary_host, wait_until
 
 BROADCAST = b"\xff" * 6 + b"\x02\0\0\0\0\x01" + b"\x08\0" + bytes(46)
 
@@ -175,8 +176,9 @@ def terminal(host: Host, columns: int, lines: int, *command: str
 
 def read_until(fd: int, text: str, what: str) -> str:
     """All that comes until 'what' has come."""
+    due = time.monotonic() + 20
     while not re.search(what, text, re.DOTALL):
-        assert select.select([fd], [], [], 20)[0], f"no {what!r} in {text!r}"
+        assert select.select([fd], [], [], due - time.monotonic())[0], f"no {what!r} in {text!r}"
         text += os.read(fd, 1 << 16).decode()
     return text
 
@@ -189,14 +191,14 @@ def test_top_on_a_terminal_outlives_the_agent(host: Host) -> None:
     with terminal(host, 50, 12, AGENT, "top", "-t", control, "-d", "0.5") as (top, ours):
         text = read_until(ours, "", r"  PORT .*br0")
         host.kill_agent()
-        text = read_until(ours, text, "waiting for it")
+        text = read_until(ours, text, "waiting for the agent: ")
         shown = len(text)
         host.start_agent(f"--unixctl={control}", wait=False)
         text = read_until(ours, text, f".{{{shown}}}.*  PORT .*br0")
         top.send_signal(signal.SIGINT)
         assert top.wait(10) == 0
         assert text.startswith("\x1b[?1049h")               # another screen meanwhile
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\x1b[H", "\n"))
     assert max(len(line.rstrip()) for line in plain.replace("\r", "").splitlines()) <= 50
 
 
@@ -276,13 +278,14 @@ def test_plan_without_an_agent() -> None:
 def test_database_that_cannot_be_planned_with(contract: Contract, tmp_path: Path) -> None:
     host = contract.host
     other, empty = tmp_path / "other.db", tmp_path / "empty.db"
-    host.check("ovsdb-tool", "create", str(other), "/usr/share/openvswitch/vtep.ovsschema")
-    host.check("ovsdb-tool", "create", str(empty), "/usr/share/openvswitch/vswitch.ovsschema")
+    (tmp_path / "schema").write_text('{"name": "Other", "version": "1.0.0", "tables": {}}')
+    host.check("ovsdb-tool", "create", str(other), str(tmp_path / "schema"))
+    host.check("ovsdb-tool", "create", str(empty), str(SCHEMA))
     (tmp_path / "text").write_text("no database")
     for words, said in (
             ([str(tmp_path / "none")], f"{tmp_path}/none: there is no such file"),
             ([str(tmp_path / "text")], "unexpected file format"),
-            ([str(other)], "it holds the database hardware_vtep, not Open_vSwitch"),
+            ([str(other)], "it holds the database Other, not Open_vSwitch"),
             ([str(empty)], "the database holds no Open_vSwitch row"),
             (["--db", "unix:/nowhere"], "unix:/nowhere: database connection failed"),
             (["--db", "nowhere"], "remote 'nowhere': unknown kind")):
