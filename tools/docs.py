@@ -1,4 +1,5 @@
-"""Writes docs/options.md and docs/columns.md from schema/; a test holds the files against it."""
+"""Writes docs/options.md and docs/columns.md from schema/, and docs/metrics.md; a test holds the
+files against what they are made of."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import schema
-from agent import drops
+from agent import drops, metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
@@ -39,6 +40,17 @@ COLUMNS_HEAD = """# Columns
 
 The columns of the Open_vSwitch database that the agent reads (those a user writes) and writes. A
 column that an older server lacks is left out.
+"""
+METRICS_HEAD = """<!-- Made from agent/metrics.py by `make docs`: change that, not this. -->
+# Metrics
+
+What `vhost-agent run --metrics=[IP:]PORT` serves at `/metrics`; how to use it is in
+[operations.md](operations.md#metrics). Besides, `process_...` are those of the process.
+
+Counters of a port begin anew when the port is made anew, those of its packets and bytes with each
+guest, those of a PMD with its thread: what Prometheus' `rate()` and `increase()` expect. A reason
+for drops has a series from the beginning while a guest runs, on other ports once there was one.
+
 """
 
 
@@ -144,7 +156,14 @@ def statistics_keys(rows: Iterable[schema.Key]) -> str:
             + "".join(row(f"`{key.name}`", key.when, key.blame, key.doc) for key in rows))
 
 
-PAGES = {"options.md": options_page, "columns.md": columns_page}
+def metrics_page() -> str:
+    text = METRICS_HEAD + row("metric", "type", "labels", "meaning") + row(*["---"] * 4)
+    return text + "".join(
+        row(f"`{metric.full_name}`", metric.kind, ", ".join(f"`{name}`" for name in metric.labels),
+            metric.help) for metric in metrics.METRICS)
+
+
+PAGES = {"options.md": options_page, "columns.md": columns_page, "metrics.md": metrics_page}
 
 
 def main() -> None:
