@@ -178,10 +178,11 @@ def link(port: Port) -> str:
 
 
 def queues(port: Port) -> str:
-    """Queues that work of those that there are; '-' for ports without, or without a guest."""
+    """Queues that work of those that there are; '-' where no PMD has any, and without a guest."""
     rxqs, txqs = port.get("rxqs", ()), port.get("txqs", ())
     if port["guest"] and port["connected"]:
         return (f"{sum(q['enabled'] for q in rxqs)}/{len(rxqs)} rx "
                 f"{sum(q['enabled'] for q in txqs)}/{len(txqs)} tx")
-    return f"{len(rxqs)} rx" if rxqs and not port["guest"] else "-"
+    polled = sum(rxq["core"] is not None for rxq in rxqs)
+    return f"{polled} rx" if polled and not port["guest"] else "-"
 
