@@ -31,7 +31,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 19          # fields of port_counters
+    PORT_COUNTERS = 21          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -108,6 +108,17 @@ cdef struct slot:
     uint16_t guest_mtu          # VIRTIO_NET_F_MTU's; 0: not negotiated
     int16_t numa                # node of the guest's rings; -1: not known
     uint64_t features           # negotiated virtio features
+    # main writes before the driver starts and reads
+    uint64_t offered            # virtio features that guests may have
+    # callbacks write (handshake.pyx), main reads; of the connection, or of the last that said
+    # anything
+    uint32_t heard              # messages of the connection that is
+    uint32_t last_request       # the number of its last message
+    uint64_t asked              # virtio features that it wanted; 0: it has not said yet
+    uint32_t regions            # pieces of memory that it has shared
+    uint32_t given_up           # connections in a row that ended before a guest was ready
+    uint8_t was_ready           # a guest was ready
+    uint8_t withheld            # a part of a ring lies where it cannot be used (rings.pyx)
 
 # What one ring moved since its front end connected; sizes are without FCS.
 cdef struct ring_counters:
@@ -155,6 +166,8 @@ cdef struct port_counters:
     uint64_t tx_qos_drops           # over what its QoS allows
     uint64_t rx_storm_drops         # to be flooded, over the port's storm-rate
     uint64_t tx_offload_drops       # what the sender left to the switch makes no sense
+    uint64_t tx_no_buffer_drops     # no packet buffer was left for a copy or a segment
+    uint64_t tx_busy_drops          # the host thread's queue was full
 
 cdef enum:
     VLAN_WORDS = 64             # of 64 VLANs each

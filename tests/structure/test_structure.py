@@ -27,7 +27,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
-              "host_queue", "ethdev", "groups", "snoop", "offload")
+              "host_queue", "ethdev", "groups", "snoop", "offload", "handshake", "sight")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason
