@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION, guest_cli
+from agent import VERSION, explain_cli, guest_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.settings import DEFAULT_FILE, PROGRAM, Settings, rundir, settings
@@ -92,6 +92,7 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 
 main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
+main.add_command(explain_cli.explain)
 
 
 def serve(parsed: Settings) -> int:

@@ -233,6 +233,7 @@ class PortSpec:
     membership: Membership = Membership()
     limits: Limits = NO_LIMITS
     access: SocketAccess = AS_MADE      # of a server port
+    asked: tuple[tuple[str, int], ...] = ()     # options that the guest decides about
 
     @property
     def client(self) -> bool:

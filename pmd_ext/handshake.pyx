@@ -4,6 +4,8 @@ The library shows each message before it handles it. What is noted of them wakes
 it when it looks. It stays after the connection, until the next one says something: a QEMU that
 gives up is connected to once more before it is gone, and says nothing then.
 """
+from libc.string cimport memset
+
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_MSG_RESULT_NOT_HANDLED, rte_vhost_extern_callback_register, rte_vhost_msg_result,
     rte_vhost_user_extern_ops,
@@ -25,28 +27,26 @@ cdef slot *slot_of_connection(int vid) noexcept nogil:
 
 
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
-    s.heard = 0
-    s.was_ready = False
+    s.said.heard = 0
+    s.said.was_ready = False
     _ops.pre_msg_handle = on_message
     _ops.post_msg_handle = on_message_handled
     return rte_vhost_extern_callback_register(vid, &_ops, NULL)
 
 
 cdef void handshake_done(slot *s) noexcept nogil:
-    s.was_ready = True
-    s.given_up = 0
+    s.said.was_ready = True
+    s.said.given_up = 0
 
 
 cdef void handshake_end(slot *s) noexcept nogil:
-    if s.heard and not s.was_ready:
-        s.given_up += 1
-    s.heard = 0
+    if s.said.heard and not s.said.was_ready:
+        s.said.given_up += 1
+    s.said.heard = 0
 
 
 cdef void handshake_forget(slot *s) noexcept nogil:
-    s.heard = s.last_request = s.regions = s.given_up = 0
-    s.asked = s.offered = 0
-    s.was_ready = s.withheld = False
+    memset(&s.said, 0, sizeof(s.said))
 
 
 cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
@@ -54,17 +54,17 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
     if s == NULL:
         return RTE_VHOST_MSG_RESULT_NOT_HANDLED
-    if s.heard == 0:
-        s.asked = 0
-        s.regions = 0
-        s.withheld = False
-    s.heard += 1
-    s.last_request = m.request
+    if s.said.heard == 0:
+        s.said.asked = 0
+        s.said.regions = 0
+        s.said.withheld = False
+    s.said.heard += 1
+    s.said.last_request = m.request
     if m.request == SET_FEATURES:
-        s.asked = m.u.number
+        s.said.asked = m.u.number
     elif m.request == SET_MEM_TABLE:
-        s.regions = m.u.memory.n
-        s.withheld = False
+        s.said.regions = m.u.memory.n
+        s.said.withheld = False
     return (rings_before(vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED)
 
 

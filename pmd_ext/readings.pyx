@@ -122,8 +122,8 @@ cdef tuple port_values(dataplane *dp, int index):
 
 cdef tuple port_handshake(dataplane *dp, int index):
     cdef slot *s = &dp.slots[index]
-    return (s.heard, s.last_request, s.asked, s.offered, s.regions, s.given_up,
-            bool(s.was_ready), bool(s.withheld))
+    return (s.said.heard, s.said.last_request, s.said.asked, s.said.offered, s.said.regions, s.said.given_up,
+            bool(s.said.was_ready), bool(s.said.withheld))
 
 
 cdef tuple queue_values(dataplane *dp, int index, uint16_t vring):

@@ -254,7 +254,7 @@ cdef rte_vhost_msg_result rings_before(int vid, shim_message *m) noexcept nogil:
         rte_vhost_get_negotiated_features(vid, &features)
         set_places(r, &m.u.addr, features >> VIRTIO_F_RING_PACKED & 1)
     elif m.request == IOTLB_MSG and not look_at_translation(r, &m.u.iotlb):
-        dataplane_get().slots[dataplane_get().vid_slot[vid]].withheld = True
+        dataplane_get().slots[dataplane_get().vid_slot[vid]].said.withheld = True
         return RTE_VHOST_MSG_RESULT_OK      # the library takes it for handled
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED
 

@@ -8,12 +8,12 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.dpdk.ring cimport rte_ring
+from pmd_ext.front_end cimport front_end
 from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
 from pmd_ext.meters cimport limits
 from pmd_ext.slotsets cimport slot_set
 from pmd_ext.waits cimport IOTLB_WAITS, iotlb_wait
-
 
 cdef extern from "pthread.h" nogil:
     ctypedef unsigned long pthread_t
@@ -108,17 +108,7 @@ cdef struct slot:
     uint16_t guest_mtu          # VIRTIO_NET_F_MTU's; 0: not negotiated
     int16_t numa                # node of the guest's rings; -1: not known
     uint64_t features           # negotiated virtio features
-    # main writes before the driver starts and reads
-    uint64_t offered            # virtio features that guests may have
-    # callbacks write (handshake.pyx), main reads; of the connection, or of the last that said
-    # anything
-    uint32_t heard              # messages of the connection that is
-    uint32_t last_request       # the number of its last message
-    uint64_t asked              # virtio features that it wanted; 0: it has not said yet
-    uint32_t regions            # pieces of memory that it has shared
-    uint32_t given_up           # connections in a row that ended before a guest was ready
-    uint8_t was_ready           # a guest was ready
-    uint8_t withheld            # a part of a ring lies where it cannot be used (rings.pyx)
+    front_end said              # callbacks write, main reads
 
 # What one ring moved since its front end connected; sizes are without FCS.
 cdef struct ring_counters:

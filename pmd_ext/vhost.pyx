@@ -317,7 +317,7 @@ cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) n
         call[0] = b"rte_vhost_driver_disable_features"
         rc = rte_vhost_driver_disable_features(s.path, refused_features(tso))
     if rc == 0:
-        rte_vhost_driver_get_features(s.path, &s.offered)
+        rte_vhost_driver_get_features(s.path, &s.said.offered)
         call[0] = b"rte_vhost_driver_callback_register"
         rc = rte_vhost_driver_callback_register(s.path, &_ops)
     if rc == 0:

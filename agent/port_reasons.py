@@ -1,0 +1,137 @@
+"""Why ports are down: gathers the facts, and remembers what was said of them."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent import socket_facts
+from agent.datapath import Datapath
+from agent.model import Desired, Observed, PortSpec, PortState, Registration, Rxq
+from agent.reason import reasons
+from agent.reason_model import Facts, Handshake, Reason, Sight
+from agent.vduse import is_vduse
+
+SETTLED_MS = 900                # of a port of which nothing has changed for as long
+
+
+@dataclass(slots=True)
+class _Known:
+    """A port as it was looked at last."""
+
+    made_of: tuple[Any, ...]
+    said: tuple[Reason, ...]
+    text: str
+    handshake: Handshake
+    since_ms: int               # when its front end did something, as far as that was seen
+    proven: bool = False        # its guest has used its rings
+
+
+class PortReasons:
+    """For the main thread only."""
+
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]]) -> None:
+        self._numa_cores = {node: tuple(cores) for node, cores in numa_cores.items()}
+        self._known: dict[str, _Known] = {}
+        self._polling: tuple[Any, ...] = ()             # what the next two were made of
+        self._cores: dict[str, dict[int, int]] = {}     # {port: {rxq: core}}
+        self._nodes: dict[int, int] = {}
+
+    def look(self, desired: Desired, observed: Observed, datapath: Datapath, now_ms: int,
+             due: bool) -> dict[str, str]:
+        """{port: status:reason} of those that have one. What changed of ports is looked at always;
+        with 'due' also what only shows when it is looked at: sockets, what front ends say."""
+        moved = self._look_at_polling(observed)
+        silent = self._silent(desired)
+        listening: frozenset[str] | None = None
+        texts: dict[str, str] = {}
+        for name, spec in desired.ports.items():
+            state = observed.ports.get(name)
+            known = self._known.get(name)
+            if state is None:
+                self._known.pop(name, None)
+                continue
+            if (known is None or moved or known.made_of[0] is not spec
+                    or known.made_of[1] is not state or known.made_of[2] != (name in silent)
+                    or (due and isinstance(state.device, Registration)
+                        and not (state.connected and known.proven))):
+                if listening is None and looks_at_socket(state):
+                    listening = socket_facts.listening()
+                known = self._known[name] = self._make(
+                    spec, state, name in silent, datapath, now_ms, known,
+                    listening or frozenset())
+            if known.text:
+                texts[name] = known.text
+        if len(self._known) > len(observed.ports):
+            self._known = {name: known for name, known in self._known.items()
+                           if name in desired.ports}
+        return texts
+
+    def explain(self, spec: PortSpec, state: PortState | None, desired: Desired,
+                observed: Observed, datapath: Datapath, now_ms: int
+                ) -> tuple[tuple[Reason, ...], Facts]:
+        """Reasons and facts of one port at this moment."""
+        if state is None:
+            return (), Facts()
+        self._look_at_polling(observed)
+        known = self._known.get(spec.name)
+        facts, _ = self._facts(spec, state, spec.name in self._silent(desired), datapath, now_ms,
+                               known, socket_facts.listening())
+        return reasons(spec, state, facts), facts
+
+    def _look_at_polling(self, observed: Observed) -> bool:
+        if self._polling == (observed.polls, observed.pmds):
+            return False
+        self._polling = (observed.polls, observed.pmds)
+        self._nodes = {pmd.core: pmd.node for pmd in observed.pmds}
+        before, self._cores = self._cores, {}
+        rxq: Rxq
+        for core, rxqs in observed.polls:
+            for rxq in rxqs:
+                self._cores.setdefault(rxq[0], {})[rxq[1]] = core
+        return before != self._cores
+
+    @staticmethod
+    def _silent(desired: Desired) -> frozenset[str]:
+        """Ports whose bridge forwards nothing."""
+        members = {name for bridge in desired.bridges for name, _ in bridge.members}
+        return frozenset(desired.ports.keys() - members)
+
+    def _make(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
+              now_ms: int, known: _Known | None, listening: frozenset[str]) -> _Known:
+        facts, since_ms = self._facts(spec, state, silent, datapath, now_ms, known, listening)
+        made_of = (spec, state, silent, facts)
+        proven = facts.sight is Sight.USED
+        if known is not None and known.made_of == made_of:
+            known.made_of, known.handshake, known.since_ms = made_of, facts.handshake, since_ms
+            known.proven = proven
+            return known
+        said = reasons(spec, state, facts)
+        return _Known(made_of, said, "; ".join(map(str, said)), facts.handshake, since_ms, proven)
+
+    def _facts(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
+               now_ms: int, known: _Known | None, listening: frozenset[str]
+               ) -> tuple[Facts, int]:
+        """Facts, and since when the front end has been as it is."""
+        handshake, socket, sight = Handshake(), None, Sight.NONE
+        if isinstance(state.device, Registration):
+            handshake = datapath.handshake(spec.name)
+            if looks_at_socket(state):
+                socket = socket_facts.look(state.device.path, listening)
+            same = known is not None and known.made_of[1].connects == state.connects
+            if state.connected:
+                sight = (Sight.USED if same and known is not None and known.proven
+                         else datapath.sight(spec.name))
+        since_ms = now_ms
+        if (known is not None and known.handshake == handshake
+                and known.made_of[1].connections == state.connections
+                and known.made_of[1].attached == state.attached):
+            since_ms = known.since_ms
+        return Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent,
+                     self._cores.get(spec.name, {}), self._nodes, self._numa_cores), since_ms
+
+
+def looks_at_socket(state: PortState) -> bool:
+    """Whether there is something to be learned from the file."""
+    return (isinstance(state.device, Registration) and not state.attached
+            and not is_vduse(state.device.path))
