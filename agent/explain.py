@@ -11,7 +11,7 @@ from agent.eth_values import EthDevice
 from agent.front_end_reason import who
 from agent.host_model import HostDevice
 from agent.model import PatchDevice, PortSpec, PortState, Registration
-from agent.options import shown
+from agent.options import number_ranges, shown
 from agent.reason_model import Facts, Found, Reason
 from agent.virtio import features, request
 
@@ -121,13 +121,19 @@ def facts(view: View) -> Iterator[tuple[str, str]]:
     if not isinstance(state.device, PatchDevice):
         yield "MTU", str(state.memory.mtu if state.eth is None else state.eth.mtu)
     if view.facts.cores:
-        yield "polled", "; ".join(
-            f"rx queue {q} by core {core} (NUMA node {view.facts.nodes.get(core, 0)})"
-            for q, core in sorted(view.facts.cores.items()))
+        yield "polled", "; ".join(polled(view.facts))
     dropped = [f"{key} {count} ({blame(key)})" for key, count in sorted(view.statistics.items())
                if count and blame(key) and "_q" not in key]
     if dropped or view.statistics:
         yield "drops", ", ".join(dropped) or "none"
+
+
+def polled(facts: Facts) -> Iterator[str]:
+    """Which rx queues each core polls."""
+    for core in sorted({*facts.cores.values()}):
+        queues = sorted(q for q, polling in facts.cores.items() if polling == core)
+        what = "rx queue" if len(queues) == 1 else "rx queues"
+        yield f"{what} {number_ranges(queues)} by core {core} (NUMA node {facts.nodes[core]})"
 
 
 def of_guest(view: View, state: PortState, device: Registration) -> Iterator[tuple[str, str]]:
