@@ -3,15 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 from agent import socket_facts
 from agent.datapath import Datapath
-from agent.model import Desired, Observed, PortSpec, PortState, Registration, Rxq
+from agent.model import Desired, Observed, PollLists, PortSpec, PortState, Registration
 from agent.reason import reasons
 from agent.reason_model import Facts, Handshake, Reason, Sight
 from agent.vduse import is_vduse
 
+NO_CORES: Mapping[int, int] = MappingProxyType({})
 SETTLED_MS = 900                # of a port of which nothing has changed for as long
 
 
@@ -19,12 +20,16 @@ SETTLED_MS = 900                # of a port of which nothing has changed for as 
 class _Known:
     """A port as it was looked at last."""
 
-    made_of: tuple[Any, ...]
-    said: tuple[Reason, ...]
-    text: str
-    handshake: Handshake
+    spec: PortSpec
+    state: PortState
+    facts: Facts
+    text: str                   # status:reason
     since_ms: int               # when its front end did something, as far as that was seen
-    proven: bool = False        # its guest has used its rings
+
+    @property
+    def proven(self) -> bool:
+        """Its guest has used its rings."""
+        return self.facts.sight is Sight.USED
 
 
 class PortReasons:
@@ -33,7 +38,7 @@ class PortReasons:
     def __init__(self, numa_cores: Mapping[int, Sequence[int]]) -> None:
         self._numa_cores = {node: tuple(cores) for node, cores in numa_cores.items()}
         self._known: dict[str, _Known] = {}
-        self._polling: tuple[Any, ...] = ()             # what the next two were made of
+        self._polls: PollLists = ()                     # what the next was made of
         self._cores: dict[str, dict[int, int]] = {}     # {port: {rxq: core}}
         self._nodes: dict[int, int] = {}
 
@@ -41,7 +46,7 @@ class PortReasons:
              due: bool) -> dict[str, str]:
         """{port: status:reason} of those that have one. What changed of ports is looked at always;
         with 'due' also what only shows when it is looked at: sockets, what front ends say."""
-        moved = self._look_at_polling(observed)
+        self._look_at_polling(observed)
         silent = self._silent(desired)
         listening: frozenset[str] | None = None
         texts: dict[str, str] = {}
@@ -51,8 +56,10 @@ class PortReasons:
             if state is None:
                 self._known.pop(name, None)
                 continue
-            if (known is None or moved or known.made_of[0] is not spec
-                    or known.made_of[1] is not state or known.made_of[2] != (name in silent)
+            if (known is None or known.spec is not spec or known.state is not state
+                    or known.facts.silent != (name in silent)
+                    or known.facts.nodes is not self._nodes
+                    or known.facts.cores != self._cores.get(name, NO_CORES)
                     or (due and isinstance(state.device, Registration)
                         and not (state.connected and known.proven))):
                 if listening is None and looks_at_socket(state):
@@ -79,17 +86,16 @@ class PortReasons:
                                known, socket_facts.listening())
         return reasons(spec, state, facts), facts
 
-    def _look_at_polling(self, observed: Observed) -> bool:
-        if self._polling == (observed.polls, observed.pmds):
-            return False
-        self._polling = (observed.polls, observed.pmds)
-        self._nodes = {pmd.core: pmd.node for pmd in observed.pmds}
-        before, self._cores = self._cores, {}
-        rxq: Rxq
+    def _look_at_polling(self, observed: Observed) -> None:
+        nodes = {pmd.core: pmd.node for pmd in observed.pmds}
+        if nodes != self._nodes:
+            self._nodes = nodes
+        if observed.polls == self._polls:
+            return
+        self._polls, self._cores = observed.polls, {}
         for core, rxqs in observed.polls:
-            for rxq in rxqs:
-                self._cores.setdefault(rxq[0], {})[rxq[1]] = core
-        return before != self._cores
+            for port, queue in rxqs:
+                self._cores.setdefault(port, {})[queue] = core
 
     @staticmethod
     def _silent(desired: Desired) -> frozenset[str]:
@@ -100,14 +106,12 @@ class PortReasons:
     def _make(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
               now_ms: int, known: _Known | None, listening: frozenset[str]) -> _Known:
         facts, since_ms = self._facts(spec, state, silent, datapath, now_ms, known, listening)
-        made_of = (spec, state, silent, facts)
-        proven = facts.sight is Sight.USED
-        if known is not None and known.made_of == made_of:
-            known.made_of, known.handshake, known.since_ms = made_of, facts.handshake, since_ms
-            known.proven = proven
-            return known
-        said = reasons(spec, state, facts)
-        return _Known(made_of, said, "; ".join(map(str, said)), facts.handshake, since_ms, proven)
+        if (known is not None and known.spec is spec and known.state is state
+                and known.facts == facts):
+            text = known.text
+        else:
+            text = "; ".join(map(str, reasons(spec, state, facts)))
+        return _Known(spec, state, facts, text, since_ms)
 
     def _facts(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
                now_ms: int, known: _Known | None, listening: frozenset[str]
@@ -118,17 +122,17 @@ class PortReasons:
             handshake = datapath.handshake(spec.name)
             if looks_at_socket(state):
                 socket = socket_facts.look(state.device.path, listening)
-            same = known is not None and known.made_of[1].connects == state.connects
             if state.connected:
-                sight = (Sight.USED if same and known is not None and known.proven
+                sight = (Sight.USED if known is not None and known.proven
+                         and known.state.connects == state.connects
                          else datapath.sight(spec.name))
         since_ms = now_ms
-        if (known is not None and known.handshake == handshake
-                and known.made_of[1].connections == state.connections
-                and known.made_of[1].attached == state.attached):
+        if (known is not None and known.facts.handshake == handshake
+                and known.state.connections == state.connections
+                and known.state.attached == state.attached):
             since_ms = known.since_ms
         return Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent,
-                     self._cores.get(spec.name, {}), self._nodes, self._numa_cores), since_ms
+                     self._cores.get(spec.name, NO_CORES), self._nodes, self._numa_cores), since_ms
 
 
 def looks_at_socket(state: PortState) -> bool:
