@@ -264,6 +264,9 @@ class PmdDatapath:
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])
         device: dict[str, int] = {}
+        owner = self._states[port].device
+        if isinstance(owner, HostDevice):
+            device = {"missed": self._host_ports.missed(port, owner.kind)}
         if self._states[port].eth is not None:
             device = dict(self._runtime.ports.eth_statistics(self._slots[port]))
         return Counters(

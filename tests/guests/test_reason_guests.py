@@ -129,16 +129,15 @@ NODES = [word for node in (0, 1) for word in (
     "-numa", f"node,nodeid={node},cpus={node},memdev=node{node}")]
 
 
-@says(SECTION, "no PMD on its NUMA node")
-def test_no_pmd_on_the_node_of_the_guest(tmp_path: Path) -> None:
-    """In a machine with two NUMA nodes of a core each the agent has a PMD on core 0, and the
-    memory of a guest is on node 1: it is said, with the mask that mends it. Typed, it does."""
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    """An agent with a PMD on core 0, and a guest in miniature whose memory is on node 1."""
     made = subprocess.run([sys.executable, "-m", "tools.debian13", "sh", "-c", BUILD],
                           capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     checkout = source_copy(made_root())
-    with Machine("numa", tmp_path, ["-m", "2048M", *NODES], cpus=2, kernel_words=ONE_PROCESSOR,
-                 debian=True) as machine:
+    with Machine("numa", tmp_path_factory.mktemp("numa"), ["-m", "2048M", *NODES], cpus=2,
+                 kernel_words=ONE_PROCESSOR, debian=True) as machine:
         machine.wait_ready(SLOW_S)
         machine.run("echo 1 >/sys/devices/system/cpu/cpu1/online")
         inside = Inside(machine, checkout)
@@ -150,12 +149,20 @@ def test_no_pmd_on_the_node_of_the_guest(tmp_path: Path) -> None:
                    "-- add-br br0 -- set Bridge br0 datapath_type=netdev -- add-port br0 c0 "
                    "-- set Interface c0 type=dpdkvhostuserclient "
                    "options:vhost-server-path=/tmp/ovs/c0")
-        inside.run(f"ovs-vsctl --timeout={SLOW_S / 2:.0f} wait-until Interface c0 link_state=up")
-        inside.until("ovs-vsctl get Interface c0 status:reason")
-        said = inside.run("ovs-vsctl get Interface c0 status:reason").strip('"')
-        assert said == (
-            "rx queue 0 is polled from another NUMA node, by core 0, for the guest's memory is on "
-            "node 1 (no PMD thread is on node 1, whose cores are 1: ovs-vsctl set Open_vSwitch . "
-            "other_config:pmd-cpu-mask=0x3)")
-        inside.run("ovs-vsctl set Open_vSwitch . other_config:pmd-cpu-mask=0x3")
-        inside.until("! ovs-vsctl get Interface c0 status:reason")
+        yield inside
+
+
+@says(SECTION, "no PMD on its NUMA node")
+def test_no_pmd_on_the_node_of_the_guest(two_nodes: Inside) -> None:
+    """In a machine with two NUMA nodes of a core each the agent has a PMD on core 0, and the
+    memory of a guest is on node 1: it is said, with the mask that mends it. Typed, it does."""
+    inside = two_nodes
+    inside.run(f"ovs-vsctl --timeout={SLOW_S / 2:.0f} wait-until Interface c0 link_state=up")
+    inside.until("ovs-vsctl get Interface c0 status:reason")
+    said = inside.run("ovs-vsctl get Interface c0 status:reason").strip('"')
+    assert said == (
+        "rx queue 0 is polled from another NUMA node, by core 0, for the guest's memory is on "
+        "node 1 (no PMD thread is on node 1, whose cores are 1: ovs-vsctl set Open_vSwitch . "
+        "other_config:pmd-cpu-mask=0x3)")
+    inside.run("ovs-vsctl set Open_vSwitch . other_config:pmd-cpu-mask=0x3")
+    inside.until("! ovs-vsctl get Interface c0 status:reason")
