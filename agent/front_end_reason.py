@@ -124,8 +124,8 @@ def gave_up(spec: PortSpec, said: Handshake) -> Reason:
     missed = (ACCESS_PLATFORM | HOST_TSO) & ~said.offered
     if not said.asked and missed:
         return Reason("gave-up", f"{text}. Not offered are {features(missed)}",
-                      f"what QEMU says as it ends; {how_to_offer(spec, missed)}")
-    return Reason("gave-up", text, "what QEMU says as it ends")
+                      f"see what QEMU said as it ended; {how_to_offer(spec, missed)}")
+    return Reason("gave-up", text, "see what QEMU said as it ended")
 
 
 def how_to_offer(spec: PortSpec, missed: int) -> str:

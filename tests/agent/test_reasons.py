@@ -211,7 +211,7 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
                     "prints it; libvirt: ")
         assert "its last request was GET_FEATURES, it took " in explained(asked)
     wait_reason(asked, "the guest's QEMU ended the connection before a driver ran; its last "
-                "request was GET_FEATURES (what QEMU says as it ends); nobody listens on the ")
+                "request was GET_FEATURES (see what QEMU said as it ended); nobody listens on the ")
     asked.joined("c0")
     assert reason(asked) == ""
 
@@ -260,7 +260,7 @@ def test_front_end_that_gives_up_again_and_again(asked: Contract) -> None:
         front_end.accept().hang_up()        # as a QEMU that ends leaves one unheard
     wait_reason(asked, "the guest's QEMU ended the connection before a driver ran, 3 times in a "
                 "row; its last request was GET_FEATURES. Not offered are HOST_TSO4, HOST_TSO6, "
-                "ACCESS_PLATFORM (what QEMU says as it ends; for iommu_platform=on: ")
+                "ACCESS_PLATFORM (see what QEMU said as it ended; for iommu_platform=on: ")
     asked.joined("c0")
     assert reason(asked) == ""
 
