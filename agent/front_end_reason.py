@@ -167,4 +167,5 @@ def unfinished(spec: PortSpec, path: str, facts: Facts) -> Iterator[Reason]:
                      f"ready; its last request was {request(said.last_request)}")
     else:
         yield Reason("waiting-for-driver", "the guest is connected, and waits for its driver: it "
-                     "boots, or has none for this device", "in the guest: modprobe virtio_net")
+                     "boots, is on its way from another host, or has none for this device",
+                     "in the guest: modprobe virtio_net")

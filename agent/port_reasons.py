@@ -41,6 +41,7 @@ class PortReasons:
         self._polls: PollLists = ()                     # what the next was made of
         self._cores: dict[str, dict[int, int]] = {}     # {port: {rxq: core}}
         self._nodes: dict[int, int] = {}
+        self.texts: Mapping[str, str] = {}              # what look() returned last
 
     def look(self, desired: Desired, observed: Observed, datapath: Datapath, now_ms: int,
              due: bool) -> dict[str, str]:
@@ -72,6 +73,7 @@ class PortReasons:
         if len(self._known) > len(observed.ports):
             self._known = {name: known for name, known in self._known.items()
                            if name in desired.ports}
+        self.texts = texts
         return texts
 
     def explain(self, spec: PortSpec, state: PortState | None, desired: Desired,

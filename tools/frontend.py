@@ -64,12 +64,13 @@ class FrontEnd:
     features: int  # negotiated virtio features, 0 before connect()
     offered: int  # virtio and protocol features of the switch, 0 before the first connect()
     offered_protocol: int
+    mapping = mmap.MAP_SHARED  # of the file that the switch gets; MAP_PRIVATE is QEMU's share=off
 
     def __init__(
         self, path: str, *, listen: bool, queues: int = 1, queue_size: int = 256,
         enable: Iterable[int] | None = None, late: Iterable[int] = (), mtu: int = 0,
         iommu: bool = False, lazy: bool = False, scattered: bool = False, features: int = 0,
-        tx_buffer_bytes: int = TX_BUFFER_BYTES, timeout_s: float = 10.0, shared: bool = True,
+        tx_buffer_bytes: int = TX_BUFFER_BYTES, timeout_s: float = 10.0,
     ) -> None:
         """Prepare a device of `queues` queue pairs, each ring of `queue_size` (2, 4, 8, ...).
 
@@ -80,8 +81,7 @@ class FrontEnd:
         whose translations the switch is told, or with `lazy` those of the rings alone: see
         answer_misses(); with `scattered` pages lie backwards in memory. `features` are more virtio
         features, wanted where offered. A frame of `tx_buffer_bytes` less NET_HEADER_BYTES fits.
-        `timeout_s` bounds the attaching and each reply of the switch. Without `shared` its memory
-        is a private mapping of what the switch gets, as QEMU's is with share=off.
+        `timeout_s` bounds the attaching and each reply of the switch.
         """
         self.features = self.offered = self.offered_protocol = 0
         self._path = path
@@ -95,10 +95,8 @@ class FrontEnd:
         self._iommu = iommu
         self._lazy = lazy
         self._scattered = scattered
-        self._wanted = features
-        self._tx_buffer_bytes = tx_buffer_bytes
+        self._wanted, self._tx_buffer_bytes = features, tx_buffer_bytes
         self._timeout_s = timeout_s
-        self._mapping = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
         self._listener: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX)
         self._misses = socket.socket(socket.AF_UNIX)
@@ -340,7 +338,7 @@ class FrontEnd:
         memfd = os.memfd_create("frontend")
         try:
             os.ftruncate(memfd, total)
-            memory = mmap.mmap(memfd, total, self._mapping)
+            memory = mmap.mmap(memfd, total, self.mapping)
             if self._scattered:
                 turn_round(memory, memfd, zip(starts, ends, strict=True))
             table = struct.pack("<IIQQQQ", 1, 0, GUEST_BASE, total, USER_BASE, 0)

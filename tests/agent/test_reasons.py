@@ -1,6 +1,7 @@
 """Why a port is down: each fault is made for real, and is gone from the row when it is mended."""
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import struct
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
+from tools.frontend import FrontEnd
 from tools.host import AGENT, ORDINARY_MEMORY, Host, wait_until
 from tools.vhost_user import MESSAGE, VHOST_USER_VERSION, Request
 
@@ -201,8 +203,9 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
         wait_reason(asked, "the socket " + asked.path("c0") + " is connected, and nothing comes: "
                     "another switch was first, for QEMU talks to one, or QEMU hangs")
         offered = front_end.ask(Request.GET_FEATURES)
-        wait_reason(asked, "the guest is connected, and waits for its driver: it boots, or has "
-                    "none for this device (in the guest: modprobe virtio_net)")
+        wait_reason(asked, "the guest is connected, and waits for its driver: it boots, is on "
+                    "its way from another host, or has none for this device (in the guest: "
+                    "modprobe virtio_net)")
         front_end.take(offered)
         front_end.ask(Request.GET_FEATURES)
         wait_reason(asked, "the guest's memory is not shared: its driver has started, and QEMU had "
@@ -218,7 +221,9 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
 
 def test_memory_that_is_mapped_privately_looks_like_zeros(asked: Contract) -> None:
     path = asked.client()
-    guest = asked.guest(path, shared=False)
+    guest = FrontEnd(path, listen=True)
+    guest.mapping = mmap.MAP_PRIVATE
+    asked.guests.append(guest.connect())
     wait_reason(asked, "the guest's memory is not shared: its driver has started, and the switch "
                 "sees only zeros in it (QEMU: -object memory-backend-memfd,")
     assert explained(asked).startswith("c0 is up, with something to say: - the guest's memory")
