@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION, guest_cli, live_cli
+from agent import VERSION, explain_cli, guest_cli, live_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.settings import DEFAULT_FILE, PROGRAM, Settings, rundir, settings
@@ -98,6 +98,7 @@ main.add_command(guest_cli.libvirt_xml)
 main.add_command(live_cli.show)
 main.add_command(live_cli.top)
 main.add_command(live_cli.plan)
+main.add_command(explain_cli.explain)
 
 
 def serve(parsed: Settings) -> int:

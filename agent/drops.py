@@ -19,12 +19,13 @@ OVS_REASONS = {
 # The others: counters under their own names.
 REASONS = ("rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
            "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
-           "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops")
+           "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops",
+           "tx_no_buffer_drops", "tx_busy_drops")
 PATCH_REASONS = ("tx_loop_drops",)      # only a loop of patch ports has these
 # What rx_dropped and tx_dropped sum up; the rest of what is not forwarded was received.
 RX_DROPS = ("rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops")
 TX_DROPS = ("tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops", "tx_disabled_drops",
-            "tx_qos_drops", "tx_offload_drops")
+            "tx_qos_drops", "tx_offload_drops", "tx_no_buffer_drops", "tx_busy_drops")
 
 # Whose fault a drop is (schema/keys.toml has it of each key), and what that means.
 BLAMES = {

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent import control, machine, show
@@ -32,7 +32,9 @@ class LiveCommands:
     def __init__(self, agent: AgentFacts, database: Callable[[], DatabaseFacts],
                  reconciler: Reconciler, publisher: Publisher,
                  datapath: Callable[[], Datapath | None],
-                 snapshot: Callable[[], Snapshot | None], rundir: str) -> None:
+                 snapshot: Callable[[], Snapshot | None], reasons: Callable[[], Mapping[str, str]],
+                 rundir: str) -> None:
+        self._reasons = reasons
         self._rundir = rundir
         self._agent = agent
         self._database = database
@@ -65,6 +67,7 @@ class LiveCommands:
             now_ms=time.monotonic_ns() // 1_000_000, agent=self._agent,
             database=self._database(), snapshot=self._snapshot(), desired=reconciler.desired,
             observed=observed, errors=reconciler.errors, problems=reconciler.problems,
+            reasons=self._reasons(),
             ofports=self._publisher.ofports(), dpdk_initialized=datapath is not None,
             counters=counters, readings=readings,
             loads={pmd.core: loads.pmd_load(pmd.core) for pmd in observed.pmds}, memory=memory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -20,6 +21,8 @@ RXQ = (*PORT, "queue")
 # Reasons that a port with a guest has a series of from the beginning: rate() does not see the
 # first drop of a series that begins with it.
 USUAL_REASONS = (*OVS_REASONS, *REASONS)
+
+blame_of = cache(blame)
 
 Sample = tuple[tuple[str, ...], float]          # values of the labels, value
 Facts = Mapping[str, Any]
@@ -171,7 +174,7 @@ def traffic(port: Facts, labels: tuple[str, str], hz: int
         yield "port_tx_retries", labels, counts["tx_retries"]
     usual = dict.fromkeys(USUAL_REASONS if port["connected"] else (), 0)
     for reason, count in {**usual, **counts["drops"]}.items():
-        yield "port_drops", (*labels, reason, blame(reason)), count
+        yield "port_drops", (*labels, reason, blame_of(reason)), count
     rxqs = [rxq for rxq in port["rxqs"] if rxq["core"] is not None or port["connected"]]
     if rxqs:
         yield from queues(rxqs, labels, hz)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent import report, report_eth
-from agent.drops import dropped, happened
+from agent.drops import blame, dropped, happened
 from agent.eth_values import EthDevice
 from agent.host_model import HostDevice
 from agent.model import (
@@ -90,6 +90,7 @@ class Seen:
     observed: Observed = field(default_factory=Observed)
     errors: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)     # why ports are down
     ofports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     dpdk_initialized: bool = False
     counters: Mapping[str, Counters] = field(default_factory=dict)
@@ -153,7 +154,8 @@ def port(seen: Seen, bridge: BridgeRow, row: InterfaceRow, cores: Mapping[Rxq, i
     error = seen.errors.get(name)
     columns: dict[str, Any] = {}
     if spec is not None or error is not None or is_local(bridge, row):
-        columns = report.interface(bridge, row, spec, state, error, seen.problems.get(name, ()))
+        columns = report.interface(bridge, row, spec, state, error, seen.problems.get(name, ()),
+                                   seen.reasons.get(name, ""))
     shown = {
         "name": name, "bridge": bridge.name, "type": row.type,
         "ofport": seen.ofports.get(name, ("", None))[1],
@@ -171,7 +173,7 @@ def port(seen: Seen, bridge: BridgeRow, row: InterfaceRow, cores: Mapping[Rxq, i
         "connects": state.connects if state is not None else 0,
     }
     if state is not None and (counters := seen.counters.get(name)) is not None:
-        shown |= {"traffic": traffic(counters), "rxqs": rxqs(seen, state, counters, cores),
+        shown |= {"traffic": traffic(state, counters), "rxqs": rxqs(seen, state, counters, cores),
                   "txqs": txqs(state, counters)}
     return shown
 
@@ -190,23 +192,22 @@ def where(state: PortState | None) -> str:
     return ""
 
 
-def traffic(counters: Counters) -> dict[str, Any]:
+def traffic(state: PortState, counters: Counters) -> dict[str, Any]:
     """Of a port, in the words of Interface.statistics; drops are those that there were."""
-    if counters.device:
+    if state.eth is not None:
         values = report_eth.statistics(counters)
         sums = {key: values[key] for key in report_eth.STATISTICS}
-        drops = {key: count for key, count in values.items() if count and is_drop(key)}
+        drops = {key: count for key, count in values.items() if count and blame(key)}
         totals = {key: values[key] for key in ("rx_dropped", "tx_dropped")}
     else:
         sums = {f"{direction}_{key}": sum(queue[f"good_{key}"] for queue in queues)
                 for direction, queues in (("rx", counters.rx_queues), ("tx", counters.tx_queues))
                 for key in ("packets", "bytes")}
         drops, totals = happened(counters.port), dropped(counters.port)
+        if missed := counters.device.get("missed"):
+            drops["rx_missed_errors"] = missed
+            totals["rx_dropped"] += missed
     return {**sums, **totals, "tx_retries": counters.port.get("tx_retries", 0), "drops": drops}
-
-
-def is_drop(key: str) -> bool:
-    return key.endswith("_drops")
 
 
 def rxqs(seen: Seen, state: PortState, counters: Counters, cores: Mapping[Rxq, int]

@@ -166,7 +166,9 @@ def queue_lines(before: Observed, then: Observed) -> Iterator[str]:
     now = {rxq: core for core, rxqs in then.polls for rxq in rxqs}
     if any(was.get(rxq) != core for rxq, core in now.items()):
         cores = ", ".join(str(core) for core, _ in then.polls)
-        yield f"{CHANGE} {len(now)} rx queues are placed anew, on the PMD threads of cores {cores}"
+        which = "1 rx queue is" if len(now) == 1 else f"{len(now)} rx queues are"
+        several = "thread of core" if len(then.polls) == 1 else "threads of cores"
+        yield f"{CHANGE} {which} placed anew, on the PMD {several} {cores}"
 
 
 # --- what is wrong --------------------------------------------------------------------------------

@@ -25,11 +25,12 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "amounts", "picture", "show", "metrics", "table",
         "rates", "top", "values_json", "rehearsal", "plan_words",
-        "access", "accessconfig", "socket_access", "vduse")
+        "access", "accessconfig", "socket_access", "vduse",
+        "reason_model", "reason", "front_end_reason", "explain", "virtio", "socket_facts")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
-              "host_queue", "ethdev", "groups", "snoop", "offload")
+              "host_queue", "ethdev", "groups", "snoop", "offload", "handshake", "sight")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

@@ -17,7 +17,8 @@ REASONS = {
     **{name: name for name in (
         "rx_malformed_drops", "rx_oversize_drops", "rx_reserved_drops", "rx_no_bridge_drops",
         "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
-        "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops")}}
+        "rx_storm_drops", "rx_mirror_drops", "tx_disconnected_drops", "tx_disabled_drops",
+        "tx_no_buffer_drops", "tx_busy_drops")}}
 # those that OVS counts in rx_dropped; of those that were to be sent, all
 RX_DROPPED = {"rx_malformed_drops", "rx_oversize_drops", "rx_qos_drops"}
 

@@ -114,7 +114,7 @@ def words(host: OneBridge) -> list[str]:
     ("mtu", ["~ port a: mtu 1500 -> 9000, room bytes 2048 -> 9216"]),
     ("retries", ["~ port a: tx-retries-max 8 -> 3"]),
     ("vlan", ["~ port b: vlan mode trunk -> access, vlan 0 -> 7"]),
-    ("fewer threads", ["~ 3 rx queues are placed anew, on the PMD threads of cores 0",
+    ("fewer threads", ["~ 3 rx queues are placed anew, on the PMD thread of core 0",
                        "- PMD thread on core 1"]),
     ("sleep", ["~ PMD thread on core 0: sleep max us 0 -> 50",
                "~ PMD thread on core 1: sleep max us 0 -> 50"]),

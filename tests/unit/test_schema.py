@@ -275,8 +275,10 @@ def statistics() -> list[tuple[bool, dict[str, int]]]:
 def made() -> dict[str, list[tuple[bool, set[str]]]]:
     """{column: (whether a guest is connected, keys) in every situation}"""
     return {
-        "status": [(bool(state and state.connected), {*report.status(spec, state, problems)})
-                   for spec, state, problems in SITUATIONS],
+        "status": [(bool(state and state.connected), {*report.interface(
+                        BridgeRow(U, "br0", "netdev"), InterfaceRow(U, "p", CLIENT_TYPE), spec,
+                        state, None, problems, reason)["status"]})
+                   for spec, state, problems in SITUATIONS for reason in ("", "z")],
         "statistics": [(on, {*values}) for on, values in statistics()],
     }
 
