@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION, doctor_cli, guest_cli, link_cli
+from agent import VERSION, doctor_cli, explain_cli, guest_cli, link_cli, live_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.role import COMPANION, ROLES, VSWITCHD
@@ -57,6 +57,9 @@ def main() -> None:
 @click.option("-v", "--verbose", multiple=True, metavar="[=SPEC]",
               help="Log levels, [MODULE:][DESTINATION:]LEVEL, as of ovs-vswitchd.")
 @click.option("--unixctl", metavar="FILE", help="Control socket for ovs-appctl.")
+@click.option("--metrics", metavar="[IP:]PORT",
+              help="Serve metrics for Prometheus there over HTTP (default: nowhere); without an IP "
+                   "on the loopback.")
 @click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes.")
 @click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes.")
 @click.option("-C", "--ca-cert", metavar="FILE",
@@ -102,6 +105,10 @@ main.add_command(guest_cli.libvirt_xml)
 main.add_command(link_cli.link)
 main.add_command(link_cli.unlink)
 main.add_command(doctor_cli.doctor)
+main.add_command(live_cli.show)
+main.add_command(live_cli.top)
+main.add_command(live_cli.plan)
+main.add_command(explain_cli.explain)
 
 
 def serve(parsed: Settings) -> int:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "appctl", "ask"}
+                 "db_schema", "appctl", "ask", "read_database"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
@@ -24,7 +24,9 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "role", "standing", "linking", "access", "accessconfig",
-        "socket_access", "vduse",
+        "socket_access", "vduse", "amounts", "picture", "show", "metrics", "table",
+        "rates", "top", "values_json", "rehearsal", "plan_words",
+        "reason_model", "reason", "front_end_reason", "explain", "virtio", "socket_facts",
         "finding", "dpdk_values", "host_values", "database_values", "select_rows", "reach",
         "check_cpus", "check_daemons", "check_database", "check_dpdk", "check_kernel",
         "check_limits", "check_memory", "check_programs", "check_sockets", "doctor_facts",
@@ -32,7 +34,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
-              "host_queue", "ethdev", "groups", "snoop", "offload")
+              "host_queue", "ethdev", "groups", "snoop", "offload", "handshake", "sight")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason
