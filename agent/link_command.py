@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agent import ask, linking, netdev
 from agent.ask import AskError
-from agent.guest_command import plain, say
+from agent.guest_command import plain, say, uuids
 from agent.linking import MARK, OUR_END, Bridge, Bridges, LinkError, Operation, Port
 from agent.remotes import TlsFiles
 
@@ -115,11 +115,6 @@ def read(transact: Transact, ours: str, theirs: str) -> Bridges:
                              tuple(by_uuid[uuid] for uuid in uuids(row["ports"])))
          for row in bridges},
         ours, theirs, frozenset(row["name"] for row in (*ports, *interfaces)))
-
-
-def uuids(value: Any) -> Sequence[str]:
-    """A set of UUIDs in OVSDB's notation: one stands there alone."""
-    return [value[1]] if value[0] == "uuid" else [one for _, one in value[1]]
 
 
 def wait_for_numbers(transact: Transact, ours: str, theirs: str, tap: str) -> tuple[int, int]:
