@@ -104,7 +104,7 @@ class Database:
         self._had_lock = False                  # as of the last look
         self._connections = 0                   # of the replica, as of the last look
         self._seqno_base = 0                    # of the replicas before this one
-        self._standing: tuple[int, list[standing.Operations]] = (0, [])     # of which connection
+        self._standing: Any = None              # what the orders that stand are made of
         self.commits = 0                # transactions that the server has taken, or needed none
 
     @property
@@ -182,7 +182,7 @@ class Database:
             self._dirty.discard(key)
             self._refused.discard(key)
 
-    def stand_by(self, numbers: Iterable[int], anew: bool) -> None:
+    def stand_by(self, numbers: Sequence[int], anew: bool) -> None:
         """Has the server give these numbers to ports that come to bridges of ours. To be called
         when the replica changed; 'anew' when bridges of ours did, even if they are as before."""
         idl = self._idl
@@ -193,11 +193,10 @@ class Database:
                   if first(row, "datapath_type") != self._role.datapath_type}
         unnumbered = [uuid for uuid, row in idl.tables["Interface"].rows.items()
                       if first(row, "ofport") is None]
-        wish = (idl.connections, [standing.operations(self._role, others, unnumbered, number)
-                                  for number in numbers])
-        if anew or wish != self._standing:
-            self._standing = wish
-            idl.stand_by(wish[1])
+        made_of = (idl.connections, others, unnumbered, numbers)
+        if anew or made_of != self._standing:
+            self._standing = made_of
+            idl.stand_by(standing.orders(self._role, others, unnumbered, numbers))
 
     def look_after(self) -> None:
         """Sends again what was refused, for the reason may be gone; and, of all rows in turn, a
