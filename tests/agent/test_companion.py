@@ -267,3 +267,34 @@ def test_a_bridge_changes_hands_and_back(both: Host) -> None:
     assert both.interface("s6", "ofport") > 0
     both.vsctl("del-br", "br0")
     wait_until(lambda: links(both) == {"lo", "ovs0", "ovs-netdev"}, "nothing is left")
+
+
+def test_rows_of_a_bridge_that_left_are_written_no_more(host: Host) -> None:
+    companion(host)
+    for name in ("br0", "br1"):
+        bridge(host, name, "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    wait_until(lambda: "deleted interface a" in host.output(), "it is let go")
+    host.vsctl("--no-wait", "set", "Interface", "a", "ofport=99")
+    host.vsctl("--no-wait", *port(host, "br1", "b"))
+    wait_until(lambda: host.interface("b", "statistics"), "the other bridge is served")
+    assert host.interface("a", "ofport") == 99
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=vhost")
+    wait_until(lambda: "added interface a on port 99" in host.output(), "it has its number")
+
+
+def test_starts_of_ovs_vswitchd_leave_the_rows_alone(host: Host) -> None:
+    companion(host)
+    bridge(host, "br0", "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    host.stop_agent()
+    before = versions(host)
+    del before[host.get(ROOT, ".", "_uuid")]
+    for _ in range(2):
+        with Vswitchd(host):
+            pass
+    after = versions(host)
+    assert {row: after[row] for row in before} == before
