@@ -74,6 +74,10 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     assert all(report.lossless for report in reports), reports
     for name in ("a", "x"):
         assert beside.namespaces[name].mac in beside.host.appctl("fdb/show", "br0")
+    beside.host.vsctl("set", "Port", "a", "tag=5")
+    assert not beside.ping("a", "x", count=1)
+    beside.host.vsctl("set", "Port", beside.namespaces["x"].outer, "tag=5")
+    assert beside.ping("a", "x")                    # the link is a trunk
     done = beside.host.run(*beside.host.netns.command(AGENT, "unlink", "br0", "ovs0"))
     assert done.returncode == 0
     assert not beside.ping("a", "x", count=1)
