@@ -314,3 +314,22 @@ def test_starts_of_ovs_vswitchd_leave_the_rows_alone(host: Host) -> None:
             pass
     after = versions(host)
     assert {row: after[row] for row in before} == before
+
+
+def test_moving_over_from_companion_to_the_place_of_ovs_vswitchd(host: Host) -> None:
+    with Vswitchd(host):
+        bridge(host, "ovs0", "netdev")
+        companion(host)
+        bridge(host, "br0", "vhost")
+        for name in "abc":
+            host.vsctl(*port(host, "br0", name))
+        host.vsctl("del-port", "b")
+        wait_until(lambda: host.interface("c", "statistics"), "it is served")
+        before = {name: host.interface(name, "ofport") for name in ("br0", "a", "c")}
+        assert host.stop_agent() == 0
+    host.enable_dpdk()
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    host.start_agent()
+    host.vsctl(*port(host, "br0", "d"))
+    assert {name: host.interface(name, "ofport") for name in before} == before
+    assert all(host.interface(name, "error") is None for name in (*before, "d", "ovs0"))
