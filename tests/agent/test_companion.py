@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tools.host import Host, temporary_host, wait_until
+from tools.host import AGENT, SCHEMA, Host, temporary_host, wait_until
 from tools.vswitchd import WITH_DPDK, Vswitchd
 
 CLIENT = "type=dpdkvhostuserclient"
@@ -38,11 +38,16 @@ def links(host: Host) -> set[str]:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def directory() -> Iterator[Host]:
     with temporary_host("vhost-companion") as host:
-        host.start_ovsdb()
         yield host
         assert "Traceback" not in host.output()
+
+
+@pytest.fixture
+def host(directory: Host) -> Host:
+    directory.start_ovsdb()
+    return directory
 
 
 @pytest.fixture
@@ -163,6 +168,20 @@ def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
     wait_until(lambda: both.interface("d", "ofport") == 77, "the number that was asked for")
 
 
+def test_ovs_vsctl_hears_of_no_error_from_a_clustered_database(directory: Host) -> None:
+    host = directory
+    host.check("ovsdb-tool", "create-cluster", str(host.directory / "conf.db"), str(SCHEMA),
+               f"unix:{host.directory}/raft.sock")
+    host.start_ovsdb()
+    host.vsctl("--no-wait", "init")
+    with Vswitchd(host):
+        companion(host)
+        bridge(host, "br0", "vhost")
+        for number in range(5):
+            done = host.run("ovs-vsctl", "--timeout=30", *port(host, "br0", f"a{number}"))
+            assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ovs_vsctl_hears_of_a_real_error(both: Host) -> None:
     done = both.run("ovs-vsctl", "--timeout=30", "add-port", "br0", "x", "--", "set", "Interface",
                     "x", "type=vxlan")
@@ -212,6 +231,23 @@ def test_no_dpdk_where_it_is_not_wanted(host: Host) -> None:
         assert "other_config:vhost-agent-dpdk-init=true)" in host.interface("a", "error")
         host.vsctl("set", ROOT, ".", "other_config:vhost-agent-dpdk-init=true")
         wait_until(lambda: host.interface("a", "ofport") > 0, "it works once it may")
+
+
+def test_without_free_hugepages_it_runs_on_ordinary_memory(host: Host) -> None:
+    hide = 'mount -t tmpfs none /sys/kernel/mm/hugepages && exec "$@"'
+    host.start("unshare", "--mount", "sh", "-c", hide, "sh", *host.netns.command(AGENT, "run"),
+               "--role", "companion")
+    bridge(host, "br0", "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    assert "less than 64 MiB of hugepages are free: running on ordinary memory" in host.output()
+
+
+def test_it_is_ready_without_a_bridge_of_its_own(host: Host) -> None:
+    done = host.run(*host.netns.command(AGENT, "run", "--role", "companion", "--detach",
+                                        "--pidfile"))
+    assert done.returncode == 0
+    assert host.check("ovs-appctl", "-t", "vhost-agent", "exit") == ""
 
 
 def test_dpdk_of_both_on_one_host(host: Host) -> None:
