@@ -12,6 +12,7 @@ from agent.model import CLIENT_TYPE, SERVER_TYPE, VHOST_TYPES, InterfaceRow
 from agent.options import Texts, shown
 from agent.refusal import PortError
 from agent.remotes import TlsFiles
+from agent.role import VSWITCHD, Role
 from agent.validate import port_memory
 from agent.vduse import is_vduse
 
@@ -64,11 +65,12 @@ class Nic:
     iommu: bool = False
 
 
-def host_config(other_config: Mapping[str, str], rundir: str) -> HostConfig:
-    """Of the settings of the whole agent those that a socket is made of."""
-    texts = Texts(other_config, TABLE, COLUMN)
+def host_config(other_config: Mapping[str, str], rundir: str, role: Role = VSWITCHD
+                ) -> HostConfig:
+    """Of the settings of an agent in this role those that a socket is made of."""
+    texts = Texts(role.settings(other_config), TABLE, COLUMN, role.prefix)
     return HostConfig(socket_dir=socket_dir(texts, rundir),
-                      iommu=bool(texts.boolean("vhost-iommu-support")))
+                      iommu=bool(texts.boolean("vhost-iommu-support")), role=role)
 
 
 def nic(found: GuestRow, config: HostConfig, wish: Wish) -> tuple[Nic, list[str]]:

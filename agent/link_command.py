@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agent import ask, linking, netdev
@@ -12,7 +12,7 @@ from agent.ask import AskError
 from agent.guest_command import say
 from agent.linking import MARK, OUR_END, Bridge, Bridges, LinkError, Operation, Port
 from agent.remotes import TlsFiles
-from agent.select_rows import plain
+from agent.select_rows import plain, uuids
 
 TRIES = 3                       # while somebody else changes the same bridges
 WAIT_S = 10
@@ -109,18 +109,13 @@ def read(transact: Transact, ours: str, theirs: str) -> Bridges:
         {"op": "select", "table": "Port", "where": [],
          "columns": ["_uuid", "name", "external_ids"]},
         {"op": "select", "table": "Interface", "where": [], "columns": ["name"]}))
-    by_uuid = {row["_uuid"][1]: Port(plain(row["_uuid"]), row["name"],
+    by_uuid = {plain(row["_uuid"]): Port(plain(row["_uuid"]), row["name"],
                                      plain(row["external_ids"]).get(MARK)) for row in ports}
     return linking.find(
         {row["name"]: Bridge(plain(row["_uuid"]), row["name"], row["datapath_type"],
                              tuple(by_uuid[uuid] for uuid in uuids(row["ports"])))
          for row in bridges},
         ours, theirs, frozenset(row["name"] for row in (*ports, *interfaces)))
-
-
-def uuids(value: Any) -> Sequence[str]:
-    """A set of UUIDs in OVSDB's notation: one stands there alone."""
-    return [value[1]] if value[0] == "uuid" else [one for _, one in value[1]]
 
 
 def wait_for_numbers(transact: Transact, ours: str, theirs: str, tap: str) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def default_name(ours: str, theirs: str) -> str:
     if len(name) <= NAME_BYTES and PLAIN.fullmatch(ours) and PLAIN.fullmatch(theirs):
         return name
     digest = hashlib.sha256(f"{ours}\0{theirs}".encode()).hexdigest()[:HASH_CHARACTERS]
-    head = ours if PLAIN.fullmatch(ours) else "link"
+    head = ours if PLAIN.fullmatch(ours.replace("-", "")) else "link"
     return f"{head[:NAME_BYTES - HASH_CHARACTERS - 1]}-{digest}"
 
 

@@ -259,7 +259,7 @@ class Agent:
             self._reconciler.wish(snapshot, dpdk_initialized=True)
             self._database.write(self._publisher.first_columns(
                 snapshot, self._reconciler.errors, now_ms))
-        self._database.stand_by(self._publisher.next_numbers(ORDERS), changed)
+        self._database.stand_by(self._publisher.next_numbers(ORDERS))
 
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()

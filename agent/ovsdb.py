@@ -47,13 +47,17 @@ class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
         self.changed: set[UUID] = set()
         self.deleted: set[RowKey] = set()
         self.connections = 0                # made so far: nothing known from an older one is sure
+        self.comings = 0                    # of interfaces, and changes of bridges, so far
         self._standing: list[Any] = []      # ids of the transactions that wait in the server
         super().__init__(remote, helper)
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         self.changed.add(row.uuid)
+        table = row._table.name
+        if table == "Bridge" or (table == "Interface" and event == ovs.db.idl.ROW_CREATE):
+            self.comings += 1
         if event == ovs.db.idl.ROW_DELETE:
-            self.deleted.add((row._table.name, row.uuid))
+            self.deleted.add((table, row.uuid))
 
     def stand_by(self, orders: Iterable[standing.Operations]) -> None:
         """Has these transactions wait in the server, in place of those before."""
@@ -104,7 +108,7 @@ class Database:
         self._had_lock = False                  # as of the last look
         self._connections = 0                   # of the replica, as of the last look
         self._seqno_base = 0                    # of the replicas before this one
-        self._standing: tuple[int, list[standing.Operations]] = (0, [])     # of which connection
+        self._standing: Any = None              # what the orders that stand are made of
         self.commits = 0                # transactions that the server has taken, or needed none
 
     @property
@@ -187,22 +191,21 @@ class Database:
             self._dirty.discard(key)
             self._refused.discard(key)
 
-    def stand_by(self, numbers: Iterable[int], anew: bool) -> None:
+    def stand_by(self, numbers: Sequence[int]) -> None:
         """Has the server give these numbers to ports that come to bridges of ours. To be called
-        when the replica changed; 'anew' when bridges of ours did, even if they are as before."""
+        when the replica changed."""
         idl = self._idl
         if idl is None or not (self.has_lock and idl.is_up):
             return
-        others = {first(row, "name"): values(row, "ports")
-                  for row in idl.tables["Bridge"].rows.values()
-                  if first(row, "datapath_type") != self._role.datapath_type}
         unnumbered = [uuid for uuid, row in idl.tables["Interface"].rows.items()
                       if first(row, "ofport") is None]
-        wish = (idl.connections, [standing.operations(self._role, others, unnumbered, number)
-                                  for number in numbers])
-        if anew or wish != self._standing:
-            self._standing = wish
-            idl.stand_by(wish[1])
+        made_of = (idl, idl.connections, idl.comings, unnumbered, numbers)
+        if made_of != self._standing:       # else they stand as they are: none was used up
+            self._standing = made_of
+            others = {first(row, "name"): values(row, "ports")
+                      for row in idl.tables["Bridge"].rows.values()
+                      if first(row, "datapath_type") != self._role.datapath_type}
+            idl.stand_by(standing.orders(self._role, others, unnumbered, numbers))
 
     def look_after(self) -> None:
         """Sends again what was refused, for the reason may be gone; and, of all rows in turn, a
@@ -249,6 +252,7 @@ class Database:
 
     def _forget_stored(self) -> None:
         self._stored.clear()
+        self._standing = None
         self._dirty = set(self._wanted)
 
     def _compare_ofports(self, idl: Replica) -> None:

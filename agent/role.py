@@ -1,6 +1,7 @@
 """In place of ovs-vswitchd or beside it, and all that differs between the two: pure."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.model import Snapshot
@@ -31,11 +32,14 @@ class Role:
         if not self.beside:
             return replace(snapshot, bridges=bridges, apart=tuple(
                 b.name for b in snapshot.bridges if b.datapath_type == self.leaves))
-        other_config = {key.removeprefix(self.prefix): text
-                        for key, text in snapshot.other_config.items()
-                        if key.startswith(self.prefix)}
-        return replace(snapshot, next_cfg=0, bridges=bridges,
-                       other_config={"dpdk-init": "true", **other_config})
+        return replace(
+            snapshot, next_cfg=0, bridges=bridges,
+            other_config={"dpdk-init": "true", **self.settings(snapshot.other_config)})
+
+    def settings(self, other_config: Mapping[str, str]) -> dict[str, str]:
+        """What the role reads of Open_vSwitch.other_config; keys lose their prefix."""
+        return {key.removeprefix(self.prefix): text for key, text in other_config.items()
+                if key.startswith(self.prefix)}
 
 
 VSWITCHD = Role("vswitchd", "ovs_vswitchd", "ovs-vswitchd", "netdev", leaves="vhost")

@@ -20,26 +20,28 @@ Ports = Mapping[str, Sequence[UUID]]        # bridge -> its ports
 Operations = tuple[Mapping[str, Any], ...]
 
 
-def operations(role: Role, others: Ports, unnumbered: Iterable[UUID], number: int) -> Operations:
-    """The transaction (RFC 7047). 'others' are the bridges that are not the role's, 'unnumbered'
-    the Interface rows that have no number by now.
+def orders(role: Role, others: Ports, unnumbered: Iterable[UUID], numbers: Iterable[int]
+           ) -> list[Operations]:
+    """A transaction (RFC 7047) for each number. 'others' are the bridges that are not the role's,
+    'unnumbered' the Interface rows that have no number by now.
 
     A new row is on a bridge of ours when no other bridge has changed. An interface that is added
     to a bond of another bridge at the same time is the only one that this does not tell; its own
     daemon writes over the number.
     """
     new = [["ofport", "==", ["set", []]],
-           *(["_uuid", "!=", uuid(row)] for row in sorted(unnumbered))]
-    return (
+           *(["_uuid", "!=", uuid(row)] for row in unnumbered)]
+    conditions: Operations = (
         {"op": "assert", "lock": role.lock},
         {"op": "wait", "table": "Interface", "where": new, "columns": ["name"], "until": "!=",
          "rows": []},
         {"op": "wait", "table": "Bridge", "columns": ["name", "ports"], "until": "==", "timeout": 0,
          "where": [["datapath_type", "!=", role.datapath_type]],
-         "rows": [{"name": name, "ports": ["set", [uuid(port) for port in sorted(ports)]]}
-                  for name, ports in sorted(others.items())]},
-        *({"op": "update", "table": "Interface", "row": {"ofport": number},
-           "where": [["type", "==", type_], *new]} for type_ in DEVICES))
+         "rows": [{"name": name, "ports": ["set", [uuid(port) for port in ports]]}
+                  for name, ports in others.items()]})
+    return [(*conditions, *({"op": "update", "table": "Interface", "row": {"ofport": number},
+                             "where": [["type", "==", type_], *new]} for type_ in DEVICES))
+            for number in numbers]
 
 
 def uuid(of: UUID) -> list[str]:

@@ -32,8 +32,8 @@ def tier_of(item: pytest.Item) -> str:
 
 def missing(tier: str) -> str | None:
     """What this machine lacks for a tier, as a sentence."""
-    programs = {"agent": ["ovsdb-server", "ovs-vsctl", "ovs-appctl"],
-                "functional": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool"],
+    programs = {"agent": ["ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl"],
+                "functional": ["ovsdb-server", "ovs-vswitchd", "dpdk-testpmd", "ip", "ethtool"],
                 "metrics": ["ovsdb-server", "prometheus", "promtool"],
                 "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"

@@ -26,6 +26,11 @@ that resembles one.
 connected, otherwise when it disconnects, and `status:pending` says what waits); **new ports**
 (those that are added, or made anew for another reason, afterwards; the others keep what they have);
 **restart** (of the agent).
+
+An agent that runs with `--role companion` reads the keys of `Open_vSwitch.other_config` that begin
+with `vhost-agent-`, as in `vhost-agent-pmd-cpu-mask`, and no others of that column; it starts DPDK
+unless `vhost-agent-dpdk-init` says something else, and its PMD threads are on the last core of each
+NUMA node unless a mask says where.
 """
 WITHOUT_EFFECT = """
 ## Without effect

@@ -9,14 +9,16 @@ from tools.guest import DIE_WITH_PARENT
 from tools.host import Host, wait_until
 
 PROGRAM = "/usr/sbin/ovs-vswitchd"
+WITH_DPDK = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 
 
 class Vswitchd:
     """ovs-vswitchd in the host's network namespace, without the kernel's datapath: bridges have
     datapath_type=netdev. Runs until it is closed."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, program: str = PROGRAM) -> None:
         self._host = host
+        self._program = program
         self._control = host.directory / "ovs-vswitchd.ctl"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -26,7 +28,7 @@ class Vswitchd:
         assert self._process is None
         host = self._host
         self._process = subprocess.Popen(
-            [*DIE_WITH_PARENT, *host.netns.command(PROGRAM), host.remote, "--disable-system",
+            [*DIE_WITH_PARENT, *host.netns.command(self._program), host.remote, "--disable-system",
              "-vconsole:off", f"--unixctl={self._control}",
              f"--log-file={host.directory}/ovs-vswitchd.log"],
             env=host.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tools.host import Host, temporary_host, wait_until
-from tools.vswitchd import Vswitchd
+from tools.host import AGENT, SCHEMA, Host, temporary_host, wait_until
+from tools.vswitchd import WITH_DPDK, Vswitchd
 
 CLIENT = "type=dpdkvhostuserclient"
 ROOT = "Open_vSwitch"
@@ -38,11 +38,16 @@ def links(host: Host) -> set[str]:
 
 
 @pytest.fixture
-def host() -> Iterator[Host]:
+def directory() -> Iterator[Host]:
     with temporary_host("vhost-companion") as host:
-        host.start_ovsdb()
         yield host
         assert "Traceback" not in host.output()
+
+
+@pytest.fixture
+def host(directory: Host) -> Host:
+    directory.start_ovsdb()
+    return directory
 
 
 @pytest.fixture
@@ -163,6 +168,20 @@ def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
     wait_until(lambda: both.interface("d", "ofport") == 77, "the number that was asked for")
 
 
+def test_ovs_vsctl_hears_of_no_error_from_a_clustered_database(directory: Host) -> None:
+    host = directory
+    host.check("ovsdb-tool", "create-cluster", str(host.directory / "conf.db"), str(SCHEMA),
+               f"unix:{host.directory}/raft.sock")
+    host.start_ovsdb()
+    host.vsctl("--no-wait", "init")
+    with Vswitchd(host):
+        companion(host)
+        bridge(host, "br0", "vhost")
+        for number in range(5):
+            done = host.run("ovs-vsctl", "--timeout=30", *port(host, "br0", f"a{number}"))
+            assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ovs_vsctl_hears_of_a_real_error(both: Host) -> None:
     done = both.run("ovs-vsctl", "--timeout=30", "add-port", "br0", "x", "--", "set", "Interface",
                     "x", "type=vxlan")
@@ -211,7 +230,39 @@ def test_no_dpdk_where_it_is_not_wanted(host: Host) -> None:
         wait_until(lambda: host.interface("a", "error"), "it says so")
         assert "other_config:vhost-agent-dpdk-init=true)" in host.interface("a", "error")
         host.vsctl("set", ROOT, ".", "other_config:vhost-agent-dpdk-init=true")
-        wait_until(lambda: host.interface("a", "ofport") == 1, "it works once it may")
+        wait_until(lambda: host.interface("a", "ofport") > 0, "it works once it may")
+
+
+def test_without_free_hugepages_it_runs_on_ordinary_memory(host: Host) -> None:
+    hide = 'mount -t tmpfs none /sys/kernel/mm/hugepages && exec "$@"'
+    host.start("unshare", "--mount", "sh", "-c", hide, "sh", *host.netns.command(AGENT, "run"),
+               "--role", "companion")
+    bridge(host, "br0", "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    assert "less than 64 MiB of hugepages are free: running on ordinary memory" in host.output()
+
+
+def test_it_is_ready_without_a_bridge_of_its_own(host: Host) -> None:
+    done = host.run(*host.netns.command(AGENT, "run", "--role", "companion", "--detach",
+                                        "--pidfile"))
+    assert done.returncode == 0
+    assert host.check("ovs-appctl", "-t", "vhost-agent", "exit") == ""
+
+
+def test_dpdk_of_both_on_one_host(host: Host) -> None:
+    host.enable_dpdk("")
+    with Vswitchd(host, WITH_DPDK):
+        bridge(host, "ovs0", "netdev")
+        host.vsctl(*port(host, "ovs0", "p"))
+        companion(host)
+        bridge(host, "br0", "vhost")
+        host.vsctl(*port(host, "br0", "q"))
+        wait_until(lambda: host.interface("q", "statistics"), "our port is served")
+        for name in ("p", "q"):
+            assert host.interface(name, "error") is None
+            assert host.interface(name, "ofport") > 0
+        assert host.get(ROOT, ".", "dpdk_initialized") is True
 
 
 # --- several --------------------------------------------------------------------------------------
@@ -242,7 +293,8 @@ def test_agents_in_both_roles_each_have_their_bridges(host: Host) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         wait_until(lambda name=name: host.interface(name, "statistics"),    # type: ignore[misc]
                    "it is served")
-        assert (host.interface(name, "ofport"), host.interface(name, "error")) == (1, None)
+        assert host.interface(name, "error") is None
+        assert host.interface(name, "ofport") > 0
     assert "bridge br0: datapath_type vhost is for an agent that runs with --role companion" in (
         host.output())
 
@@ -267,3 +319,53 @@ def test_a_bridge_changes_hands_and_back(both: Host) -> None:
     assert both.interface("s6", "ofport") > 0
     both.vsctl("del-br", "br0")
     wait_until(lambda: links(both) == {"lo", "ovs0", "ovs-netdev"}, "nothing is left")
+
+
+def test_rows_of_a_bridge_that_left_are_written_no_more(host: Host) -> None:
+    companion(host)
+    for name in ("br0", "br1"):
+        bridge(host, name, "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    wait_until(lambda: "deleted interface a" in host.output(), "it is let go")
+    host.vsctl("--no-wait", "set", "Interface", "a", "ofport=99")
+    host.vsctl("--no-wait", *port(host, "br1", "b"))
+    wait_until(lambda: host.interface("b", "statistics"), "the other bridge is served")
+    assert host.interface("a", "ofport") == 99
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=vhost")
+    wait_until(lambda: "added interface a on port 99" in host.output(), "it has its number")
+
+
+def test_starts_of_ovs_vswitchd_leave_the_rows_alone(host: Host) -> None:
+    companion(host)
+    bridge(host, "br0", "vhost", "--no-wait")
+    host.vsctl("--no-wait", *port(host, "br0", "a"))
+    wait_until(lambda: host.interface("a", "statistics"), "it is served")
+    host.stop_agent()
+    before = versions(host)
+    del before[host.get(ROOT, ".", "_uuid")]
+    for _ in range(2):
+        with Vswitchd(host):
+            pass
+    after = versions(host)
+    assert {row: after[row] for row in before} == before
+
+
+def test_moving_over_from_companion_to_the_place_of_ovs_vswitchd(host: Host) -> None:
+    with Vswitchd(host):
+        bridge(host, "ovs0", "netdev")
+        companion(host)
+        bridge(host, "br0", "vhost")
+        for name in "abc":
+            host.vsctl(*port(host, "br0", name))
+        host.vsctl("del-port", "b")
+        wait_until(lambda: host.interface("c", "statistics"), "it is served")
+        before = {name: host.interface(name, "ofport") for name in ("br0", "a", "c")}
+        assert host.stop_agent() == 0
+    host.enable_dpdk()
+    host.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    host.start_agent()
+    host.vsctl(*port(host, "br0", "d"))
+    assert {name: host.interface(name, "ofport") for name in before} == before
+    assert all(host.interface(name, "error") is None for name in (*before, "d", "ovs0"))

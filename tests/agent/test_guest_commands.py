@@ -217,3 +217,18 @@ def test_option_that_cannot_be_is_said(bare: Host, words: list[str], said: str) 
     done = bare.run(AGENT, "qemu-args", "c0", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_ports_of_a_companion_have_its_settings(bare: Host) -> None:
+    bare.vsctl("--no-wait", "add-br", "brv", "--", "set", "Bridge", "brv", "datapath_type=vhost",
+               "--", "set", "Open_vSwitch", ".", "other_config:vhost-agent-vhost-sock-dir=guests",
+               "other_config:vhost-sock-dir=elsewhere")
+    (bare.directory / "guests").mkdir(exist_ok=True)
+    (bare.directory / "elsewhere").mkdir(exist_ok=True)
+    add(bare, "ours", "type=dpdkvhostuser")
+    bare.vsctl("--no-wait", "add-port", "brv", "theirs", "--", "set", "Interface", "theirs",
+               "type=dpdkvhostuser")
+    said = printed(bare, "qemu-args", "ours", "theirs")
+    assert f"{bare.directory}/elsewhere/ours" in said
+    assert f"{bare.directory}/guests/theirs" in said
+    bare.vsctl("--no-wait", "del-br", "brv")

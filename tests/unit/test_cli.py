@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from agent import VERSION, cli
 from agent.remotes import TlsFiles
+from agent.role import COMPANION, VSWITCHD
 from agent.settings import DEFAULT_FILE, Settings
 
 Parse = Callable[..., Settings]
@@ -171,3 +172,7 @@ def test_help_and_version(words: list[str], text: str) -> None:
     result = CliRunner().invoke(cli.main, words)
     assert result.exit_code == 0
     assert text in result.output
+
+
+def test_role(parse: Parse) -> None:
+    assert (parse().role, parse("--role", "companion").role) == (VSWITCHD, COMPANION)

@@ -57,3 +57,25 @@ def test_what_a_device_of_the_host_cannot_use_is_said(kw: dict[str, Any], proble
     spec = wish(row("p", "internal", **kw)).ports["p"]
     assert spec.problems == (problem,)
     assert spec.device == HostDevice("internal", "p")
+
+
+def test_tap_with_a_name_of_its_own_lasts() -> None:
+    named = row("p" * 20, "tap", options={"tap-name": "t0"})
+    spec = wish(named).ports["p" * 20]
+    assert spec.device == HostDevice("tap", "t0", None, 1500, lasts=True)
+    assert spec.problems == ()
+    assert wish(row("p", "tap", options={"tap-name": ""})).ports["p"].device == HostDevice(
+        "tap", "p")
+    only_taps = wish(row("p", "internal", options={"tap-name": "t0"})).ports["p"]
+    assert only_taps.device == HostDevice("internal", "p")
+    assert only_taps.problems == ("tap-name: not an option of type internal",)
+
+
+@pytest.mark.parametrize(("name", "why"), [
+    ("x" * 16, "(File name too long): tap-name: 'xxxxxxxxxxxxxxxx': the name of a device of the "
+     "host has 15 bytes at most"),
+    ("a/b", "(Invalid argument): tap-name: 'a/b': the name of a device of the host has no '/', ':' "
+     "and blanks")])
+def test_tap_name_that_the_kernel_does_not_take(name: str, why: str) -> None:
+    assert wish(row("p", "tap", options={"tap-name": name})).errors["p"] == (
+        f"could not open network device p {why}")

@@ -346,3 +346,30 @@ def test_what_is_written_little_by_little_is_what_a_fresh_look_writes_at_once(
     assert database.said.keys() == fresh.keys()
     # and then nothing is left to write
     assert publish(publisher, database, wanted, interval_ms, now_ms) == {}
+
+
+def test_new_rows_have_their_numbers_before_anything_else_is_known() -> None:
+    publisher = Publisher()
+    rows = tuple(InterfaceRow(uuid_of(name), name, "dpdkvhostuserclient") for name in "ab")
+    snapshot = Snapshot(bridges=(BridgeRow(UUID(int=1), "br0", "vhost", interfaces=rows),))
+    first = publisher.first_columns(snapshot, {"b": "why"}, 0)
+    assert first["Interface", uuid_of("a")] == {"ofport": [1], "error": []}
+    assert first["Interface", uuid_of("b")] == {"ofport": [-1], "error": ["why"]}
+    assert first["Bridge", UUID(int=1)] == report.bridge(snapshot.bridges[0])
+    assert publisher.first_columns(snapshot, {"b": "why"}, 0) == {}
+    rest = publisher.columns(snapshot, Desired(ports={"a": spec("a")}), Observed(), {"b": "why"},
+                             {}, 0)
+    assert rest["Interface", uuid_of("a")]["ofport"] == [1]
+    assert publisher.next_numbers(3) == [2, 3, 4]
+
+
+def test_rows_that_are_not_there_any_more_are_released_once() -> None:
+    publisher = Publisher()
+    row = InterfaceRow(uuid_of("a"), "a", "dpdkvhostuserclient")
+    wanted = Desired(ports={"a": spec("a")})
+    snapshot = Snapshot(bridges=(BridgeRow(UUID(int=1), "br0", "vhost", interfaces=(row,)),))
+    publisher.columns(snapshot, wanted, Observed(), {}, {}, 0)
+    assert publisher.released() == set()
+    publisher.columns(Snapshot(), Desired(), Observed(), {}, {}, 0)
+    assert publisher.released() == {("Interface", uuid_of("a")), ("Bridge", UUID(int=1))}
+    assert publisher.released() == set()
