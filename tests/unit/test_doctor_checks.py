@@ -125,6 +125,7 @@ def test_each_numa_node_needs_what_dpdk_socket_mem_says() -> None:
 def test_ordinary_memory() -> None:
     assert ids(memory([], [node(free=0)], dpdk_extra="--no-huge -m 256")) == [("info", "hugepages")]
     assert ids(memory([], [node()], dpdk_extra="--no-huge -m 32")) == [("error", "memory-short")]
+    assert ids(memory([], [node()], dpdk_extra="--no-huge -m")) == [("info", "hugepages")]
     assert ids(memory([], [node()], dpdk_extra="'")) == [("ok", "hugepages")]
 
 

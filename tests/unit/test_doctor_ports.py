@@ -23,7 +23,7 @@ from agent.host_values import (
     Process,
     User,
 )
-from agent.model import PortSpec
+from agent.model import PortSpec, Registration
 from agent.reach import obstacle
 from tests.unit.doctor_values import DPDK, ROOT, client, ids, port, server
 
@@ -92,11 +92,16 @@ def test_sockets_that_nothing_is_wrong_with() -> None:
      "setfacl -m u:agent:x /run/vm"),
     (client(), a_socket("/run/vm/c0", 0o755), "error", "socket-closed-to-agent",
      "setfacl -m u:agent:w /run/vm/c0"),
+    (replace(server(), device=Registration("/run/vm/c0", False)),
+     {"/run/vm": folder("/run/vm", 0o777), "/run/vm/c0": FileFacts("/run/vm/c0", 0, "file", 0o666)},
+     "error", "socket-path-taken", "rm -i /run/vm/c0"),
     (client(), FileFacts("/run/vm/c0", 0, "file", 0o666), "error", "socket-path-taken",
      "rm -i /run/vm/c0")])
-def test_sockets_that_the_agent_cannot_use(port_: PortSpec, file: FileFacts, severity: str,
-                                           id_: str, fix: str) -> None:
-    (finding,) = sockets(port_, files=tree(file))
+def test_sockets_that_the_agent_cannot_use(
+        port_: PortSpec, file: FileFacts | dict[str, FileFacts], severity: str, id_: str, fix: str
+        ) -> None:
+    there = file.values() if isinstance(file, dict) else [file]
+    (finding,) = sockets(port_, files=tree(*there))
     assert (finding.severity, finding.id, finding.fix) == (severity, id_, fix)
     assert finding.details in ((f"concerns port {port_.name}",), ())
 
