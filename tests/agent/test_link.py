@@ -127,6 +127,16 @@ def test_an_end_that_somebody_removed_is_no_link_and_no_loop(both: Host) -> None
     assert both.vsctl("list-ports", "ovs0") == ""
 
 
+def test_a_tap_that_is_deleted_from_outside_is_made_again(both: Host) -> None:
+    run(both, "link", "br0", "ovs0")
+    before = both.interface(TAP, "ifindex")
+    both.inside("ip", "link", "delete", TAP)
+    wait_until(lambda: all(
+        both.interface(name, "ifindex") not in (None, before)
+        and both.interface(name, "link_state") == "up" for name in (TAP, f"{TAP}-vhost")),
+        "both ends are served again")
+
+
 def test_a_name_that_the_kernel_has_given_away(both: Host) -> None:
     both.inside("ip", "link", "add", "l1", "type", "veth", "peer", "name", "far")
     try:
