@@ -78,7 +78,8 @@ METRICS = (
     Definition("port_up", GAUGE, PORT, "1 when the link is up: of a guest, when its driver runs."),
     Definition("port_error", GAUGE, PORT, "1 when the port is not served (Interface.error)."),
     Definition("port_problems", GAUGE, PORT,
-               "1 when something is said in status:problems or status:reason."),
+               "1 when a setting cannot be used (status:problems), or when the port is up and "
+               "works but half (status:reason)."),
     Definition("port_guest_connects", COUNTER, PORT,
                "Times a guest became ready since the port was added."),
     Definition("port_rx_queues", GAUGE, (*PORT, "state"), "Rx queues by state: enabled, disabled."),
@@ -158,7 +159,8 @@ def ports(picture: Picture) -> Iterator[tuple[str, tuple[str, ...], float]]:
         yield "port_info", (*labels, port["type"], "" if ofport is None else str(ofport)), 1
         yield "port_up", labels, port["link_state"] == "up"
         yield "port_error", labels, port["error"] is not None
-        yield "port_problems", labels, "problems" in status or "reason" in status
+        yield "port_problems", labels, "problems" in status or (
+            "reason" in status and port["link_state"] == "up")
         if port["guest"]:
             yield "port_guest_connects", labels, port["connects"]
         if "traffic" in port:

@@ -106,24 +106,42 @@ def pmd_lines(picture: Picture) -> Iterator[Line]:
 # --- problems -------------------------------------------------------------------------------------
 
 def problem_lines(picture: Picture, ports: Sequence[Port]) -> Iterator[Line]:
-    """What is wrong; what is wrong with many ports in the same words is said once."""
+    """What is wrong, the worst first; what many ports have in common is said once."""
     for problem in picture["problems"]:
         yield Style.BAD, f"  {problem}"
-    same: dict[str, list[str]] = {}
-    for port in sorted(ports, key=natural):
-        for problem in problems(port):
-            same.setdefault(problem, []).append(port["name"])
-    for problem, names in same.items():
-        yield Style.BAD, f"  {some(names)}: {problem}"
+    same: dict[tuple[Style, str], list[tuple[Port, str]]] = {}
+    for say in (errors, reasons):
+        for port in sorted(ports, key=natural):
+            for style, problem in say(port):
+                same.setdefault((style, generally(problem, port)), []).append((port, problem))
+    for (style, general), found in same.items():
+        (port, problem), *others = found
+        names = some([printable(port["name"]) for port, _ in found])
+        yield style, f"  {names}: {general if others else problem}"
 
 
-def problems(port: Port) -> Iterator[str]:
+def errors(port: Port) -> Iterator[Line]:
     status = port["status"]
     if port["error"]:
-        yield f"not served: {port['error']}"
-    for key in ("reason", "problems", "pending"):
-        if status.get(key):
-            yield status[key] if key != "pending" else f"pending: {status[key]}"
+        yield Style.BAD, f"not served: {port['error']}"
+    if "problems" in status:
+        yield Style.BAD, status["problems"]
+
+
+def reasons(port: Port) -> Iterator[Line]:
+    """Why a port is down, which may be as it should be, or works but half."""
+    status = port["status"]
+    if "pending" in status:
+        yield Style.PLAIN, f"pending: {status['pending']}"
+    if "reason" in status:
+        yield Style.BAD if port["link_state"] == "up" else Style.PLAIN, status["reason"]
+
+
+def generally(problem: str, port: Port) -> str:
+    """The sentence without what it has of this port alone."""
+    if port["device"] and port["device"] != port["name"]:
+        problem = problem.replace(port["device"], "DEVICE")
+    return re.sub(rf"(?<![\w.-]){re.escape(port['name'])}(?![\w.-])", "PORT", problem)
 
 
 def some(names: Sequence[str]) -> str:
@@ -154,7 +172,8 @@ def natural(port: Port) -> list[tuple[int, str]]:
 
 
 def style_of(port: Port) -> Style:
-    if port["error"] or port["status"].get("problems"):
+    if port["error"] or "problems" in port["status"] or (
+            port["link_state"] == "up" and "reason" in port["status"]):
         return Style.BAD
     return Style.PLAIN if port["link_state"] == "up" else Style.QUIET
 

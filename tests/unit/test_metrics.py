@@ -80,6 +80,12 @@ def test_port_without_guest_and_port_that_is_not_served() -> None:
     assert "vhost_agent_port_drops_total" not in scraped(taken(of))
 
 
+def test_problems_are_those_of_ports_that_should_work() -> None:
+    of = replace(guest(seen("a", "b", "c"), "b", connected=False),
+                 reasons={"a": "half", "b": "no guest"}, problems={"c": ("bad",)})
+    assert [value(of, "port_problems", port=name) for name in "abc"] == [1, 0, 1]
+
+
 def test_threads_and_the_host() -> None:
     of = pmd(seen("a"), cycles=10 * HZ, busy_cycles=2 * HZ, sleep_cycles=5 * HZ, iterations=9)
     assert {state: value(of, "pmd_seconds_total", core="3", node="1", state=state)

@@ -80,6 +80,25 @@ def test_problems_come_first_and_those_of_many_once() -> None:
     assert any(style is Style.BAD and " p7 " in text for style, text in show.lines(taken(of)))
 
 
+def test_reasons_of_many_ports_are_one_sentence() -> None:
+    names = ["p1", "p2", "p10"]
+    of = replace(seen(*names, guests=False), reasons={
+        name: f"there is no socket /tmp/{name} (vhost-agent qemu-args {name})" for name in names})
+    assert (Style.PLAIN, "  p1, p2, p10: there is no socket DEVICE (vhost-agent qemu-args PORT)"
+            ) in list(show.lines(taken(of)))
+    one = replace(of, reasons={"p1": of.reasons["p1"]}, errors={"p2": "bad"})
+    at = lines(one).index("problems")
+    assert lines(one)[at + 1:at + 3] == [
+        "  p2: not served: bad", "  p1: there is no socket /tmp/p1 (vhost-agent qemu-args p1)"]
+
+
+def test_port_that_works_but_half_is_bad() -> None:
+    of = replace(seen("a", "b"), reasons={"a": "1 of 4 queues is enabled"})
+    shown = list(show.lines(taken(of)))
+    assert (Style.BAD, "  a: 1 of 4 queues is enabled") in shown
+    assert [style for style, text in shown if "/tmp/" in text] == [Style.BAD, Style.PLAIN]
+
+
 @pytest.mark.parametrize(("lock", "connected", "said"), [
     (LOCK_TAKEN, True, "another process holds the lock and serves it: nothing is changed or "
                        "written here"),
