@@ -77,3 +77,9 @@ def test_explain_tells_of_a_host_that_is_too_slow(contract: Contract) -> None:
         return "(switch too busy)" in explained(contract, "br0")
     wait_until(said, "the queue was full")
     assert contract.fresh("br0")["tx_busy_drops"] > 0
+
+
+def test_explain_repeats_what_of_a_device_does_not_fit(contract: Contract) -> None:
+    contract.host.inside("ip", "link", "set", "br0", "up", "mtu", "2000")
+    wait_until(lambda: contract.get("br0", "mtu") == 2000, "the kernel is heard")
+    assert f" - {contract.problems('br0')} " in explained(contract, "br0")
