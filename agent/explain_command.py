@@ -1,17 +1,33 @@
 """ovs-appctl vhost/explain."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from agent import control, explain, report, validate
+from agent import control, explain, report, report_eth, report_host, validate
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.explain import View
-from agent.model import BridgeRow, InterfaceRow, Registration, Snapshot
+from agent.host_model import HostDevice
+from agent.model import (
+    BridgeRow,
+    InterfaceRow,
+    PortSpec,
+    PortState,
+    Registration,
+    Snapshot,
+)
 from agent.port_reasons import PortReasons
 from agent.reason import NO_DPDK
 from agent.reconcile import Reconciler
+
+
+def of_device(spec: PortSpec, state: PortState) -> Iterator[str]:
+    """What status:problems has of a device besides."""
+    if state.eth is not None:
+        yield from report_eth.shortcomings(spec, state.eth)
+    if isinstance(state.device, HostDevice):
+        yield from (*state.host.unset, *report_host.shortcomings(spec, state))
 
 
 class ExplainCommand:
@@ -46,7 +62,8 @@ class ExplainCommand:
             return View(row.name, row.type, bridge.name, served=local,
                         reasons=(NO_DPDK,) if local else ())
         view = View(row.name, row.type, bridge.name, spec=spec, state=state, problems=(
-            *spec.problems, *self._reconciler.problems.get(row.name, ())))
+            *spec.problems, *self._reconciler.problems.get(row.name, ()),
+            *(of_device(spec, state) if state is not None else ())))
         if datapath is None or state is None:
             return view
         said, facts = self._reasons.explain(spec, state, desired, observed, datapath,

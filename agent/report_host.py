@@ -1,7 +1,7 @@
 """What the row of a port of the host's kernel should say: pure (OVS: netdev_linux)."""
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import schema
@@ -27,18 +27,21 @@ def status(spec: PortSpec, state: PortState, problems: Collection[str]) -> dict[
     values |= {key.name: str(offloads and key.name in OFFLOADS).lower()
                for key in schema.keys("Interface", "status")
                if key.name.startswith("tx_") and key.name.endswith("_offload")}
-    said = [*spec.problems, *state.host.unset, *problems]
-    mtu, link = spec.memory.mtu, state.host.link
-    if link is not None and link.mtu > mtu:
-        said.append(f"MTU {link.mtu} of the device: frames of more than {mtu + 18} bytes are not "
-                    f"sent to it (ovs-vsctl set Interface {spec.name} mtu_request={link.mtu})")
-    if state.host.segmentable:
-        said.append("frames came that are to be cut and are not TCP, which is not served: they are "
-                    "dropped, counted as rx_oversize_drops (ethtool -K DEVICE tx-udp-segmentation "
-                    "off on the side that sends, rx-udp-gro-forwarding off here)")
-    if said:
+    if said := [*spec.problems, *state.host.unset, *problems, *shortcomings(spec, state)]:
         values["problems"] = "; ".join(said)
     return values
+
+
+def shortcomings(spec: PortSpec, state: PortState) -> Iterator[str]:
+    """What of the device does not fit."""
+    mtu, link = spec.memory.mtu, state.host.link
+    if link is not None and link.mtu > mtu:
+        yield (f"MTU {link.mtu} of the device: frames of more than {mtu + 18} bytes are not sent "
+               f"to it (ovs-vsctl set Interface {spec.name} mtu_request={link.mtu})")
+    if state.host.segmentable:
+        yield ("frames came that are to be cut and are not TCP, which is not served: they are "
+               "dropped, counted as rx_oversize_drops (ethtool -K DEVICE tx-udp-segmentation off "
+               "on the side that sends, rx-udp-gro-forwarding off here)")
 
 
 def host_interface(spec: PortSpec, state: PortState | None, problems: Collection[str] = ()

@@ -1,4 +1,5 @@
 # What a port's front end has said so far, for who asks why it has no guest.
+from pmd_ext.front_end cimport seen_memory
 from pmd_ext.state cimport slot
 
 
@@ -6,7 +7,12 @@ from pmd_ext.state cimport slot
 cdef int handshake_begin(slot *s, int vid) noexcept nogil
 # new_device: the guest is ready.
 cdef void handshake_done(slot *s) noexcept nogil
-# destroy_connection, before slot_disconnected().
+# destroy_connection, or main after it unregistered, before slot_disconnected().
 cdef void handshake_end(slot *s) noexcept nogil
 # Main, of a port that is new: nobody has said anything.
 cdef void handshake_forget(slot *s) noexcept nogil
+# Main. The guest's memory, with descriptors that are the caller's to close; none once its use was
+# seen, or without a guest.
+cdef void handshake_lend(slot *s, seen_memory *memory) noexcept nogil
+# Main. The guest uses its rings: its memory need not be looked at any more on this connection.
+cdef void handshake_used(slot *s) noexcept nogil

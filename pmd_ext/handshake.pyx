@@ -4,17 +4,36 @@ The library shows each message before it handles it. What is noted of them wakes
 it when it looks. It stays after the connection, until the next one says something: a QEMU that
 gives up is connected to once more before it is gone, and says nothing then.
 """
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
+from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_MSG_RESULT_NOT_HANDLED, rte_vhost_extern_callback_register, rte_vhost_msg_result,
     rte_vhost_user_extern_ops,
 )
-from pmd_ext.message cimport SET_FEATURES, SET_MEM_TABLE, shim_message
+from pmd_ext.front_end cimport MAX_PIECES, SEEN_RINGS, front_end, piece, ring_places, seen_memory
+from pmd_ext.message cimport (
+    SET_FEATURES, SET_MEM_TABLE, SET_VRING_ADDR, shim_addr, shim_message, shim_region,
+)
 from pmd_ext.rings cimport rings_after, rings_before
 from pmd_ext.state cimport dataplane, dataplane_get, slot
 
 
+cdef extern from * nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <fcntl.h>
+    #include <unistd.h>
+    """
+    enum:
+        F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, int argument)
+    int close(int fd)
+
+cdef uint64_t MAX_BYTES = <uint64_t>1 << 47     # of a piece of memory: more than there is
 cdef rte_vhost_user_extern_ops _ops     # the library keeps the pointer
 
 
@@ -26,7 +45,45 @@ cdef slot *slot_of_connection(int vid) noexcept nogil:
     return &dp.slots[dp.vid_slot[vid]]
 
 
+cdef void forget_memory(front_end *f, bint used) noexcept nogil:
+    cdef uint32_t i
+    rte_spinlock_lock(&f.lock)
+    for i in range(f.memory.n):
+        close(f.memory.pieces[i].fd)
+    memset(&f.memory, 0, sizeof(f.memory))
+    f.used = used
+    rte_spinlock_unlock(&f.lock)
+
+
+cdef void note_memory(front_end *f, shim_message *m) noexcept nogil:
+    """Keeps descriptors of our own: the library's may be closed while main reads."""
+    cdef uint32_t i, n = min(m.u.memory.n, <uint32_t>max(0, m.n_fds))
+    cdef shim_region *region
+    cdef piece *p
+    rte_spinlock_lock(&f.lock)
+    for i in range(f.memory.n):
+        close(f.memory.pieces[i].fd)
+    f.memory.n = 0
+    for i in range(min(n, <uint32_t>MAX_PIECES) if not f.used else 0):
+        region, p = &m.u.memory.regions[i], &f.memory.pieces[f.memory.n]
+        p.user, p.bytes, p.offset = region.user, region.bytes, region.offset
+        if p.bytes > MAX_BYTES:
+            continue                # the library refuses it
+        p.fd = fcntl(m.fds[i], F_DUPFD_CLOEXEC, 0)
+        if p.fd >= 0:
+            f.memory.n += 1
+    rte_spinlock_unlock(&f.lock)
+
+
+cdef void note_ring(front_end *f, const shim_addr *addr) noexcept nogil:
+    cdef ring_places *places = &f.memory.rings[addr.index]
+    rte_spinlock_lock(&f.lock)
+    places.desc, places.avail, places.used = addr.desc, addr.avail, addr.used
+    rte_spinlock_unlock(&f.lock)
+
+
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
+    forget_memory(&s.said, False)
     s.said.heard = 0
     s.said.was_ready = False
     _ops.pre_msg_handle = on_message
@@ -40,6 +97,7 @@ cdef void handshake_done(slot *s) noexcept nogil:
 
 
 cdef void handshake_end(slot *s) noexcept nogil:
+    forget_memory(&s.said, False)
     if s.said.heard and not s.said.was_ready:
         s.said.given_up += 1
     s.said.heard = 0
@@ -47,6 +105,24 @@ cdef void handshake_end(slot *s) noexcept nogil:
 
 cdef void handshake_forget(slot *s) noexcept nogil:
     memset(&s.said, 0, sizeof(s.said))
+
+
+cdef void handshake_lend(slot *s, seen_memory *memory) noexcept nogil:
+    cdef front_end *f = &s.said
+    cdef uint32_t i, n = 0
+    rte_spinlock_lock(&f.lock)
+    memory[0] = f.memory
+    for i in range(f.memory.n):
+        memory.pieces[n] = f.memory.pieces[i]
+        memory.pieces[n].fd = fcntl(f.memory.pieces[i].fd, F_DUPFD_CLOEXEC, 0)
+        if memory.pieces[n].fd >= 0:
+            n += 1
+    memory.n = n
+    rte_spinlock_unlock(&f.lock)
+
+
+cdef void handshake_used(slot *s) noexcept nogil:
+    forget_memory(&s.said, True)
 
 
 cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
@@ -65,7 +141,10 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     elif m.request == SET_MEM_TABLE:
         s.said.regions = m.u.memory.n
         s.said.withheld = False
-    return (rings_before(vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED)
+        note_memory(&s.said, m)
+    elif m.request == SET_VRING_ADDR and m.u.addr.index < SEEN_RINGS:
+        note_ring(&s.said, &m.u.addr)
+    return rings_before(vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
 
 cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept nogil:

@@ -393,6 +393,7 @@ cdef int vhost_unregister(slot *s) noexcept nogil:
         if fenced and fence_close():
             fence_open()
         dataplane_get().vid_slot[s.connection] = -1
+    handshake_end(s)
     slot_disconnected(s)
     rings_close(<int16_t>(s - dataplane_get().slots))
     return rc

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from tests.agent.conftest import Contract
+from tools.frontend import ethernet
 from tools.host import AGENT, Host, wait_until
 
 START = "start the guest: qemu-system-x86_64 ... $(vhost-agent qemu-args c0)"
@@ -62,3 +63,23 @@ def test_command_asks_the_database_where_there_is_no_agent(served: Host) -> None
     assert error.endswith("; what follows is what the database has, and may be of the past\n")
     assert explain(served, "v0")[1].startswith("v0 was not served: could not open network device")
     assert explain(served, "x")[0:2] == (1, "")
+
+
+def test_explain_tells_of_a_host_that_is_too_slow(contract: Contract) -> None:
+    """A guest sends in one go more than waits for the thread that sends to the kernel."""
+    contract.host.inside("ip", "link", "set", "br0", "up")
+    contract.client()
+    guest = contract.joined("c0", queue_size=1024)
+    frames = [ethernet("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:0a")] * 1023
+
+    def said() -> bool:
+        guest.send(frames)
+        return "(switch too busy)" in explained(contract, "br0")
+    wait_until(said, "the queue was full")
+    assert contract.fresh("br0")["tx_busy_drops"] > 0
+
+
+def test_explain_repeats_what_of_a_device_does_not_fit(contract: Contract) -> None:
+    contract.host.inside("ip", "link", "set", "br0", "up", "mtu", "2000")
+    wait_until(lambda: contract.get("br0", "mtu") == 2000, "the kernel is heard")
+    assert f" - {contract.problems('br0')} " in explained(contract, "br0")

@@ -245,3 +245,22 @@ def test_ring_that_lies_in_pieces_is_not_touched_where_it_cannot_be_mapped_again
     switch.wait_counter("a", "tx_disconnected_drops", 50)
     assert a.memory() == before
     assert b.waiting() == 0
+
+
+def test_frames_that_there_is_no_buffer_for_are_counted_as_such(switch: Switch) -> None:
+    """Two PMDs let frames wait for 16 rings each, which are more than there are buffers."""
+    switch.add("a", iommu=True, tx_hash=True)
+    switch.add("b", "c")
+    switch.attach("a", iommu=True, lazy=True, queues=16)
+    senders = [switch.attach(name) for name in "bc"]
+    switch.poll(tuple(sorted(os.sched_getaffinity(0)))[-2:])
+    flows = [[ethernet(A, f"02:00:00:00:{number:02x}:{n:02x}") for n in range(200)]
+             for number in (1, 2)]
+
+    def short() -> bool:
+        for sender, frames in zip(senders, flows, strict=True):
+            sender.send(frames)
+        return switch.counters("a")["tx_no_buffer_drops"] > 0
+    wait_until(short, "there are no buffers")
+    counted = switch.counters("a")
+    assert counted["tx_packets"] == 0

@@ -93,8 +93,8 @@ def test_iommu_that_the_port_does_not_offer(lab: Lab) -> None:
     started(lab, [word.replace("virtio-net-pci,", "virtio-net-pci,iommu_platform=on,")
                   for word in lab.qemu_args("a")])
     wait_reason(lab, "the guest's QEMU ended the connection before a driver ran; its last request "
-                "was SET_VRING_ERR. Not offered are HOST_TSO4, HOST_TSO6, ACCESS_PLATFORM (what "
-                "QEMU says as it ends; for iommu_platform=on: ovs-vsctl set Interface a "
+                "was SET_VRING_ERR. Not offered are HOST_TSO4, HOST_TSO6, ACCESS_PLATFORM (see "
+                "what QEMU said as it ended; for iommu_platform=on: ovs-vsctl set Interface a "
                 "options:vhost-iommu-support=true; ")
     wait_reason(lab, f"nobody listens on the socket {lab.host.directory}/a")
     with_shared_memory(lab)
