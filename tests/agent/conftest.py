@@ -17,9 +17,12 @@ class Contract:
         self.guests: list[FrontEnd] = []
 
     def sweep(self) -> None:
-        """Back to an empty bridge br0 and no settings."""
+        """Back to an empty bridge br0, no settings, and no sockets that guests left behind."""
         while self.guests:
             self.guests.pop().close()
+        for left in self.host.directory.glob("*.sock"):
+            if left.name != "db.sock":
+                left.unlink()
         self.host.vsctl("clear", "Open_vSwitch", ".", "bridges", "other_config")
         self.host.enable_dpdk()
         self.host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
