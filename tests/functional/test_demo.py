@@ -47,7 +47,7 @@ def shown_in_readme() -> set[str]:
     """What README shows of a run, without the figures."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (block.text for block in fences(text) if "# They reach each other" in block.text)
-    return headings_and_commands(block.replace("\\\n   ", ""))
+    return headings_and_commands(block.replace("\\\n    ", ""))
 
 
 def headings_and_commands(text: str) -> set[str]:
