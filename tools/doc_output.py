@@ -3,7 +3,7 @@
 Blanks count as one, `[...]` as anything (on a line of its own: any lines). What differs from run to
 run has to be there, but may be another: times, dates, versions, shares in percent. An Ethernet
 address and a UUID may be another, too, but the same wherever the page has the same. The rows of
-fdb/show come in any order.
+fdb/show come in any order. A backslash at the end of a line is for terminals alone.
 """
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def expression(shown: tuple[str, ...]) -> tuple[str, list[str]]:
             pattern += r"(?:.*\n)*?"
             continue
         pattern += r"[ \t]*"
-        at, line = 0, line.strip()
+        at, line = 0, line.removesuffix("\\").strip()
         for token in TOKEN.finditer(line):
             pattern += re.escape(line[at:token.start()])
             pattern += of_token(token, groups)

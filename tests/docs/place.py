@@ -12,7 +12,7 @@ A note in a page, `<!-- test: WORD ... -->`, says what the reader has at that pl
     run COMMAND         a command that must work, and is not shown
     wait COMMAND        the same, until it works
     guest PORT [KEY=N]  a guest on a port, its driver running; keys are those of tools/frontend.py
-    talk PORT PORT      two of these guests send each other a frame every 20 ms from now on
+    talk PORT[=MAC] ... two of these guests send each other a frame every 10 ms from now on
     gone PORT           the guest ends
     status N            the exit status of the next command
 """
@@ -53,7 +53,9 @@ PREPARE = "\n".join([
       f"tmpfs {path}" for path in HIDDEN),
     *(f"if [ ! -e {shlex.quote(path)} ]; then mkdir -p {shlex.quote(path)}; "
       f"mount --bind /mnt/{n} {shlex.quote(path)}; fi" for n, path in enumerate(KEPT)),
-    "mkdir -p /run/openvswitch /var/log/openvswitch /tmp/home /tmp/.vhost", "cd /tmp/home",
+    *(f"cp {path} /mnt; mount --bind /mnt/{path.rpartition('/')[2]} {path}"
+      for path in ("/etc/passwd", "/etc/group")),
+    "mkdir -p /run/openvswitch /var/log/openvswitch /tmp/home", "cd /tmp/home",
     f"ln -s {shlex.quote(str(BIN.parent))} .venv",
     "hostname host", "ip link set lo up", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 "
     "net.ipv6.conf.default.disable_ipv6=1", "set +e"])
@@ -167,13 +169,15 @@ class Place:
     def gone(self, port: str) -> None:
         self._guests.pop(port).close()
 
-    def talk(self, *ports: str) -> None:
+    def talk(self, *pair: str) -> None:
         """Returns when each has had a frame of the other."""
         over, heard = threading.Event(), set[str]()
-        addresses = {port: f"02:00:00:00:00:0{number + 1}" for number, port in enumerate(ports)}
+        addresses = {port: address or f"02:00:00:00:00:0{number}" for number, (port, _, address)
+                     in enumerate((word.partition("=") for word in pair), 1)}
+        ports = tuple(addresses)
 
         def speak() -> None:
-            while not over.wait(0.02):
+            while not over.wait(0.01):
                 for port, other in (ports, ports[::-1]):
                     self._guests[port].send([arp(addresses[other], addresses[port])])
                     if self._guests[port].recv():
