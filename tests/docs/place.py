@@ -142,7 +142,8 @@ class Place:
 
     def switch(self, *bridges: str) -> None:
         self.database()
-        self._must("ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true")
+        self._must("ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-init=true "
+                   "other_config:pmd-idle-mode=block")  # CPUs are for who types
         self._must("vhost-agent run --as ovs-vswitchd --pidfile --log-file --detach")
         for bridge in bridges:
             self._must(f"ovs-vsctl add-br {bridge} -- set Bridge {bridge} datapath_type=netdev")
