@@ -1,8 +1,8 @@
 """Where the commands of a page are typed: a host of its own, in namespaces of this test's.
 
 Its network, /run, /tmp, the database's and the logs' directories are empty at first, so that the
-paths of the text are used as they stand and nothing of the machine is touched. All that runs there
-ends with its first process.
+paths of the text are used as they stand; all else can only be read, so that a command which is here
+by mistake changes nothing of the machine. All that runs there ends with its first process.
 
 A note in a page, `<!-- test: WORD ... -->`, says what the reader has at that place:
 
@@ -45,20 +45,29 @@ NAMESPACES = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork"
 # they are below one of these.
 HIDDEN = ("/run", "/tmp", "/etc/openvswitch", "/var/lib/openvswitch", "/var/log")
 KEPT = dict.fromkeys(str(path) for path in (ROOT, BIN.parent, BIN.parent.resolve()))
+READ_ONLY = """
+while read -r _ target _; do
+    case $target in /dev*|/proc*) ;; *) mount -o remount,bind,ro "$target" ;; esac
+done </proc/self/mounts
+for shared in /proc/sys/vm /proc/sys/kernel; do
+    mount --bind $shared $shared
+    mount -o remount,bind,ro $shared
+done
+"""
 PREPARE = "\n".join([
-    "set -e", "exec 2>&1", "mount -t tmpfs tmpfs /mnt",
-    *(f"mkdir -p /mnt/{n}; mount --bind {shlex.quote(path)} /mnt/{n}"
-      for n, path in enumerate(KEPT)),
-    *(f"mkdir -p {path}; mount -t tmpfs -o mode={'1777' if path == '/tmp' else '0755'} "
-      f"tmpfs {path}" for path in HIDDEN),
+    "set -e", "exec 2>&1", "hostname host", f"mkdir -p {' '.join(HIDDEN)}", READ_ONLY,
+    "mount -t tmpfs tmpfs /mnt",
+    *(f"mkdir /mnt/{n}; mount --bind {shlex.quote(path)} /mnt/{n}" for n, path in enumerate(KEPT)),
+    *(f"mount -t tmpfs -o mode={'1777' if path == '/tmp' else '0755'} tmpfs {path}"
+      for path in HIDDEN),
     *(f"if [ ! -e {shlex.quote(path)} ]; then mkdir -p {shlex.quote(path)}; "
-      f"mount --bind /mnt/{n} {shlex.quote(path)}; fi" for n, path in enumerate(KEPT)),
+      f"mount --bind /mnt/{n} {shlex.quote(path)}; "
+      f"mount -o remount,bind,ro {shlex.quote(path)}; fi" for n, path in enumerate(KEPT)),
     *(f"cp {path} /mnt; mount --bind /mnt/{path.rpartition('/')[2]} {path}"
       for path in ("/etc/passwd", "/etc/group")),
     "mkdir -p /run/openvswitch /var/log/openvswitch /tmp/home", "cd /tmp/home",
-    f"ln -s {shlex.quote(str(BIN.parent))} .venv",
-    "hostname host", "ip link set lo up", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 "
-    "net.ipv6.conf.default.disable_ipv6=1", "set +e"])
+    f"ln -s {shlex.quote(str(BIN.parent))} .venv", "ip link set lo up",
+    "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1", "set +e"])
 DATABASE = """
 set -e
 ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema

@@ -1,6 +1,7 @@
 """The rules of README.md and docs/: blocks that say what they are, links that lead somewhere."""
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def test_code_is_in_fenced_blocks_of_a_known_language(page: Path) -> None:
     assert [f"{name_of(page)}:{block.line}: {block.language or 'no language'}"
             for block in fences(text) if block.language not in known] == []
     list(steps(text))                           # a console block begins with a command
+    if page.name != "README.md":                # which shows the demo's output
+        assert [block.line for block in fences(text) if block.language == "text"
+                and re.search(r"^[$#] ", block.text, re.M)] == []
 
 
 @EVERY
