@@ -37,7 +37,7 @@ from tools.guest import DIE_WITH_PARENT
 from tools.host import ENOUGH_HUGEPAGE_BYTES, ORDINARY_MEMORY, PATH
 from tools.wait import wait_for
 
-COMMAND_S = 20.0
+COMMAND_S = 30.0
 BIN = Path(sys.executable).parent
 NAMESPACES = ("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
               "--mount-proc", "--propagation", "private")
@@ -96,7 +96,11 @@ class Place:
         self._shell = subprocess.Popen(
             [*DIE_WITH_PARENT, *NAMESPACES, "bash", "--noprofile", "--norc"], cwd="/",
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self._must(PREPARE)
+        try:
+            self._must(PREPARE)
+        except PlaceError:
+            self.__exit__()
+            raise
         self._inside = f"/proc/{self._child()}/root"
 
     def __enter__(self) -> Place:
