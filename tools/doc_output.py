@@ -23,7 +23,7 @@ KINDS = (
     ("like", r"\b\d+(?:\.\d+)? ?(?:ms|us|µs|Mbit/s|Gbit/s)\b"),                    # measured
     ("like", r"(?:\b\d+(?:\.\d+)? ?%|NOT AVAIL)"),                                 # of a PMD's time
     ("like", r"(?<=:[0-9a-f]{2})[ \t]+\d+(?![ \t]*\S)"),                           # fdb's ages
-    ("like", r"(?<![\d.])\d+\.\d+\.\d+(?!\.?\d)"),                                 # versions
+    ("like", r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])"),                                   # versions
 )
 TOKEN = re.compile("|".join([re.escape(ANY), *(f"({form})" for _, form in KINDS), r"[ \t]+"]))
 
