@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
-
 import schema
-from agent.cli import main as command_line
+from tools.cli_page import cli_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
@@ -42,12 +40,6 @@ COLUMNS_HEAD = """# Columns
 
 The columns of the Open_vSwitch database that the agent reads (those a user writes) and writes. A
 column that an older server lacks is left out.
-"""
-CLI_HEAD = """<!-- Made from agent/cli.py by `make docs`: change that, not this. -->
-# The command line
-
-What each command says of itself. How they are used: [operating the agent](operations.md),
-[guests](guests.md).
 """
 
 
@@ -142,24 +134,6 @@ def columns_page() -> str:
 def keys(rows: Iterable[schema.Key]) -> str:
     return row("key", "there", "meaning") + row(*["---"] * 3) + "".join(
         row(f"`{key.name}`", key.when, key.doc) for key in rows)
-
-
-def cli_page() -> str:
-    """What every command prints with --help."""
-    return CLI_HEAD + sections(command_line, "vhost-agent", None)
-
-
-def sections(command: click.Command, word: str, parent: click.Context | None) -> str:
-    """One for the command, and for each below it. The width is that of a terminal of 80 columns, of
-    which click leaves two free."""
-    with click.Context(command, parent, word, terminal_width=78,
-                       **command.context_settings) as context:
-        name = context.command_path
-        text = f"\n## {name}\n\n```console\n$ {name} --help\n{command.get_help(context)}\n```\n"
-        if isinstance(command, click.Group):
-            for member in sorted(command.commands):
-                text += sections(command.commands[member], member, context)
-        return text
 
 
 PAGES = {"options.md": options_page, "columns.md": columns_page, "cli.md": cli_page}
