@@ -13,6 +13,7 @@ A note in a page, `<!-- test: WORD ... -->`, says what the reader has at that pl
     wait COMMAND        the same, until it works
     guest PORT [KEY=N]  a guest on a port, its driver running; keys are those of tools/frontend.py
     talk PORT[=MAC] ... two of these guests send each other a frame every 10 ms from now on
+    answer PORT IP      the guest has this address, and answers to ARP and ping
     gone PORT           the guest ends
     status N            the exit status of the next command
 """
@@ -31,8 +32,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agent.machine import free_hugepage_bytes
+from tests.docs.neighbour import answer, arp_reply
 from tools.doc_pages import ROOT
-from tools.frontend import FrontEnd, ethernet
+from tools.frontend import FrontEnd
 from tools.guest import DIE_WITH_PARENT
 from tools.host import ENOUGH_HUGEPAGE_BYTES, ORDINARY_MEMORY, PATH
 from tools.wait import wait_for
@@ -185,24 +187,40 @@ class Place:
 
     def talk(self, *pair: str) -> None:
         """Returns when each has had a frame of the other."""
-        over, heard = threading.Event(), set[str]()
+        heard = set[str]()
         addresses = {port: address or f"02:00:00:00:00:0{number}" for number, (port, _, address)
                      in enumerate((word.partition("=") for word in pair), 1)}
         ports = tuple(addresses)
 
         def speak() -> None:
-            while not over.wait(0.01):
-                for port, other in (ports, ports[::-1]):
-                    self._guests[port].send([arp(addresses[other], addresses[port])])
-                    if self._guests[port].recv():
-                        heard.add(port)
+            for number, (port, other) in enumerate((ports, ports[::-1]), 1):
+                self._guests[port].send([arp_reply(
+                    addresses[port], f"10.10.0.{number}", addresses[other],
+                    f"10.10.0.{3 - number}")])
+                if self._guests[port].recv():
+                    heard.add(port)
 
-        thread = threading.Thread(target=speak)
+        self._again_and_again(speak, 0.01)
+        if not wait_for(lambda: len(heard) == len(ports), COMMAND_S):
+            raise PlaceError(f"no frames come by {set(ports) - heard}")
+
+    def answer(self, port: str, ip: str) -> None:
+        guest, mac = self._guests[port], f"02:00:00:00:01:{int(ip.rpartition('.')[2]):02x}"
+        self._again_and_again(lambda: guest.send(
+            [reply for frame in guest.recv() if (reply := answer(frame, mac, ip))]), 0.001)
+
+    def _again_and_again(self, act: Callable[[], object], period_s: float) -> None:
+        """In a thread of its own, until the place ends."""
+        over = threading.Event()
+
+        def acts() -> None:
+            while not over.wait(period_s):
+                act()
+
+        thread = threading.Thread(target=acts)
         thread.start()
         self._stack.callback(thread.join)
         self._stack.callback(over.set)
-        if not wait_for(lambda: len(heard) == len(ports), COMMAND_S):
-            raise PlaceError(f"no frames come by {set(ports) - heard}")
 
     def heed(self, note: str) -> None:
         """Brings about what a note says."""
@@ -212,16 +230,8 @@ class Place:
             "switch": lambda: self.switch(*rest.split()),
             "run": lambda: self._must(rest), "wait": lambda: self.wait(rest),
             "guest": lambda: self.guest(*rest.split()), "gone": lambda: self.gone(rest),
-            "talk": lambda: self.talk(*rest.split())}
+            "talk": lambda: self.talk(*rest.split()),
+            "answer": lambda: self.answer(*rest.split())}
         if word not in notes:
             raise PlaceError(f"a note of no known kind: {note}")
         notes[word]()
-
-
-def arp(target: str, sender: str) -> bytes:
-    """An answer that says where 10.10.0.N is, N being the last byte of the sender's address."""
-    def pair(address: str) -> bytes:
-        octets = bytes.fromhex(address.replace(":", ""))
-        return octets + bytes([10, 10, 0, octets[-1]])
-    return ethernet(target, sender, bytes.fromhex("0001080006040002") + pair(sender) + pair(target),
-                    ethertype=0x0806)
