@@ -49,7 +49,11 @@ HIDDEN = ("/run", "/tmp", "/etc/openvswitch", "/var/lib/openvswitch", "/var/log"
 KEPT = dict.fromkeys(str(path) for path in (ROOT, BIN.parent, BIN.parent.resolve()))
 READ_ONLY = """
 while read -r _ target _; do
-    case $target in /dev*|/proc*) ;; *) mount -o remount,bind,ro "$target" ;; esac
+    case $target in
+        /dev*|/proc*) ;;
+        /) mount -o remount,bind,ro / ;;
+        *) mount -o remount,bind,ro "$target" 2>/dev/null || : ;;       # there may be odd ones
+    esac
 done </proc/self/mounts
 for shared in /proc/sys/vm /proc/sys/kernel; do
     mount --bind $shared $shared
