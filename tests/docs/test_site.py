@@ -35,9 +35,9 @@ def test_page_of_commands_has_those_of_the_agent() -> None:
     cells = re.findall(r"^\| (`.*?)(?<!\\) \|", page, re.M)
     named = {span.split()[0] for cell in cells for span in re.findall(r"`([^`]+)`", cell)}
     there = {line.split()[0] for line in said.splitlines()[1:]}
-    there_or_not = {found[1] for page in pages() for _, span in spans(page.read_text("utf-8"))
-                    if (found := re.match(r"ovs-appctl (?:-t \S+ )?([a-z][\w/-]+)", span))}
-    assert there_or_not - there == set(), "named in a page, and not in the agent"
+    typed = {found[1] for page in pages() for _, span in spans(page.read_text(encoding="utf-8"))
+             if (found := re.match(r"ovs-appctl (?:-t \S+ )?([a-z][\w/-]+)", span))}
+    assert typed - there == set(), "named in running text, and not in the agent"
     assert (there - named, named - there) == (set(), set()), "missing on the page, or in the agent"
 
 
