@@ -13,7 +13,7 @@ GUEST_PAGES := 2048
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests bench bench-quick bench-control bench-idle profile lint docs docs-links clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics bench bench-quick bench-control bench-idle profile lint docs docs-links clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-debian13: setup .debian13-packages  ## the same in a Debian 13 root, made o
 
 test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE: OVS's document, line by line
 	$(ROOT) $(BIN)/python -m tools.hugepages $(GUEST_PAGES) -- $(BIN)/python -m pytest tests/guests
+
+test-metrics: setup .metrics-packages  ## Debian's Prometheus scrapes the agent; the dashboard and the alerts are checked
+	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/metrics
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
@@ -92,6 +95,10 @@ $(VENV)/environment: pyproject.toml constraints.txt | .packages
 .PHONY: .bench-packages
 .bench-packages:
 	@PYTHON=$(PYTHON) tools/install-packages bench
+
+.PHONY: .metrics-packages
+.metrics-packages:
+	@PYTHON=$(PYTHON) tools/install-packages metrics
 
 .PHONY: .debian13-packages
 .debian13-packages:

@@ -11,6 +11,8 @@ import ovs.stream
 import ovs.timeval
 import ovs.util
 
+from agent import rpc
+
 ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
 
 
@@ -39,6 +41,7 @@ def control_socket(target: str, rundir: str) -> str:
 
 def call(control: str, command: str, words: Sequence[str] = ()) -> str:
     """What the agent at the control socket answers. Raises NoAgentError and RefusedError."""
+    rpc.install()           # python-ovs's own parser takes a minute for a large answer
     due_ms = ovs.timeval.msec() + ANSWER_MS
     error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(f"unix:{control}"),
                                                  ANSWER_MS)

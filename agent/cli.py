@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent import VERSION, guest_cli
+from agent import VERSION, explain_cli, guest_cli, live_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.settings import DEFAULT_FILE, PROGRAM, Settings, rundir, settings
@@ -53,6 +53,9 @@ def main() -> None:
 @click.option("-v", "--verbose", multiple=True, metavar="[=SPEC]",
               help="Log levels, [MODULE:][DESTINATION:]LEVEL, as of ovs-vswitchd.")
 @click.option("--unixctl", metavar="FILE", help="Control socket for ovs-appctl.")
+@click.option("--metrics", metavar="[IP:]PORT",
+              help="Serve metrics for Prometheus there over HTTP (default: nowhere); without an IP "
+                   "on the loopback.")
 @click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes.")
 @click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes.")
 @click.option("-C", "--ca-cert", metavar="FILE",
@@ -92,6 +95,10 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 
 main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
+main.add_command(live_cli.show)
+main.add_command(live_cli.top)
+main.add_command(live_cli.plan)
+main.add_command(explain_cli.explain)
 
 
 def serve(parsed: Settings) -> int:

@@ -10,6 +10,8 @@ import ovs.daemon
 from agent import log
 from agent.dpdk import FatalError
 from agent.main import Agent
+from agent.metrics_server import MetricsError, MetricsServer
+from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
 from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
@@ -41,8 +43,13 @@ def run(settings: Settings) -> int:
             own_database = OwnDatabase(settings.standalone, settings.schema_file)
             own_database.start()
             print(f"ovs-vsctl --db={own_database.remote} show", flush=True)
+        metrics = None
+        if settings.metrics is not None:
+            metrics = serve_metrics(settings.metrics, settings.control)
         Agent(settings, own_database, signals).run()
-    except (FatalError, StandaloneError) as e:
+        if metrics is not None:
+            metrics.stop()
+    except (FatalError, StandaloneError, MetricsError) as e:
         log.main.emer(str(e))
         if settings.detach:
             print(e, file=sys.stderr)
@@ -51,3 +58,13 @@ def run(settings: Settings) -> int:
         log.main.exception("internal error, giving up")
         return int(ovs.daemon.RESTART_EXIT_CODE)        # --monitor starts another one
     return 0
+
+
+def serve_metrics(listen: Listen, control: str) -> MetricsServer:
+    """Raises MetricsError."""
+    server = MetricsServer(listen, control)
+    server.start()
+    log.main.info(f"metrics are served at http://{listen}/metrics")
+    if not listen.is_loopback:
+        log.main.warn(f"--metrics={listen}: whoever reaches this address can read the metrics")
+    return server

@@ -9,6 +9,7 @@ from agent.actions import Action
 from agent.fdb import FdbCounters, Flap
 from agent.mirror_model import MirrorCounters
 from agent.model import Counters, FdbEntry, MdbEntry, Observed, Readings
+from agent.reason_model import Handshake, Sight
 
 
 class ApplyError(Exception):
@@ -31,6 +32,12 @@ class Datapath(Protocol):
         """Does it, or raises ApplyError and leaves everything else as it was."""
 
     def counters(self, port: str) -> Counters: ...
+
+    def handshake(self, port: str) -> Handshake:
+        """What the front end of a vhost-user port has said."""
+
+    def sight(self, port: str) -> Sight:
+        """What is seen of the memory of a port's guest."""
 
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         """Packets, bytes and red packets of queue 0 of the port's trtcm-policer; 0 without."""
@@ -94,6 +101,9 @@ class Datapath(Protocol):
 
     def usage(self) -> Mapping[str, int]:
         """What is in use, by name: ports, PMD threads, packet buffers."""
+
+    def memory(self) -> tuple[int, int, int]:
+        """Bytes: reserved by DPDK, in use of these, in pools of packet buffers of those."""
 
     def memory_line(self) -> str:
         """How much memory is used for what, for the log."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 from agent import netdev
@@ -19,6 +20,8 @@ class HostPorts:
         self._events = netdev.LinkEvents()
         self._changed = False
         self._fds: dict[str, int] = {}      # by port
+        self._missed: dict[str, int] = {}
+        self._tap_drops: dict[str, int] = {}        # when it was opened
 
     @property
     def events_fd(self) -> int:
@@ -28,7 +31,8 @@ class HostPorts:
         """A descriptor, kept until close(), and what the device does not take. OSError says in
         words why there is none."""
         fd = (netdev.open_packet if device.kind == SYSTEM else netdev.open_tap)(device.name)
-        self._fds[device.name] = fd
+        self._fds[device.name], self._missed[device.name] = fd, 0
+        self._tap_drops[device.name] = netdev.tap_drops(device.name) or 0
         return fd, self.set(device)
 
     def set(self, device: HostDevice) -> tuple[str, ...]:
@@ -54,6 +58,15 @@ class HostPorts:
 
     def driver(self, port: str) -> tuple[str, str, str]:
         return netdev.driver(port)
+
+    def missed(self, port: str, kind: str) -> int:
+        """Frames that the kernel had for the agent and no room for, since the port was added."""
+        with suppress(OSError):
+            if kind == SYSTEM:
+                self._missed[port] += netdev.packet_drops(self._fds[port])
+            elif (drops := netdev.tap_drops(port)) is not None:
+                self._missed[port] = max(self._missed[port], drops - self._tap_drops[port])
+        return self._missed[port]
 
     def close(self, port: str) -> None:
         """The data plane uses the descriptor no more; a tap that we made goes with it."""

@@ -43,15 +43,22 @@ def dpdk_buses() -> tuple[str, ...]:
     return ()
 
 
+def hugepages() -> list[tuple[int, int, int]]:
+    """(size in KiB, pages, those that nobody uses or has reserved) of each size that there are
+    pages of, small ones first."""
+    pools = []
+    for pool in HUGEPAGES.glob("hugepages-*kB"):
+        total, free, reserved = (int((pool / name).read_text()) for name in (
+            "nr_hugepages", "free_hugepages", "resv_hugepages"))
+        if total:
+            pools.append((int(pool.name.removeprefix("hugepages-").removesuffix("kB")), total,
+                          max(0, free - reserved)))
+    return sorted(pools)
+
+
 def free_hugepage_bytes() -> int:
     """Bytes in hugepages of any size that nobody has reserved."""
-    total = 0
-    for pool in HUGEPAGES.glob("hugepages-*kB"):
-        size = int(pool.name.removeprefix("hugepages-").removesuffix("kB")) * 1024
-        free = int((pool / "free_hugepages").read_text())
-        reserved = int((pool / "resv_hugepages").read_text())
-        total += size * max(0, free - reserved)
-    return total
+    return sum(kib * 1024 * free for kib, _, free in hugepages())
 
 
 def lowest_allowed_cpu() -> int:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import ovs.unixctl
 import ovs.unixctl.server
 
 from agent import (
+    VERSION,
     capture_command,
     control,
     log,
@@ -24,16 +26,21 @@ from agent import (
 from agent.datapath import Datapath
 from agent.dpdk import Dpdk, FatalError
 from agent.dpif_commands import DpifCommands
+from agent.explain_command import ExplainCommand
 from agent.fdb_commands import FdbCommands
 from agent.hostconfig import wants_postcopy
+from agent.live_commands import LiveCommands
 from agent.mdb_commands import MdbCommands
 from agent.memlock import lock_memory
 from agent.model import OFPORT_NONE, Counters, Snapshot
 from agent.ovsdb import Database
+from agent.picture import LOCK_HELD, LOCK_NONE, LOCK_TAKEN, AgentFacts, DatabaseFacts
 from agent.pmd_commands import PmdCommands
 from agent.pmd_datapath import dpdk_version
+from agent.port_reasons import PortReasons
 from agent.publish import Publisher
 from agent.qos_commands import QosCommands
+from agent.reason import NO_DPDK
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
@@ -71,12 +78,20 @@ class Agent:
         self._started = False
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
+        self._reasons = PortReasons(numa_cores)
+        ExplainCommand(self._reconciler, self._reasons, lambda: self._datapath,
+                       lambda: self._snapshot, ovs.timeval.msec)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
                                      self._publisher.counters, self._look_again,
                                      fdb_commands.events)
         DpifCommands(self._reconciler, self._publisher, lambda: self._datapath,
                      lambda: self._snapshot)
         QosCommands(self._reconciler, lambda: self._datapath)
+        LiveCommands(
+            AgentFacts(settings.name, VERSION, dpdk_version(), os.getpid(),
+                       time.monotonic_ns() // 1_000_000),
+            self._database_facts, self._reconciler, self._publisher, lambda: self._datapath,
+            lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
         self._control = self._open_control()
 
     def _open_control(self) -> Any:
@@ -237,7 +252,8 @@ class Agent:
         desired, observed = self._reconciler.desired, self._reconciler.observed
         errors = self._reconciler.errors
         updates = self._publisher.columns(snapshot, desired, observed, errors,
-                                          self._reconciler.problems, now_ms)
+                                          self._reconciler.problems, now_ms,
+                                          self._why(snapshot, now_ms))
         self._say_ports(self._publisher.ofports())
         self._say_datapath_ids(snapshot)
         if now_ms >= self._publisher.stats_at_ms:
@@ -249,6 +265,13 @@ class Agent:
         updates["Open_vSwitch", root] = report.host(
             snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
         self._database.write(updates)
+
+    def _why(self, snapshot: Snapshot, now_ms: int) -> dict[str, str]:
+        """status:reason of ports."""
+        if self._datapath is None:
+            return {bridge.name: str(NO_DPDK) for bridge in snapshot.bridges}
+        return self._reasons.look(self._reconciler.desired, self._reconciler.observed,
+                                  self._datapath, now_ms, now_ms >= self._publisher.stats_at_ms)
 
     def _counters(self, name: str) -> Counters:
         assert self._datapath is not None
@@ -272,6 +295,12 @@ class Agent:
             if self._datapath_ids.get(name) != dpid:
                 log.bridge.info(f"bridge {name}: using datapath ID {dpid}")
         self._datapath_ids = ids
+
+    def _database_facts(self) -> DatabaseFacts:
+        database = self._database
+        lock = (LOCK_HELD if database.has_lock
+                else LOCK_TAKEN if database.is_contended else LOCK_NONE)
+        return DatabaseFacts(database.remote, database.is_connected, lock, database.commits)
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -233,6 +233,7 @@ class PortSpec:
     membership: Membership = Membership()
     limits: Limits = NO_LIMITS
     access: SocketAccess = AS_MADE      # of a server port
+    asked: tuple[tuple[str, int], ...] = ()     # options that the guest decides about
 
     @property
     def client(self) -> bool:
@@ -317,7 +318,7 @@ class Counters:
     # of each queue, since the guest connected; empty without a guest
     rx_queues: tuple[Mapping[str, int], ...] = ()
     tx_queues: tuple[Mapping[str, int], ...] = ()
-    device: Mapping[str, int] = field(default_factory=dict)     # an Ethernet device's own
+    device: Mapping[str, int] = field(default_factory=dict)     # the device's own, unless a guest's
 
 
 class RxqLoad(NamedTuple):

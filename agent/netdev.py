@@ -27,6 +27,8 @@ ETH_P_ALL = 0x0003
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_AUXDATA = 263, 1, 8
 PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 15, 23
 PACKET_MR_PROMISC = 1
+PACKET_STATISTICS = 6
+TX_DROP = 11                    # word of a line of /proc/net/dev, behind the name
 RTMGRP_LINK = 1
 RECEIVE_BYTES = 1 << 20         # that may wait in a packet socket; the kernel may grant less
 EVENT_BYTES = 1 << 16
@@ -144,6 +146,23 @@ def driver(name: str) -> tuple[str, str, str]:
     words = [text.partition(b"\0")[0].decode(errors="replace")
              for text in (found, version, firmware)]
     return words[0], words[1], words[2]
+
+
+def packet_drops(fd: int) -> int:
+    """Frames that a packet socket had no room for since the last call."""
+    with socket.socket(fileno=os.dup(fd)) as opened:
+        counts = opened.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+    return int(struct.unpack("II", counts)[1])
+
+
+def tap_drops(name: str) -> int | None:
+    """Frames that the kernel could not give to who reads from a tap; None: there is none."""
+    with open("/proc/net/dev", encoding="utf-8", errors="replace") as devices:
+        for line in devices:
+            device, _, counts = line.partition(":")
+            if device.strip() == name:
+                return int(counts.split()[TX_DROP])
+    return None
 
 
 class LinkEvents:

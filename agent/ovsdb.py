@@ -72,7 +72,7 @@ class Database:
     """
 
     def __init__(self, remote: str) -> None:
-        self._remote = remote
+        self.remote = remote
         self._probe: SchemaProbe | None = SchemaProbe(remote)
         self._columns: dict[str, list[str]] = {}        # that the server has
         self._idl: Replica | None = None
@@ -100,6 +100,11 @@ class Database:
     @property
     def has_lock(self) -> bool:
         return self._idl is not None and bool(self._idl.has_lock)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the replica is that of a server that answers now."""
+        return self._idl is not None and self._idl.is_up
 
     @property
     def is_contended(self) -> bool:
@@ -187,7 +192,7 @@ class Database:
         if missing:
             log.bridge.info(f"the database has no {', '.join(missing)}: going on without")
         self._columns = columns
-        self._idl = Replica(self._remote, {
+        self._idl = Replica(self.remote, {
             table: [name for name in names if name in columns[table]]
             for table, names in schema.columns_read().items() if table in columns})
         self._idl.set_lock(LOCK)
@@ -198,7 +203,7 @@ class Database:
         """The server may be another one, with other columns, or have lost what it took."""
         self._forget_stored()
         if self._connections > 1 and self._probe is None:
-            self._probe = SchemaProbe(self._remote)
+            self._probe = SchemaProbe(self.remote)
 
     def _forget_stored(self) -> None:
         self._stored.clear()

@@ -53,6 +53,7 @@ from agent.model import (
     Rxq,
 )
 from agent.policing import meters
+from agent.reason_model import Handshake, Sight
 from agent.refused import sentence
 from agent.socket_access import ServerSockets
 from pmd_ext.runtime import (
@@ -60,6 +61,7 @@ from pmd_ext.runtime import (
     PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
     QUEUE_COUNTER_NAMES,
+    SIGHT_NAMES,
     DatapathError,
     Runtime,
     dpdk_version,
@@ -262,12 +264,21 @@ class PmdDatapath:
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])
         device: dict[str, int] = {}
+        owner = self._states[port].device
+        if isinstance(owner, HostDevice):
+            device = {"missed": self._host_ports.missed(port, owner.kind)}
         if self._states[port].eth is not None:
             device = dict(self._runtime.ports.eth_statistics(self._slots[port]))
         return Counters(
             dict(zip(PORT_COUNTER_NAMES, values, strict=True)),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in rx),
             tuple(dict(zip(QUEUE_COUNTER_NAMES, queue, strict=True)) for queue in tx), device)
+
+    def handshake(self, port: str) -> Handshake:
+        return Handshake(*self._runtime.ports.handshake(self._slots[port]))
+
+    def sight(self, port: str) -> Sight:
+        return Sight(SIGHT_NAMES[self._runtime.ports.sight(self._slots[port])])
 
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         return self._runtime.ports.queue_counters(self._slots[port])
@@ -365,6 +376,9 @@ class PmdDatapath:
     def usage(self) -> Mapping[str, int]:
         return {"packet-buffers-in-use": self._runtime.packets_in_use(),
                 "pmds": len(self._runtime.threads()), "ports": len(self._slots)}
+
+    def memory(self) -> tuple[int, int, int]:
+        return self._runtime.memory()
 
     def memory_line(self) -> str:
         reserved, used, packets = self._runtime.memory()

@@ -3,6 +3,7 @@ changed."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from agent.model import (
     Snapshot,
 )
 
+EMPTY: Mapping[str, str] = MappingProxyType({})
 Updates = dict[tuple[str, UUID], report.Columns]        # (table, row) -> columns
 
 
@@ -45,10 +47,10 @@ class Publisher:
         return self._statistics.get(port, (False, Counters()))[1]
 
     def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
-                errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
-                ) -> Updates:
-        """Columns of Bridge and Interface rows that may have to change. 'errors' and 'problems'
-        name interfaces, and are those of both sides."""
+                errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int,
+                reasons: Mapping[str, str] = EMPTY) -> Updates:
+        """Columns of Bridge and Interface rows that may have to change. 'errors', 'problems' (those
+        of both sides) and 'reasons' name interfaces."""
         updates: Updates = {}
         made_of: dict[str, tuple[Any, ...]] = {}
         for bridge in snapshot.bridges:
@@ -60,16 +62,17 @@ class Publisher:
                 name = row.name
                 spec, state = desired.ports.get(name), observed.ports.get(name)
                 error, more, number = errors.get(name), problems.get(name), numbers.get(name)
+                reason = reasons.get(name, "")
                 before = self._made_of.get(name)
                 # rows, specs and states are the same objects as long as they do not change
                 if (before is not None and before[0] is row and before[1] is spec
-                        and before[2] is state and before[3:] == (error, more, number)):
+                        and before[2] is state and before[3:] == (error, more, number, reason)):
                     made_of[name] = before
                     continue
-                made_of[name] = (row, spec, state, error, more, number)
+                made_of[name] = (row, spec, state, error, more, number, reason)
                 updates["Interface", row.uuid] = {
                     "ofport": [] if number is None else [number],
-                    **report.interface(bridge, row, spec, state, error, more or ())}
+                    **report.interface(bridge, row, spec, state, error, more or (), reason)}
                 self._rewritten.add(name)
         self._made_of = made_of
         for gone in self._numbers.keys() - {bridge.name for bridge in snapshot.bridges}:

@@ -4,7 +4,7 @@ Nothing here acts on events: an event only means that step() should be called ag
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,6 +76,9 @@ class Reconciler:
         self._numa_cores = numa_cores
         self.placer = Placer(main_node)
         self.desired = Desired()
+        self.steps = 0                      # calls of step()
+        self.actions = 0                    # that the data plane was told to do
+        self.refusals = 0                   # of these, what it refused
         self.observed = Observed()
         self._config: HostConfig | None = None
         self._config_of: tuple[Mapping[str, str], bool] | None = None   # what it was made of
@@ -129,6 +132,16 @@ class Reconciler:
         """Settings of the whole agent as of the last step(); None before the first."""
         return self._config
 
+    @property
+    def down(self) -> Set[str]:
+        """Ports that are to be administratively down."""
+        return self._down
+
+    @property
+    def at_start(self) -> Mapping[str, str] | None:
+        """other_config when DPDK started; None before."""
+        return self._at_start
+
     def set_admin_state(self, ports: Iterable[str], up: bool) -> None:
         """What the next step() does to ports, and later ones keep until their rows go."""
         self._down = self._down - set(ports) if up else self._down | set(ports)
@@ -144,6 +157,7 @@ class Reconciler:
 
         'retry_all' tries refused ports again before their time: something changed.
         """
+        self.steps += 1
         if datapath is not None:
             self._look(datapath, now_ms)
         config = self._look_at_config(snapshot, datapath is not None)
@@ -252,9 +266,11 @@ class Reconciler:
     def _apply(self, datapath: Datapath, action: Action, now_ms: int) -> None:
         if isinstance(action, RemovePort):
             say(loglines.removing(self.observed.ports[action.name]))
+        self.actions += 1
         try:
             datapath.apply(action)
         except ApplyError as e:
+            self.refusals += 1
             self._failed(action, str(e), now_ms)
             return
         match action:

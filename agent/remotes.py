@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from dataclasses import dataclass
 
 ALLOWED = ("a remote is unix:FILE, tcp:IP:PORT or ssl:IP:PORT (an IPv6 address in brackets), or "
            "several of these, separated by commas")
+LOOPBACK = "127.0.0.1"
 
 
 class RemoteError(ValueError):
@@ -51,6 +53,33 @@ class TlsFiles:
                 raise RemoteError(f"{what} ({getattr(e, 'reason', None) or e})") from e
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen with TCP."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else (
+            f"{self.address}:{self.port}")
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+
+def listen(option: str, text: str) -> Listen:
+    """IP:PORT, an IPv6 address in brackets, or PORT or :PORT of the loopback, which is the value
+    of an option. Raises RemoteError."""
+    whole = f"{LOOPBACK}:{text.lstrip(':')}" if re.fullmatch(":?[0-9]*", text) else text
+    if problem := _address_problem(whole):
+        raise RemoteError(f"{option}={text}: {problem}; a value is IP:PORT (an IPv6 address in "
+                          f"brackets), or PORT alone for {LOOPBACK}")
+    address, _, port = whole.rpartition(":")
+    return Listen(address.strip("[]"), int(port))
+
+
 def split(text: str) -> list[str]:
     """The remotes of a list, taken apart as python-ovs does: what holds no colon belongs to the
     file name before it."""
@@ -80,7 +109,12 @@ def _problem(remote: str) -> str | None:
         return None if rest else "the file is missing"
     if kind not in ("tcp", "ssl"):
         return f"unknown kind '{kind}'"
-    host, _, port = rest.rpartition(":")
+    return _address_problem(rest)
+
+
+def _address_problem(text: str) -> str | None:
+    """What is wrong with 'text' as IP:PORT."""
+    host, _, port = text.rpartition(":")
     if not host or (host.startswith("[") and not host.endswith("]")):
         return "address or port is missing"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):

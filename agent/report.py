@@ -239,12 +239,16 @@ INTERFACES: Mapping[str, Callable[[PortSpec, PortState | None, Collection[str]],
 
 
 def interface(on: BridgeRow, row: InterfaceRow, spec: PortSpec | None,
-              state: PortState | None, error: str | None, problems: Collection[str] = ()
-              ) -> Columns:
+              state: PortState | None, error: str | None, problems: Collection[str] = (),
+              reason: str = "") -> Columns:
     """Columns of one Interface row but for its number and its statistics."""
     if error is not None:
         return failed_interface(error)
     if spec is None:
         assert validate.is_local(on, row)
-        return local_interface()
-    return INTERFACES[spec.type](spec, state, problems)
+        columns = local_interface()
+    else:
+        columns = INTERFACES[spec.type](spec, state, problems)
+    if reason:
+        columns["status"] = {**columns.get("status", {}), "reason": reason}
+    return columns

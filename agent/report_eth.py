@@ -114,6 +114,7 @@ def statistics(counters: Counters) -> dict[str, int]:
     failures = device.get("sender_drops", 0)
     values["ovs_tx_failure_drops"] += failures
     values["tx_dropped"] += failures
+    values["rx_no_buffer_drops"] = device.get("rx_nombuf", 0)
     values["rx_dropped"] += device.get("imissed", 0) + device.get("rx_nombuf", 0)
     return values
 

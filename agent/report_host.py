@@ -10,8 +10,7 @@ from agent.host_model import HostDevice
 from agent.model import Counters, PortSpec, PortState
 
 # Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
-NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "rx_missed_errors",
-         "collisions")
+NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "collisions")
 # What the kernel does of a device with TSO.
 OFFLOADS = ("tx_tcp_csum_offload", "tx_udp_csum_offload", "tx_tcp_seg_offload")
 BASE = {"packets": "good_packets", "bytes": "good_bytes"}
@@ -63,4 +62,6 @@ def statistics(counters: Counters) -> dict[str, int]:
         for key, name in BASE.items():
             values[f"{direction}_{key}"] = sum(queue[name] for queue in queues)
     values["rx_multicast_packets"] = sum(q["multicast_packets"] for q in counters.rx_queues)
-    return values | dropped(port) | happened(port)
+    missed = counters.device.get("missed", 0)
+    values |= dropped(port) | happened(port)
+    return {**values, "rx_missed_errors": missed, "rx_dropped": values["rx_dropped"] + missed}

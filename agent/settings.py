@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import remotes
-from agent.remotes import TlsFiles
+from agent.remotes import Listen, TlsFiles
 
 # Where Debian's and Fedora's Open vSwitch packages keep things; python-ovs's own defaults are
 # those of a build from source.
@@ -38,7 +38,14 @@ class Settings:
     verbose: tuple[str, ...] = ()
     unixctl: str | None = None
     mlockall: bool = False
+    metrics: Listen | None = None   # where they are served; None: nowhere
     tls: TlsFiles = field(default_factory=TlsFiles)
+
+    @property
+    def control(self) -> str:
+        """The control socket, of this process."""
+        file = self.unixctl or f"{self.name}.{os.getpid()}.ctl"
+        return os.path.join(self.rundir, file)
 
 
 def default_standalone_dir(environment: Mapping[str, str]) -> Path:
@@ -58,7 +65,7 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
              pidfile: str | None, log_file: str | None, unixctl: str | None,
              verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
              mlockall: bool, overwrite_pidfile: bool, private_key: str | None,
-             certificate: str | None, ca_cert: str | None) -> Settings:
+             certificate: str | None, ca_cert: str | None, metrics: str | None) -> Settings:
     """Settings of a run; 'where' is the positional argument: a remote, or with --standalone a
     directory. Raises RemoteError."""
     run_directory = rundir(environment)
@@ -71,6 +78,7 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
     remote = where if where and not standalone else f"unix:{run_directory}/db.sock"
     tls = TlsFiles(absolute(private_key), absolute(certificate), absolute(ca_cert))
     remotes.check(remote, tls)
+    listen = remotes.listen("--metrics", metrics) if metrics is not None else None
     if log_file == DEFAULT_FILE:
         log_file = f"{logdir}/{name}.log"
     return Settings(
@@ -78,7 +86,7 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
         schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
         detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
         overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,
-        mlockall=mlockall, log_file=absolute(log_file), tls=tls)
+        mlockall=mlockall, log_file=absolute(log_file), metrics=listen, tls=tls)
 
 
 def absolute(file: str | None) -> str | None:

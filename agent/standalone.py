@@ -67,11 +67,15 @@ class OwnDatabase:
             run(tool, "create", str(file), str(self._schema_file))
         elif run(tool, "needs-conversion", str(file), str(self._schema_file)) == "yes":
             run(tool, "convert", str(file), str(self._schema_file))
-        self._spawn()
-        self._wait_listening()
+        self.serve()
         run(program("ovs-vsctl"), f"--db={self.remote}", "--no-wait",
             f"--timeout={START_TIMEOUT_S}", "init", "--",
             "set", "Open_vSwitch", ".", "other_config:dpdk-init=true")
+
+    def serve(self) -> None:
+        """Starts the server on the database that is there. Raises StandaloneError."""
+        self._spawn()
+        self._wait_listening()
 
     def _spawn(self) -> None:
         directory = self._directory

@@ -189,7 +189,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, before: 
     said += limit_problems
     said += config.port_problems.get(row.type, ())
     return PortSpec(row.name, bridge.name, row.type, device, retries, memory, tuple(said), pinned,
-                    tx_hash, how, limited, access)
+                    tx_hash, how, limited, access, vhost_device.asked(row))
 
 
 def one_port_per_path(specs: Sequence[PortSpec], owners: Callable[[], Mapping[str, str]]

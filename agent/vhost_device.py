@@ -12,11 +12,12 @@ from agent.model import (
     SERVER_TYPE,
     TSO_OFF,
     TSO_ON,
+    VHOST_TYPES,
     InterfaceRow,
     PortSpec,
     Registration,
 )
-from agent.options import Texts, shown, unknown, without_effect
+from agent.options import Texts, integer, shown, unknown, without_effect
 from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 from agent.vduse import VDUSE_DIR, is_vduse, named
 
@@ -91,6 +92,14 @@ def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
     registration = Registration(path, False, tso=TSO_ON if config.tso else TSO_OFF)
     known = [o.key for o in schema.options_of("Interface", "options", SERVER_TYPE)]
     return registration, unused(row, known, GUEST_DECIDES)
+
+
+def asked(row: InterfaceRow) -> tuple[tuple[str, int], ...]:
+    """What the row says of queues and rings, which a guest of these ports decides about."""
+    if row.type not in VHOST_TYPES:
+        return ()
+    return tuple((key, number) for key in GUEST_DECIDES
+                 if (number := integer(row.options.get(key, ""))) is not None and number > 0)
 
 
 def access(row: InterfaceRow, config: HostConfig, before: PortSpec | None

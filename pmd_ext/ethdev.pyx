@@ -36,7 +36,8 @@ cdef inline uint16_t hand_over(eth_port *eth, rte_mbuf **pkts, uint16_t n) noexc
     return taken
 
 
-cdef uint16_t eth_send(slot *s, uint16_t queue, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+cdef uint16_t eth_send(slot *s, uint16_t queue, rte_mbuf **pkts, uint16_t n, uint64_t *no_buffers
+                       ) noexcept nogil:
     cdef rte_mbuf *copies[BURST]
     cdef uint16_t made = 0, sent
     # The caller may change its frames afterwards, for the next port, while a device still reads.
@@ -45,6 +46,7 @@ cdef uint16_t eth_send(slot *s, uint16_t queue, rte_mbuf **pkts, uint16_t n) noe
         if copies[made] == NULL:
             break
         made += 1
+    no_buffers[0] += n - made
     if s.eth.queue != NULL:
         sent = hand_over(s.eth, copies, made)
     else:

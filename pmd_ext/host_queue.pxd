@@ -6,5 +6,5 @@ from pmd_ext.state cimport pmd
 
 
 # PMDs and the host thread. Queues copies of up to BURST frames for the host thread to send by the
-# port of 'slot'; returns how many, the first of them. Never waits, for nobody.
-cdef uint16_t host_enqueue(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil
+# port of 'slot', and counts what is dropped. Never waits, for nobody.
+cdef void host_enqueue(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil

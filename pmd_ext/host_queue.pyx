@@ -6,23 +6,27 @@ from pmd_ext.dpdk.mbuf cimport (
     rte_mbuf, rte_mempool, rte_pktmbuf_copy, rte_pktmbuf_free_bulk,
 )
 from pmd_ext.dpdk.ring cimport rte_ring, rte_ring_enqueue_burst, rte_ring_free_count
-from pmd_ext.state cimport BURST, pmd, pmd_wake
+from pmd_ext.state cimport BURST, pmd, pmd_wake, port_counters
 
 
-cdef uint16_t host_enqueue(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil:
+cdef void host_enqueue(pmd *me, uint16_t slot, rte_mbuf **pkts, uint16_t n) noexcept nogil:
     cdef rte_mempool *pool = <rte_mempool *>load_acquire_ptr(<void **>&me.dp.slots[slot].pool)
     cdef rte_mbuf *copies[BURST]
     cdef rte_ring *queue = me.dp.host_ports[slot].queue
+    cdef port_counters *c = &me.counters[slot]
+    # what is dropped need not be copied
+    cdef uint16_t fitting = min(n, <uint16_t>rte_ring_free_count(queue))
     cdef uint16_t made = 0, queued
-    n = min(n, <uint16_t>rte_ring_free_count(queue))    # what is dropped need not be copied
-    if n == 0:
-        return 0
-    while made < n:
+    c.tx_busy_drops += n - fitting
+    while made < fitting:
         copies[made] = rte_pktmbuf_copy(pkts[made], pool, 0, UINT32_MAX)
         if copies[made] == NULL:
             break
         made += 1
+    c.tx_no_buffer_drops += fitting - made
+    if made == 0:
+        return
     queued = rte_ring_enqueue_burst(queue, <void **>copies, made, NULL)
     rte_pktmbuf_free_bulk(copies + queued, made - queued)
+    c.tx_busy_drops += made - queued
     pmd_wake(&me.dp.host)
-    return queued

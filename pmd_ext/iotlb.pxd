@@ -8,7 +8,8 @@ from pmd_ext.waits cimport iotlb_wait
 
 # PMDs. What waits for one ring of a guest; NULL: nothing does.
 cdef iotlb_wait *iotlb_waiting(pmd *me, uint16_t slot, uint16_t vring) noexcept nogil
-# PMDs. Copies frames to wait for this guest of the slot; how many there was room for.
+# PMDs. Copies frames to wait for this guest of the slot; how many there was room for. Those
+# that there was no buffer for are counted.
 cdef uint16_t iotlb_keep(pmd *me, uint16_t slot, uint32_t guest, uint16_t vring, rte_mbuf **pkts,
                          uint16_t n) noexcept nogil
 # PMDs. Frees the first 'n' frames that wait.

@@ -41,6 +41,7 @@ cdef uint16_t iotlb_keep(pmd *me, uint16_t slot, uint32_t guest, uint16_t vring,
     while kept < n and w.n < IOTLB_FRAMES:
         w.pkts[w.n] = rte_pktmbuf_copy(pkts[kept], pool, 0, UINT32_MAX)
         if w.pkts[w.n] == NULL:
+            me.counters[slot].tx_no_buffer_drops += n - kept
             break
         w.n += 1
         kept += 1

@@ -61,7 +61,7 @@ cdef uint16_t patch_cross(pmd *me, const forwarding *fwd, uint16_t slot_id, rte_
     for i in range(n):
         copies[copied] = rte_pktmbuf_copy(admitted[i], admitted[i].pool, 0, <uint32_t>-1)
         if copies[copied] == NULL:
-            c.tx_failure_drops += 1
+            c.tx_no_buffer_drops += 1
             continue
         copied += 1
     count_locked(me, slot_id, txq_vring(0), copies, copied, CAPTURE_OUTBOUND)

@@ -112,7 +112,7 @@ cdef void cross_cut(burst *b, const member *out, group *g) noexcept nogil:
     while offload_next(&o):
         cross(b, out, o.frames, o.n)
     b.me.counters[out.slot].tx_offload_drops += o.invalid
-    b.me.counters[out.slot].tx_failure_drops += o.failed
+    b.me.counters[out.slot].tx_no_buffer_drops += o.failed
 
 
 cdef void send_tagged(burst *b, const member *out, group *g) noexcept nogil:

@@ -18,10 +18,12 @@ from pmd_ext.ethconfig cimport (
     eth_start,
 )
 from pmd_ext.ethinfo cimport eth_info, eth_statistics
+from pmd_ext.handshake cimport handshake_forget
 from pmd_ext.hosts cimport Hosts
 from pmd_ext.limits cimport Limits
 from pmd_ext.pools cimport HOST_PORTS, USUAL_ROOM_BYTES, Pool, Pools
-from pmd_ext.readings cimport port_readings
+from pmd_ext.readings cimport port_handshake, port_readings
+from pmd_ext.sight cimport sight
 from pmd_ext.state cimport (
     MAX_PMDS, MAX_QUEUE_PAIRS, MAX_SLOTS, PATH_BYTES, SLOT_ETH, SLOT_HOST, SLOT_PATCH, SLOT_VHOST,
     dataplane_get, eth_port, host_port, port_counters, ring_counters, ring_of, rxq_vring, slot,
@@ -115,6 +117,18 @@ cdef class Ports:
                 while rte_mempool_in_use_count(packets):
                     usleep(WAITING_POLL_US)
         self.pools.give_back(self.waiting)
+
+    def handshake(self, int index):
+        """What the front end of a port has said: (messages of the connection that is, number of
+        the last request, features that it wanted or 0, features that it may have, pieces of memory
+        that it shared, connections in a row that ended before a guest was ready, whether one was
+        ready on the last, whether a part of a ring cannot be used). But for the first and the
+        fourth these are of the last connection that said anything."""
+        return port_handshake(self.dp, index)
+
+    def sight(self, int index):
+        """What is seen of the guest's memory, a number of SIGHT_NAMES."""
+        return sight(&self.dp.slots[index])
 
     def add_patch(self, name):
         """A patch port; returns its slot. set_bridges() tells its peer. DatapathError: ENFILE."""
@@ -225,6 +239,7 @@ cdef class Ports:
         s.kind = kind
         s.path[0] = 0           # callbacks look ports up by it
         slot_disconnected(s)
+        handshake_forget(s)
         s.connects = s.connections = 0
         s.detached = True
         s.max_frame_bytes = mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN

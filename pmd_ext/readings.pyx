@@ -27,7 +27,7 @@ PORT_COUNTER_NAMES = (
     "rx_vlan_drops", "rx_same_port_drops", "rx_protected_drops", "rx_no_output_drops",
     "rx_mirror_drops", "tx_retries", "tx_failure_drops", "tx_mtu_drops", "tx_disconnected_drops",
     "tx_disabled_drops", "tx_loop_drops", "rx_qos_drops", "tx_qos_drops", "rx_storm_drops",
-    "tx_offload_drops", "tx_oversize_bytes",
+    "tx_offload_drops", "tx_no_buffer_drops", "tx_busy_drops", "tx_oversize_bytes",
 )
 # As the library's statistics of a vring (vhost_vq_stat_strings), in its order.
 QUEUE_COUNTER_NAMES = (
@@ -46,6 +46,8 @@ PMD_COUNTER_NAMES = (
     "cycles", "busy_cycles", "sleep_cycles", "iterations", "busy_iterations", "sleep_iterations",
     "rx_packets", "tx_packets", "tx_batches", "tx_contentions", "thread",
 )
+# What is seen of a guest's memory, as SIGHT_NONE ... in sight.pxd.
+SIGHT_NAMES = ("none", "used", "unused", "blank")
 
 cdef enum:
     READ_TRIES = 16     # a guest that changes all the time must not keep main
@@ -116,6 +118,12 @@ cdef tuple port_values(dataplane *dp, int index):
             sums[k] += (<uint64_t *>&dp.host.counters[index])[k]
     values = sums
     return (*values, load_relaxed_u32(&dp.slots[index].tx_oversize_bytes))
+
+
+cdef tuple port_handshake(dataplane *dp, int index):
+    cdef slot *s = &dp.slots[index]
+    return (s.said.heard, s.said.last_request, s.said.asked, s.said.offered, s.said.regions, s.said.given_up,
+            bool(s.said.was_ready), bool(s.said.withheld))
 
 
 cdef tuple queue_values(dataplane *dp, int index, uint16_t vring):

@@ -18,9 +18,12 @@ from libc.string cimport memset
 
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_MSG_RESULT_NOT_HANDLED, RTE_VHOST_MSG_RESULT_OK, VIRTIO_F_ACCESS_PLATFORM,
-    VIRTIO_F_RING_PACKED, rte_vhost_extern_callback_register, rte_vhost_get_mem_table,
-    rte_vhost_get_negotiated_features, rte_vhost_mem_region, rte_vhost_memory,
-    rte_vhost_msg_result, rte_vhost_user_extern_ops,
+    VIRTIO_F_RING_PACKED, rte_vhost_get_mem_table, rte_vhost_get_negotiated_features,
+    rte_vhost_mem_region, rte_vhost_memory, rte_vhost_msg_result,
+)
+from pmd_ext.message cimport (
+    IOTLB_MSG, SET_MEM_TABLE, SET_VRING_ADDR, SET_VRING_NUM, shim_addr, shim_iotlb, shim_message,
+    shim_region,
 )
 from pmd_ext.state cimport MAX_SLOTS, MAX_VRINGS, dataplane_get, queues_changed
 
@@ -33,29 +36,6 @@ cdef extern from * nogil:
     #include <sys/mman.h>
     #include <sys/stat.h>
     #include <unistd.h>
-
-    #pragma pack(push, 1)
-    struct shim_region { uint64_t guest, bytes, user, offset; };
-    struct shim_state { uint32_t index, number; };
-    struct shim_addr { uint32_t index, flags; uint64_t desc, used, avail, log; };
-    struct shim_memory { uint32_t n, padding; struct shim_region regions[8]; };
-    struct shim_iotlb { uint64_t iova, bytes, user; uint8_t access, kind; };
-    /* What the library gives to who looks at its messages (vhost_user.h: struct vhu_msg_context,
-     * which "can't be changed carelessly"): the message as the specification has it, in the room
-     * of the longest, and the descriptors that came with it. */
-    struct shim_message {
-        uint32_t request, flags, bytes;
-        union shim_payload {
-            struct shim_state state;
-            struct shim_addr addr;
-            struct shim_memory memory;
-            struct shim_iotlb iotlb;
-            uint8_t longest[632];
-        } u;
-        int fds[8];
-        int n_fds;
-    };
-    #pragma pack(pop)
 
     static int
     shim_of_small_pages(int fd)
@@ -85,47 +65,11 @@ cdef extern from * nogil:
                     MAP_SHARED | MAP_FIXED, fd, offset) != MAP_FAILED;
     }
     """
-    struct shim_region:
-        uint64_t guest
-        uint64_t bytes
-        uint64_t user
-        uint64_t offset
-    struct shim_state:
-        uint32_t index
-        uint32_t number
-    struct shim_addr:
-        uint32_t index
-        uint64_t desc
-        uint64_t used
-        uint64_t avail
-    struct shim_memory:
-        uint32_t n
-        shim_region *regions
-    struct shim_iotlb:
-        uint64_t iova
-        uint64_t bytes
-        uint64_t user
-        uint8_t kind
-    union shim_payload:
-        shim_state state
-        shim_addr addr
-        shim_memory memory
-        shim_iotlb iotlb
-    struct shim_message:
-        uint32_t request
-        uint32_t bytes
-        shim_payload u
-        int *fds
-        int n_fds
     bint shim_of_small_pages(int fd)
     int shim_memory_file(uint64_t bytes)
     bint shim_map_at(uint64_t place, uint64_t bytes, int fd, uint64_t offset)
 
 cdef enum:
-    SET_MEM_TABLE = 5
-    SET_VRING_NUM = 8
-    SET_VRING_ADDR = 9
-    IOTLB_MSG = 22
     UPDATE = 2                      # an IOTLB message's kind
     INVALIDATE = 3
     MAX_REGIONS = 8
@@ -149,7 +93,6 @@ cdef struct rings:
     place places[MAX_VRINGS][PARTS] # those that share a page are one; empty ones are no more there
 
 cdef rings *_rings[MAX_SLOTS]
-cdef rte_vhost_user_extern_ops _ops     # the library keeps the pointer
 
 
 cdef int rings_open(int16_t slot, bint room) noexcept nogil:
@@ -160,16 +103,13 @@ cdef int rings_open(int16_t slot, bint room) noexcept nogil:
     return 0
 
 
-cdef int rings_begin(int16_t slot, int vid) noexcept nogil:
+cdef void rings_begin(int16_t slot, int vid) noexcept nogil:
     cdef rings *r = _rings[slot]
     r.vid = vid
     free(r.memory)
     r.memory, r.room = NULL, 0
     memset(r.sizes, 0, sizeof(r.sizes))
     memset(r.places, 0, sizeof(r.places))
-    _ops.pre_msg_handle = on_pre_msg_handle
-    _ops.post_msg_handle = on_post_msg_handle
-    return rte_vhost_extern_callback_register(vid, &_ops, NULL)
 
 
 cdef void rings_close(int16_t slot) noexcept nogil:
@@ -301,8 +241,7 @@ cdef rings *rings_of(int vid) noexcept nogil:
     return _rings[slot] if slot >= 0 and _rings[slot].vid == vid else NULL
 
 
-cdef rte_vhost_msg_result on_pre_msg_handle(int vid, void *message) noexcept nogil:
-    cdef shim_message *m = <shim_message *>message
+cdef rte_vhost_msg_result rings_before(int vid, shim_message *m) noexcept nogil:
     cdef rings *r = rings_of(vid)
     cdef uint64_t features = 0
     if r == NULL:
@@ -315,6 +254,7 @@ cdef rte_vhost_msg_result on_pre_msg_handle(int vid, void *message) noexcept nog
         rte_vhost_get_negotiated_features(vid, &features)
         set_places(r, &m.u.addr, features >> VIRTIO_F_RING_PACKED & 1)
     elif m.request == IOTLB_MSG and not look_at_translation(r, &m.u.iotlb):
+        dataplane_get().slots[dataplane_get().vid_slot[vid]].said.withheld = True
         return RTE_VHOST_MSG_RESULT_OK      # the library takes it for handled
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
@@ -329,12 +269,10 @@ cdef void remember_memory(rings *r, int vid) noexcept nogil:
             r.places[vring][i].told = False
 
 
-cdef rte_vhost_msg_result on_post_msg_handle(int vid, void *message) noexcept nogil:
-    cdef shim_message *m = <shim_message *>message
+cdef void rings_after(int vid, const shim_message *m) noexcept nogil:
     cdef rings *r = rings_of(vid)
     if m.request == IOTLB_MSG:
         # a PMD that waits for kicks gets none for frames that were there before they could be read
         queues_changed()
     elif m.request == SET_MEM_TABLE and r != NULL:
         remember_memory(r, vid)
-    return RTE_VHOST_MSG_RESULT_NOT_HANDLED

@@ -5,6 +5,7 @@ FDB_COUNTER_NAMES: tuple[str, ...]
 PMD_COUNTER_NAMES: tuple[str, ...]
 PORT_COUNTER_NAMES: tuple[str, ...]
 QUEUE_COUNTER_NAMES: tuple[str, ...]
+SIGHT_NAMES: tuple[str, ...]
 
 Change: TypeAlias = tuple[int, int, bool, int, bool, int, int, int, tuple[int, ...],
                           tuple[int, ...], tuple[int, ...]]
@@ -23,6 +24,8 @@ class Ports:
         max_queue_pairs: int, mtu: int, room_bytes: int, node: int, own_pool: bool,
         tx_retries_max: int, tx_hash: bool,
     ) -> int: ...
+    def handshake(self, index: int) -> tuple[int, int, int, int, int, int, bool, bool]: ...
+    def sight(self, index: int) -> int: ...
     def add_patch(self, name: str) -> int: ...
     def add_host(
         self, name: str, fd: int, *, packet: bool, offloads: bool, mtu: int, room_bytes: int,

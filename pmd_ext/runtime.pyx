@@ -25,13 +25,15 @@ from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.ports cimport Ports
 from pmd_ext.readings cimport changed_ports, pmd_readings, rxq_cycles
-from pmd_ext.readings import PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES
+from pmd_ext.readings import (
+    PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES, SIGHT_NAMES,
+)
 from pmd_ext.state cimport MAX_PMDS, dataplane, dataplane_get, dataplane_init
 from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
 
 
 __all__ = ["FDB_COUNTER_NAMES", "PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES",
-           "QUEUE_COUNTER_NAMES", "DatapathError", "Runtime", "dpdk_version", "open_log"]
+           "QUEUE_COUNTER_NAMES", "SIGHT_NAMES", "DatapathError", "Runtime", "dpdk_version", "open_log"]
 
 
 def dpdk_version() -> str:

@@ -8,12 +8,12 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.dpdk.ring cimport rte_ring
+from pmd_ext.front_end cimport front_end
 from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
 from pmd_ext.meters cimport limits
 from pmd_ext.slotsets cimport slot_set
 from pmd_ext.waits cimport IOTLB_WAITS, iotlb_wait
-
 
 cdef extern from "pthread.h" nogil:
     ctypedef unsigned long pthread_t
@@ -31,7 +31,7 @@ cdef enum:
     PATH_BYTES = 108            # sun_path, with its final zero
     SIZE_BINS = 8               # below 64, 64, -127, -255, -511, -1023, -1518, larger (bytes)
     TXQ_NONE = -1
-    PORT_COUNTERS = 19          # fields of port_counters
+    PORT_COUNTERS = 21          # fields of port_counters
     PMD_COUNTERS = 10           # fields of pmd_counters
     RING_BYTES = 128            # two cache lines: neighbours are prefetched in pairs
 
@@ -108,6 +108,7 @@ cdef struct slot:
     uint16_t guest_mtu          # VIRTIO_NET_F_MTU's; 0: not negotiated
     int16_t numa                # node of the guest's rings; -1: not known
     uint64_t features           # negotiated virtio features
+    front_end said              # callbacks write, main reads
 
 # What one ring moved since its front end connected; sizes are without FCS.
 cdef struct ring_counters:
@@ -155,6 +156,8 @@ cdef struct port_counters:
     uint64_t tx_qos_drops           # over what its QoS allows
     uint64_t rx_storm_drops         # to be flooded, over the port's storm-rate
     uint64_t tx_offload_drops       # what the sender left to the switch makes no sense
+    uint64_t tx_no_buffer_drops     # no packet buffer was left for a copy or a segment
+    uint64_t tx_busy_drops          # the host thread's queue was full
 
 cdef enum:
     VLAN_WORDS = 64             # of 64 VLANs each

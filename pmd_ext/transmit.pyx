@@ -105,7 +105,7 @@ cdef inline void lock_ring(pmd *me, ring *r) noexcept nogil:
 
 
 cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vring,
-                             rte_mbuf **pkts, uint16_t n, const tally *sum, uint64_t *retries
+                             rte_mbuf **pkts, uint16_t n, const tally *sum, port_counters *c
                              ) noexcept nogil:
     """Sends what the ring takes; retries only while each try moves something."""
     cdef uint16_t sent = 0, moved
@@ -117,7 +117,7 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
         if vid >= 0:
             moved = rte_vhost_enqueue_burst(vid, vring, pkts + sent, n - sent)
         else:
-            moved = eth_send(s, vring // 2, pkts + sent, n - sent)
+            moved = eth_send(s, vring // 2, pkts + sent, n - sent, &c.tx_no_buffer_drops)
         sent += moved
         if moved == 0 or sent == n:
             break
@@ -134,7 +134,7 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
     copies = <capture *>load_acquire_ptr(<void **>&s.capture)
     if copies != NULL:
         capture_frames(copies, pkts, sent, vring // 2, CAPTURE_OUTBOUND)
-    retries[0] += tries
+    c.tx_retries += tries
     me.work.counts.tx_packets += sent
     me.work.counts.tx_batches += 1
     return sent
@@ -195,6 +195,7 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
                uint16_t n, const tally *sum) noexcept nogil:
     """Sends on one txq, or on what stands in for it."""
     cdef port_counters *c = &me.counters[slot_id]
+    cdef uint64_t lost = c.tx_no_buffer_drops
     cdef uint16_t vring, sent = 0
     if txq == TXQ_NONE:
         c.tx_disabled_drops += n
@@ -202,11 +203,11 @@ cdef void send(pmd *me, slot *s, uint16_t slot_id, int32_t vid, int txq, rte_mbu
     vring = txq_vring(txq)
     # behind frames that wait nothing overtakes
     if me.work.n_waits == 0 or iotlb_waiting(me, slot_id, vring) == NULL:
-        sent = enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n, sum,
-                       &c.tx_retries)
+        sent = enqueue(me, s, ring_of(me.dp, slot_id, vring), vid, vring, pkts, n, sum, c)
     if sent < n and vid >= 0 and s.features >> VIRTIO_F_ACCESS_PLATFORM & 1:
         sent += iotlb_keep(me, slot_id, s.txq_guest, vring, pkts + sent, n - sent)
-    c.tx_failure_drops += n - sent
+    # those that there was no buffer for are counted already
+    c.tx_failure_drops += n - sent - (c.tx_no_buffer_drops - lost)
 
 
 cdef void send_waiting(pmd *me) noexcept nogil:
@@ -231,8 +232,7 @@ cdef void send_waiting(pmd *me) noexcept nogil:
             c.tx_disconnected_drops += w.n
             iotlb_release(w, w.n)
             continue
-        sent = enqueue(me, s, ring_of(me.dp, w.slot, w.vring), vid, w.vring, w.pkts, w.n, NULL,
-                       &c.tx_retries)
+        sent = enqueue(me, s, ring_of(me.dp, w.slot, w.vring), vid, w.vring, w.pkts, w.n, NULL, c)
         iotlb_release(w, sent)
         if sent:
             w.since = me.work.now
@@ -294,7 +294,7 @@ cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf 
     if s.kind == SLOT_HOST and me == &me.dp.host:
         send_to_device(me, slot_id, pkts, n)
     elif s.kind == SLOT_HOST:
-        me.counters[slot_id].tx_failure_drops += n - host_enqueue(me, slot_id, pkts, n)
+        host_enqueue(me, slot_id, pkts, n)
     elif n_txqs > 1 and load_relaxed_u32(&s.tx_hash):
         send_by_flow(me, s, slot_id, vid, pkts, n, n_txqs)
     else:
@@ -326,7 +326,7 @@ cdef void give_asked(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf *
     while offload_next(&o):
         give(me, s, slot_id, vid, o.frames, o.n, NULL)
     me.counters[slot_id].tx_offload_drops += o.invalid
-    me.counters[slot_id].tx_failure_drops += o.failed
+    me.counters[slot_id].tx_no_buffer_drops += o.failed
 
 
 cdef void transmit(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n, const tally *sum

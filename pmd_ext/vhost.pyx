@@ -25,12 +25,14 @@ from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_USER_NET_STATS_ENABLE, RTE_VHOST_USER_POSTCOPY_SUPPORT,
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
     rte_vhost_device_ops, rte_vhost_driver_callback_register, rte_vhost_driver_disable_features,
-    rte_vhost_driver_register, rte_vhost_driver_start, rte_vhost_driver_unregister,
+    rte_vhost_driver_get_features, rte_vhost_driver_register, rte_vhost_driver_start,
+    rte_vhost_driver_unregister,
     rte_vhost_get_ifname, rte_vhost_get_mtu,
     rte_vhost_get_negotiated_features, rte_vhost_get_numa_node, rte_vhost_get_vhost_vring,
     rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
 from pmd_ext.fence cimport fence_close, fence_open
+from pmd_ext.handshake cimport handshake_begin, handshake_done, handshake_end
 from pmd_ext.rings cimport rings_begin, rings_close, rings_open
 from pmd_ext.state cimport (
     MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
@@ -145,7 +147,9 @@ cdef int on_new_connection(int vid) noexcept nogil:
     s.connections += 1
     dp.vid_slot[vid] = index
     slot_changed(s)
-    return rings_begin(index, vid) if s.iotlb else 0
+    if s.iotlb:
+        rings_begin(index, vid)
+    return handshake_begin(s, vid)
 
 
 cdef slot *slot_of_ready(int vid) noexcept nogil:
@@ -235,6 +239,7 @@ cdef int on_new_device(int vid) noexcept nogil:
     s.txq_guest += 1
     rte_spinlock_unlock(&s.txq_lock)
     s.connects += 1
+    handshake_done(s)
     store_release_i32(&s.vid, vid)
     slot_changed(s)
     return 0
@@ -261,6 +266,7 @@ cdef void on_destroy_connection(int vid) noexcept nogil:
     dataplane_get().vid_slot[vid] = -1
     if s == NULL:
         return
+    handshake_end(s)
     slot_disconnected(s)
     slot_changed(s)
 
@@ -311,6 +317,7 @@ cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) n
         call[0] = b"rte_vhost_driver_disable_features"
         rc = rte_vhost_driver_disable_features(s.path, refused_features(tso))
     if rc == 0:
+        rte_vhost_driver_get_features(s.path, &s.said.offered)
         call[0] = b"rte_vhost_driver_callback_register"
         rc = rte_vhost_driver_callback_register(s.path, &_ops)
     if rc == 0:

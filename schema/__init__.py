@@ -39,6 +39,7 @@ class Key:
     name: str
     when: str
     doc: str
+    blame: str = ""                 # of a key that counts drops: whose they are
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Writes docs/options.md and docs/columns.md from schema/, docs/cli.md from the command line;
-a test holds the files against them."""
+"""Writes docs/options.md and docs/columns.md from schema/, docs/metrics.md, and docs/cli.md from the
+command line; a test holds the files against what they are made of."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import schema
+from agent import drops, metrics
 from tools.cli_page import cli_page
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -40,6 +41,17 @@ COLUMNS_HEAD = """# Columns
 
 The columns of the Open_vSwitch database that the agent reads (those a user writes) and writes. A
 column that an older server lacks is left out.
+"""
+METRICS_HEAD = """<!-- Made from agent/metrics.py by `make docs`: change that, not this. -->
+# Metrics
+
+What `vhost-agent run --metrics=[IP:]PORT` serves at `/metrics`; how to use it is in
+[operations.md](operations.md#metrics). Besides, `process_...` are those of the process.
+
+Counters of a port begin anew when the port is made anew, those of its packets and bytes with each
+guest, those of a PMD with its thread: what Prometheus' `rate()` and `increase()` expect. A reason
+for drops has a series from the beginning while a guest runs, on other ports once there was one.
+
 """
 
 
@@ -126,7 +138,8 @@ def columns_page() -> str:
         text += f"\n## Keys of Interface.{name}\n\n"
         text += ("`<name>` is a driver's word, `<i>` a vring, `<q>` a queue of the port, `<d>` is "
                  "`rx` (the guest sent it) or `tx` (sent to the guest).\n\n")
-        text += keys(schema.keys("Interface", name))
+        text += (keys(schema.keys("Interface", name)) if name == "status"
+                 else statistics_keys(schema.keys("Interface", name)))
     text += "\n## Keys of Mirror.statistics\n\n" + keys(schema.keys("Mirror", "statistics"))
     return text
 
@@ -136,7 +149,23 @@ def keys(rows: Iterable[schema.Key]) -> str:
         row(f"`{key.name}`", key.when, key.doc) for key in rows)
 
 
-PAGES = {"options.md": options_page, "columns.md": columns_page, "cli.md": cli_page}
+def statistics_keys(rows: Iterable[schema.Key]) -> str:
+    """With whose fault a drop is."""
+    words = "".join(f"* **{word}**: {what}.\n" for word, what in drops.BLAMES.items())
+    return (f"*Blame* says of drops whose fault they are:\n\n{words}\n"
+            + row("key", "there", "blame", "meaning") + row(*["---"] * 4)
+            + "".join(row(f"`{key.name}`", key.when, key.blame, key.doc) for key in rows))
+
+
+def metrics_page() -> str:
+    text = METRICS_HEAD + row("metric", "type", "labels", "meaning") + row(*["---"] * 4)
+    return text + "".join(
+        row(f"`{metric.full_name}`", metric.kind, ", ".join(f"`{name}`" for name in metric.labels),
+            metric.help) for metric in metrics.METRICS)
+
+
+PAGES = {"options.md": options_page, "columns.md": columns_page, "metrics.md": metrics_page,
+         "cli.md": cli_page}
 
 
 def main() -> None:

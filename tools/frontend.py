@@ -64,6 +64,7 @@ class FrontEnd:
     features: int  # negotiated virtio features, 0 before connect()
     offered: int  # virtio and protocol features of the switch, 0 before the first connect()
     offered_protocol: int
+    mapping = mmap.MAP_SHARED  # of the file that the switch gets; MAP_PRIVATE is QEMU's share=off
 
     def __init__(
         self, path: str, *, listen: bool, queues: int = 1, queue_size: int = 256,
@@ -94,8 +95,7 @@ class FrontEnd:
         self._iommu = iommu
         self._lazy = lazy
         self._scattered = scattered
-        self._wanted = features
-        self._tx_buffer_bytes = tx_buffer_bytes
+        self._wanted, self._tx_buffer_bytes = features, tx_buffer_bytes
         self._timeout_s = timeout_s
         self._listener: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX)
@@ -338,7 +338,7 @@ class FrontEnd:
         memfd = os.memfd_create("frontend")
         try:
             os.ftruncate(memfd, total)
-            memory = mmap.mmap(memfd, total)
+            memory = mmap.mmap(memfd, total, self.mapping)
             if self._scattered:
                 turn_round(memory, memfd, zip(starts, ends, strict=True))
             table = struct.pack("<IIQQQQ", 1, 0, GUEST_BASE, total, USER_BASE, 0)

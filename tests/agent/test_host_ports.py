@@ -1,6 +1,7 @@
 """Ports of the host's kernel, from ovs-vsctl to packets; the bridge's own among them."""
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,34 @@ def test_bridge_is_a_device_with_its_address(contract: Contract) -> None:
     host.vsctl("set", "Bridge", "br0", f'other_config:hwaddr="{A}"')
     wait_until(lambda: contract.get("br0", "mac_in_use") == A, "the address follows")
     assert A in host.inside("ip", "link", "show", "br0")
+
+
+@pytest.mark.parametrize("type_", ["internal", "system"])
+def test_what_the_kernel_had_no_room_for_is_counted(contract: Contract, type_: str) -> None:
+    """While the agent is stopped more is sent than the kernel keeps."""
+    host, agent = contract.host, contract.host.agents[-1]
+    frame = ethernet(ALL, A, bytes(1400))
+
+    def send() -> None:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind(("eth0" if type_ == "system" else "h0", 0))
+            for _ in range(4000):
+                sender.send(frame)
+
+    with far_end(contract, "h0" if type_ == "system" else "other") as other:
+        assert add(contract, "h0", type_) == ""
+        host.inside("ip", "link", "set", "h0", "up")
+        before = contract.fresh("h0")
+        agent.send_signal(signal.SIGSTOP)
+        try:
+            (other if type_ == "system" else host.netns).call(send)
+        finally:
+            agent.send_signal(signal.SIGCONT)
+        wait_until(lambda: contract.fresh("h0")["rx_missed_errors"] > before["rx_missed_errors"],
+                   "frames are missed")
+        said = contract.fresh("h0")
+        assert said["rx_dropped"] >= said["rx_missed_errors"]
+        assert said["rx_missed_errors"] + said["rx_packets"] >= 4000
 
 
 def test_host_pings_through_its_bridge(contract: Contract) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "appctl", "ask"}
+                 "db_schema", "appctl", "ask", "read_database"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
@@ -23,11 +23,14 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
-        "libvirt_xml", "refused", "access", "accessconfig", "socket_access", "vduse")
+        "libvirt_xml", "refused", "amounts", "picture", "show", "metrics", "table",
+        "rates", "top", "values_json", "rehearsal", "plan_words",
+        "access", "accessconfig", "socket_access", "vduse",
+        "reason_model", "reason", "front_end_reason", "explain", "virtio", "socket_facts")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
-              "host_queue", "ethdev", "groups", "snoop", "offload")
+              "host_queue", "ethdev", "groups", "snoop", "offload", "handshake", "sight")
 VAGUE_NAMES = {"utils", "util", "common", "helper", "helpers", "manager", "managers"}
 MAX_LINES = 400
 LONGER: set[str] = set()        # files that may be, each with the reason

@@ -42,6 +42,7 @@ from agent.model import (
     Registration,
     place,
 )
+from agent.reason_model import Handshake, Sight
 
 
 class FakeDatapath:
@@ -134,6 +135,12 @@ class FakeDatapath:
     def counters(self, port: str) -> Counters:
         assert port in self.ports
         return Counters()
+
+    def handshake(self, port: str) -> Handshake:
+        return Handshake()
+
+    def sight(self, port: str) -> Sight:
+        return Sight.NONE
 
     def queue_counters(self, port: str) -> tuple[int, int, int]:
         assert port in self.ports

@@ -63,9 +63,14 @@ def test_free_hugepages_of_all_sizes_less_the_reserved_ones(
     for kib, free, reserved in ((2048, 10, 4), (1048576, 2, 0), (64, 1, 3)):
         pool = tmp_path / f"hugepages-{kib}kB"
         pool.mkdir()
+        (pool / "nr_hugepages").write_text("16\n")
         (pool / "free_hugepages").write_text(f"{free}\n")
         (pool / "resv_hugepages").write_text(f"{reserved}\n")
     monkeypatch.setattr(machine, "HUGEPAGES", tmp_path)
+    (tmp_path / "hugepages-16kB").mkdir()
+    for name in ("nr_hugepages", "free_hugepages", "resv_hugepages"):
+        (tmp_path / "hugepages-16kB" / name).write_text("0\n")
+    assert machine.hugepages() == [(64, 16, 0), (2048, 16, 6), (1048576, 16, 2)]
     assert machine.free_hugepage_bytes() == 6 * (2 << 20) + 2 * (1 << 30)
 
 

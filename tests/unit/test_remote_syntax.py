@@ -68,3 +68,27 @@ def test_file_that_holds_something_else(files: TlsFiles) -> None:
 def test_lists_are_split_as_python_ovs_splits_them(parts: list[str]) -> None:
     text = ",".join(parts)
     assert remotes.split(text) == ovs.db.idl.Idl._parse_remotes(None, text)
+
+
+# --- where to listen ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("text", "where", "loopback"), [
+    ("9945", "127.0.0.1:9945", True), (":9945", "127.0.0.1:9945", True),
+    ("0.0.0.0:1", "0.0.0.0:1", False), ("[::1]:65535", "[::1]:65535", True),
+    ("[::]:80", "[::]:80", False), ("10.0.0.1:80", "10.0.0.1:80", False)])
+def test_address_to_listen_at(text: str, where: str, loopback: bool) -> None:
+    found = remotes.listen("--metrics", text)
+    assert (str(found), found.is_loopback) == (where, loopback)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "'' is no port"), ("0", "'0' is no port"), ("99999", "'99999' is no port"),
+    ("::1", "':' is no IP address"), ("localhost:9945", "'localhost' is no IP address"),
+    ("localhost", "address or port is missing"), ("1.2.3.4", "address or port is missing"),
+    ("[::1]", "address or port is missing"), ("::1:80", "brackets are wrong"),
+    ("1.2.3.4:x", "'x' is no port")])
+def test_no_address_to_listen_at(text: str, said: str) -> None:
+    with pytest.raises(RemoteError) as info:
+        remotes.listen("--metrics", text)
+    assert str(info.value).startswith(f"--metrics={text}: ")
+    assert said in str(info.value)

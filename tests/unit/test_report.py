@@ -210,7 +210,8 @@ QUEUE_NAMES = (
 REASONS = {"rx_malformed_drops": 1, "rx_oversize_drops": 20, "rx_reserved_drops": 300,
            "rx_no_bridge_drops": 4000, "rx_same_port_drops": 50000, "rx_no_output_drops": 600000,
            "rx_vlan_drops": 7, "rx_protected_drops": 8, "tx_disconnected_drops": 1,
-           "tx_disabled_drops": 20, "rx_storm_drops": 9, "rx_mirror_drops": 10}
+           "tx_disabled_drops": 20, "rx_storm_drops": 9, "rx_mirror_drops": 10,
+           "tx_no_buffer_drops": 300000, "tx_busy_drops": 2000000}
 PORT = {**REASONS, "tx_qos_drops": 50000, "rx_qos_drops": 300, "tx_retries": 7,
         "tx_failure_drops": 300, "tx_mtu_drops": 4000, "tx_oversize_bytes": 9014}
 
@@ -271,7 +272,8 @@ def test_base_keys_are_sums_over_the_queues(direction: str, times: int, key: str
 def test_dropped_is_the_sum_of_the_reasons_that_ovs_counts() -> None:
     values = report.statistics(TWO_QUEUES, connected=True)
     assert values["rx_dropped"] == 321      # malformed, oversize, policed; the rest was received
-    assert values["tx_dropped"] == 54321    # failure, MTU, QoS and early; retries are no drops
+    # failure, MTU, QoS, early, no buffer, busy; retries are no drops
+    assert values["tx_dropped"] == 2354321
 
 
 def test_queue_counters_of_an_older_dpdk_are_fewer() -> None:

@@ -1,0 +1,58 @@
+"""ovs-appctl vhost/explain."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent import control, explain, report, validate
+from agent.command import CommandError
+from agent.datapath import Datapath
+from agent.explain import View
+from agent.model import BridgeRow, InterfaceRow, Registration, Snapshot
+from agent.port_reasons import PortReasons
+from agent.reason import NO_DPDK
+from agent.reconcile import Reconciler
+
+
+class ExplainCommand:
+    """Answers from what is desired and what is observed. For the main thread only."""
+
+    def __init__(self, reconciler: Reconciler, reasons: PortReasons,
+                 datapath: Callable[[], Datapath | None],
+                 snapshot: Callable[[], Snapshot | None], now_ms: Callable[[], int]) -> None:
+        self._reconciler = reconciler
+        self._reasons = reasons
+        self._datapath = datapath
+        self._snapshot = snapshot
+        self._now_ms = now_ms
+        control.register("vhost/explain", "port", 1, 1, lambda words: self._explain(words[0]))
+
+    def _explain(self, name: str) -> str:
+        snapshot = self._snapshot()
+        bridges = snapshot.bridges if snapshot is not None else ()
+        rows = {row.name: (bridge, row) for bridge in bridges for row in bridge.interfaces}
+        if name not in rows:
+            raise CommandError(explain.unknown(name, rows))
+        return explain.text(self._view(*rows[name]))
+
+    def _view(self, bridge: BridgeRow, row: InterfaceRow) -> View:
+        desired, observed = self._reconciler.desired, self._reconciler.observed
+        spec, state = desired.ports.get(row.name), observed.ports.get(row.name)
+        error, datapath = self._reconciler.errors.get(row.name, ""), self._datapath()
+        if error:
+            return View(row.name, row.type, bridge.name, error=error)
+        if spec is None:
+            local = validate.is_local(bridge, row)
+            return View(row.name, row.type, bridge.name, served=local,
+                        reasons=(NO_DPDK,) if local else ())
+        view = View(row.name, row.type, bridge.name, spec=spec, state=state, problems=(
+            *spec.problems, *self._reconciler.problems.get(row.name, ())))
+        if datapath is None or state is None:
+            return view
+        said, facts = self._reasons.explain(spec, state, desired, observed, datapath,
+                                            self._now_ms())
+        counted = report.statistics_of(spec, datapath.counters(row.name),
+                                       connected=state.connected)
+        pending = (report.pending(spec.device, state.device)
+                   if isinstance(state.device, Registration) else "")
+        return replace(view, reasons=said, facts=facts, statistics=counted, pending=pending)
