@@ -62,4 +62,11 @@ ELSEWHERE = (
     # hardware: a test's physical ports are virtual ones of DPDK
     Elsewhere(r"dpdk-devbind.py --bind=vfio-pci .*|ovs-vsctl add-port br0 up0 .*",
               "tests/agent/test_ethdev_ports.py"),
+    # figures of a busy switch
+    Elsewhere(r"vhost-agent show",
+              "tests/agent/test_live.py::test_show_has_problems_first_and_appctl_says_the_same"),
+    Elsewhere(r"vhost-agent top", "tests/agent/test_live.py::"
+              "test_top_in_a_pipe_has_rates_and_says_why_packets_are_dropped"),
+    Elsewhere(r"vhost-agent run --metrics=.*",
+              "tests/agent/test_metrics_server.py::test_agent_serves_metrics_where_it_is_told"),
 )
