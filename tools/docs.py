@@ -1,5 +1,5 @@
-"""Writes docs/options.md and docs/columns.md from schema/, docs/metrics.md, and docs/cli.md from the
-command line; a test holds the files against what they are made of."""
+"""Writes docs/options.md and docs/columns.md from schema/, docs/metrics.md, and docs/cli.md from
+the command line; a test holds the files against what they are made of."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
