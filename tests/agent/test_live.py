@@ -127,6 +127,15 @@ def test_two_hundred_ports(contract: Contract) -> None:
     assert len(re.findall(r"^  p\d+ ", shown, re.M)) == 200
 
 
+def test_names_are_anybodys_text(contract: Contract) -> None:
+    contract.client('a"\\é😀{', "options:colour=1")
+    assert port(state(contract.host), 'a"\\é😀{')["link_state"] == "down"
+    text = typed(contract.host, "show")
+    assert '  a"\\é😀{: colour: not an option' in text
+    assert 'a"\\é😀{' in typed(contract.host, "top", "--once", "-d", "0.5")
+    assert changes(typed(contract.host, "plan")) == []
+
+
 # --- top ------------------------------------------------------------------------------------------
 
 def test_top_in_a_pipe_has_rates_and_says_why_packets_are_dropped(contract: Contract) -> None:
