@@ -13,7 +13,7 @@ GUEST_PAGES := 2048
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics bench bench-quick bench-control bench-idle profile lint docs clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics bench bench-quick bench-control bench-idle profile lint docs docs-links clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +65,13 @@ lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/mypy
 	$(BIN)/python -m tools.cython_warnings
 
-docs: setup  ## write the pages of docs/ that are made from schema/
+docs: setup  ## write the generated pages of docs/, build the site in build/site
 	$(BIN)/python -m tools.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/site
+	@echo "build/site/index.html"
+
+docs-links: setup  ## ask for the few links that lead out of the site (needs a network)
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees -b linkcheck docs build/links
 
 clean:  ## remove what setup and the build made
 	rm -rf build $(VENV) *.egg-info pmd_ext/*.so pmd_ext/lib tools/*.so

@@ -12,7 +12,7 @@ import pytest
 from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
-TIERS = ("unit", "structure", "agent", "ext", "functional", "metrics", "guests")
+TIERS = ("unit", "structure", "agent", "ext", "functional", "docs", "metrics", "guests")
 
 
 def pytest_configure() -> None:
@@ -34,18 +34,20 @@ def missing(tier: str) -> str | None:
     """What this machine lacks for a tier, as a sentence."""
     programs = {"agent": ["ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl"],
                 "functional": ["ovsdb-server", "ovs-vswitchd", "dpdk-testpmd", "ip", "ethtool"],
+                "docs": ["ovsdb-server", "ovs-vsctl", "ovs-appctl", "ovs-ofctl", "ovs-vswitchd",
+                         "unshare", "ip", "tcpdump", "ping"],
                 "metrics": ["ovsdb-server", "prometheus", "promtool"],
                 "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     for program in programs.get(tier, []):
         if shutil.which(program, path=path) is None:
             return f"{program} is not installed (make setup)"
-    if tier in ("agent", "ext", "functional", "metrics", "guests"):
+    if tier in ("agent", "ext", "functional", "docs", "metrics", "guests"):
         try:
             import pmd_ext.runtime  # noqa: F401
         except ImportError as e:
             return f"the extension is not built (make setup): {e}"
-    if tier in ("functional", "metrics", "guests") and os.geteuid() != 0:
+    if tier in ("functional", "docs", "metrics", "guests") and os.geteuid() != 0:
         return "network namespaces need root"
     return None
 

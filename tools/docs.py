@@ -1,5 +1,5 @@
-"""Writes docs/options.md and docs/columns.md from schema/, and docs/metrics.md; a test holds the
-files against what they are made of."""
+"""Writes docs/options.md and docs/columns.md from schema/, docs/metrics.md, and docs/cli.md from
+the command line; a test holds the files against what they are made of."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 
 import schema
 from agent import drops, metrics
+from tools.cli_page import cli_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE_BY = "<!-- Made from schema/ by `make docs`: change that, not this. -->\n"
@@ -85,7 +86,7 @@ def options_page() -> str:
     seen = dict.fromkeys((o.table, o.column) for o in schema.options())
     for table, column in seen:
         text += f"\n## {table}.{column}\n\n"
-        text += f"    ovs-vsctl set {table} {ROW[table]} {column}:KEY=VALUE\n\n"
+        text += f"```text\novs-vsctl set {table} {ROW[table]} {column}:KEY=VALUE\n```\n\n"
         text += row("key", "type", "default", "takes effect", "ports", "meaning", "unusable value")
         text += row(*["---"] * 7)
         for o in schema.options_of(table, column):
@@ -168,7 +169,8 @@ def metrics_page() -> str:
             metric.help) for metric in metrics.METRICS)
 
 
-PAGES = {"options.md": options_page, "columns.md": columns_page, "metrics.md": metrics_page}
+PAGES = {"options.md": options_page, "columns.md": columns_page, "metrics.md": metrics_page,
+         "cli.md": cli_page}
 
 
 def main() -> None:

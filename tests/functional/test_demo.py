@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.doc_pages import ROOT, fences
 from tools.host import wait_until
 
 DEMO = [sys.executable, "-u", "-m", "tools.demo"]
@@ -37,7 +39,19 @@ def test_demo_works_and_leaves_nothing() -> None:
     done = subprocess.run(DEMO, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tx_packets" in done.stdout
+    assert shown_in_readme() - headings_and_commands(done.stdout) == set()
     assert traces() == set()
+
+
+def shown_in_readme() -> set[str]:
+    """What README shows of a run, without the figures."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (block.text for block in fences(text) if "# They reach each other" in block.text)
+    return headings_and_commands(block.replace("\\\n    ", ""))
+
+
+def headings_and_commands(text: str) -> set[str]:
+    return set(re.findall(r"^[#$] .*", re.sub("kill -9 [0-9]+", "kill -9 PID", text), re.M))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
