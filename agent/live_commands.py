@@ -25,9 +25,6 @@ from agent.reconcile import Reconciler
 from agent.rehearsal import Placed, affinities
 from agent.values_json import FORMAT, encode
 
-# The text is sent within JSON: an escape in it would be one of an escape.
-AS_TEXT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False}
-
 
 class LiveCommands:
     """Answers with what is so at that moment. For the main thread only."""
@@ -46,10 +43,10 @@ class LiveCommands:
         self._datapath = datapath
         self._snapshot = snapshot
         control.register("vhost/state", "", 0, 0, lambda _: json.dumps(
-            self._picture(), **AS_TEXT))
+            self._picture(), separators=(",", ":")))
         control.register("vhost/show", "[bridge]", 0, 1, self._show)
         control.register("vhost/observed", "", 0, 0, lambda _: json.dumps(
-            self._observed(), **AS_TEXT))
+            self._observed(), separators=(",", ":")))
 
     def _show(self, words: Sequence[str]) -> str:
         shown = self._picture()
