@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -18,6 +19,12 @@ DB_OPTIONS = (
     click.option("-C", "--ca-cert", metavar="FILE",
                  help="Certificate of who signed those of ssl: remotes."),
 )
+
+
+def database_options(command: Callable[..., None]) -> Callable[..., None]:
+    for decorate in reversed(DB_OPTIONS):
+        command = decorate(command)
+    return command
 
 
 def database(db: str | None, private_key: str | None, certificate: str | None,

@@ -3,20 +3,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from agent.db_options import DB_OPTIONS, database
+from agent.db_options import database, database_options
 from agent.role import ROLES
 from agent.settings import rundir
-
-
-def database_options(command: Callable[..., None]) -> Callable[..., None]:
-    for decorate in reversed(DB_OPTIONS):
-        command = decorate(command)
-    return command
 
 
 @click.command(short_help="Examine the host: what is wrong, why it matters, what mends it.")

@@ -18,7 +18,7 @@ from agent.model import (
     Snapshot,
 )
 from agent.port_reasons import PortReasons
-from agent.reason import NO_DPDK
+from agent.reason import no_dpdk
 from agent.reconcile import Reconciler
 
 
@@ -60,7 +60,7 @@ class ExplainCommand:
         if spec is None:
             local = validate.is_local(bridge, row)
             return View(row.name, row.type, bridge.name, served=local,
-                        reasons=(NO_DPDK,) if local else ())
+                        reasons=(no_dpdk(self._reasons.prefix),) if local else ())
         view = View(row.name, row.type, bridge.name, spec=spec, state=state, problems=(
             *spec.problems, *self._reconciler.problems.get(row.name, ()),
             *(of_device(spec, state) if state is not None else ())))

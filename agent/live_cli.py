@@ -4,11 +4,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from agent import remotes
-from agent.remotes import RemoteError, TlsFiles
+from agent.db_options import database, database_options
+from agent.role import ROLES, VSWITCHD
 from agent.settings import rundir
 from agent.target import target_option
 from agent.top import SORTS
@@ -49,30 +50,18 @@ def top(seconds: float, count: int | None, once: bool, batch: bool, sort: str, t
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--db", metavar="REMOTE",
-              help="The database (default: the one that the agent serves, unix:$OVS_RUNDIR/"
-                   "db.sock).")
 @click.option("--exit-code", is_flag=True,
               help="End with status 2 when something would change (default: 0).")
+@click.option("--role", type=click.Choice(list(ROLES)), default=VSWITCHD.name, show_default=True,
+              help="Of the agent that would be started, where none runs.")
 @target_option
-@click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes.")
-@click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes.")
-@click.option("-C", "--ca-cert", metavar="FILE",
-              help="Certificate of who signed those of ssl: remotes.")
-def plan(file: Path | None, db: str | None, exit_code: bool, target: str, private_key: str | None,
-         certificate: str | None, ca_cert: str | None) -> None:
+@database_options
+def plan(file: Path | None, exit_code: bool, role: str, target: str, **options: Any) -> None:
     """Say what would change if the agent served the database in FILE, or at REMOTE, and what of it
     could not be used. Nothing is changed."""
     from agent import plan_command
 
-    if file is not None and db is not None:
+    if file is not None and options["db"] is not None:
         raise click.UsageError("FILE and --db are two databases: one is planned with.")
-    directory = rundir(os.environ)
-    remote, tls = db or f"unix:{directory}/db.sock", TlsFiles(private_key, certificate, ca_cert)
-    try:
-        remotes.check(remote, tls)
-    except RemoteError as e:
-        click.echo(f"vhost-agent: {e}", err=True)
-        sys.exit(1)
-    sys.exit(plan_command.run(target, directory, plan_command.PlanWish(
-        file, remote, tls, exit_code)))
+    sys.exit(plan_command.run(target, rundir(os.environ), plan_command.PlanWish(
+        file, *database(**options), exit_code, ROLES[role])))

@@ -79,7 +79,7 @@ class LiveCommands:
         reconciler, wanted = self._reconciler, self._reconciler.desired
         config = reconciler.config
         return {
-            "format": FORMAT,
+            "format": FORMAT, "role": self._agent.role.name,
             "observed": encode(reconciler.observed), "down": sorted(reconciler.down),
             "placed": encode(Placed(wanted.placing, affinities(wanted))),
             "rundir": self._rundir, "dpdk_initialized": self._datapath() is not None,

@@ -40,7 +40,7 @@ from agent.pmd_datapath import dpdk_version
 from agent.port_reasons import PortReasons
 from agent.publish import Publisher
 from agent.qos_commands import QosCommands
-from agent.reason import NO_DPDK
+from agent.reason import no_dpdk
 from agent.reconcile import Reconciler
 from agent.settings import Settings
 from agent.signals import Signals
@@ -80,7 +80,7 @@ class Agent:
         self._started = False
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
-        self._reasons = PortReasons(numa_cores)
+        self._reasons = PortReasons(numa_cores, settings.role.prefix)
         ExplainCommand(self._reconciler, self._reasons, lambda: self._datapath,
                        lambda: self._snapshot, ovs.timeval.msec)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
@@ -91,7 +91,7 @@ class Agent:
         QosCommands(self._reconciler, lambda: self._datapath)
         LiveCommands(
             AgentFacts(settings.name, VERSION, dpdk_version(), os.getpid(),
-                       time.monotonic_ns() // 1_000_000),
+                       time.monotonic_ns() // 1_000_000, settings.role),
             self._database_facts, self._reconciler, self._publisher, lambda: self._datapath,
             lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
         self._control = self._open_control()
@@ -287,7 +287,8 @@ class Agent:
     def _why(self, snapshot: Snapshot, now_ms: int) -> dict[str, str]:
         """status:reason of ports."""
         if self._datapath is None:
-            return {bridge.name: str(NO_DPDK) for bridge in snapshot.bridges}
+            return {bridge.name: str(no_dpdk(self._settings.role.prefix))
+                    for bridge in snapshot.bridges}
         return self._reasons.look(self._reconciler.desired, self._reconciler.observed,
                                   self._datapath, now_ms, now_ms >= self._publisher.stats_at_ms)
 

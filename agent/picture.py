@@ -28,6 +28,7 @@ from agent.model import (
     Rxq,
     Snapshot,
 )
+from agent.role import Role
 from agent.validate import is_local
 
 FORMAT = 1                      # moves when a key changes its meaning or goes; not for new ones
@@ -46,7 +47,7 @@ class AgentFacts:
     dpdk: str
     pid: int
     started_ms: int                 # on the monotonic clock of the host, as all times here
-    role: str = "vswitchd"
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,8 @@ def picture(seen: Seen) -> Picture:
         "format": FORMAT,
         "taken_ms": seen.now_ms,
         "agent": {
-            "name": agent.name, "version": agent.version, "dpdk": agent.dpdk, "role": agent.role,
-            "pid": agent.pid, "started_ms": agent.started_ms,
+            "name": agent.name, "version": agent.version, "dpdk": agent.dpdk,
+            "role": agent.role.name, "pid": agent.pid, "started_ms": agent.started_ms,
             "dpdk_initialized": seen.dpdk_initialized},
         "database": {
             "remote": database.remote, "connected": database.connected, "lock": database.lock,

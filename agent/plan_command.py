@@ -18,6 +18,7 @@ from agent.hostconfig import HostConfig, host_config
 from agent.model import Desired, Observed, Snapshot, place
 from agent.rehearsal import Placed, rehearse
 from agent.remotes import TlsFiles
+from agent.role import ROLES, Role
 from agent.settings import PROGRAM
 from agent.validate import desired
 from agent.values_json import FORMAT, FormError, decode
@@ -35,12 +36,14 @@ class PlanWish:
     remote: str
     tls: TlsFiles
     exit_code: bool
+    role: Role                      # of an agent that would be started, where none runs
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
     """What the running agent knows; the defaults are those of no agent."""
 
+    role: Role
     observed: Observed = field(default_factory=Observed)
     down: frozenset[str] = frozenset()
     placed: Placed = field(default_factory=Placed)
@@ -58,7 +61,7 @@ def run(target: str, rundir: str, wish: PlanWish) -> int:
         now = ask(target, rundir)
     except NoAgentError as e:
         click.echo(f"{PROGRAM}: {e}; planning for one that is started now", err=True)
-        now = Now(rundir=rundir)
+        now = Now(wish.role, rundir=rundir)
     except (RefusedError, FormError) as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1
@@ -67,7 +70,7 @@ def run(target: str, rundir: str, wish: PlanWish) -> int:
             source = (nullcontext(wish.remote) if wish.file is None
                       else read_database.served(wish.file))
             with source as remote:
-                snapshot = read_database.snapshot(remote, wish.tls)
+                snapshot = read_database.snapshot(remote, wish.tls, now.role)
     except AskError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1
@@ -86,9 +89,9 @@ def ask(target: str, rundir: str) -> Now:
         raise RefusedError(f"the agent speaks format {answer['format']}, this command format "
                            f"{FORMAT}: they are of different versions")
     return Now(
-        decode(answer["observed"]), frozenset(answer["down"]), decode(answer["placed"]),
-        answer["rundir"], answer["dpdk_initialized"], answer["at_start"], answer["tso"],
-        answer["fills_memory"], frozenset(answer["said"]))
+        ROLES[answer["role"]], decode(answer["observed"]), frozenset(answer["down"]),
+        decode(answer["placed"]), answer["rundir"], answer["dpdk_initialized"],
+        answer["at_start"], answer["tso"], answer["fills_memory"], frozenset(answer["said"]))
 
 
 def tell(now: Now, snapshot: Snapshot, echo: Callable[..., Any]) -> int:
@@ -125,7 +128,7 @@ def wish_of(now: Now, snapshot: Snapshot) -> tuple[HostConfig, Desired]:
     config = host_config(
         snapshot.other_config, rundir=now.rundir, numa_cores=machine.numa_cores(),
         dpdk_initialized=initialized, tso_on=now.tso, fills_memory=now.fills_memory,
-        at_start=now.at_start if now.dpdk_initialized else snapshot.other_config)
+        at_start=now.at_start if now.dpdk_initialized else snapshot.other_config, role=now.role)
 
     def owners() -> Mapping[str, str]:
         return {path: name for name, state in now.observed.ports.items()

@@ -35,7 +35,8 @@ class _Known:
 class PortReasons:
     """For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]]) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], prefix: str) -> None:
+        self.prefix = prefix                            # as of Facts
         self._numa_cores = {node: tuple(cores) for node, cores in numa_cores.items()}
         self._known: dict[str, _Known] = {}
         self._polls: PollLists = ()                     # what the next was made of
@@ -133,8 +134,10 @@ class PortReasons:
                 and known.state.connections == state.connections
                 and known.state.attached == state.attached):
             since_ms = known.since_ms
-        return Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent,
-                     self._cores.get(spec.name, NO_CORES), self._nodes, self._numa_cores), since_ms
+        facts = Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent,
+                      self._cores.get(spec.name, NO_CORES), self._nodes, self._numa_cores,
+                      self.prefix)
+        return facts, since_ms
 
 
 def looks_at_socket(state: PortState) -> bool:

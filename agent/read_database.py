@@ -16,14 +16,15 @@ from agent.db_schema import DATABASE, SchemaProbe, usable
 from agent.model import Snapshot
 from agent.ovsdb import Replica
 from agent.remotes import TlsFiles
+from agent.role import Role
 from agent.rows import Rows
 from agent.standalone import OwnDatabase, StandaloneError, program, run
 
 ANSWER_MS = 30_000
 
 
-def snapshot(remote: str, tls: TlsFiles) -> Snapshot | None:
-    """The database; None while it holds no Open_vSwitch row. Raises AskError."""
+def snapshot(remote: str, tls: TlsFiles, role: Role) -> Snapshot | None:
+    """The role's view of the database; None while it holds no Open_vSwitch row. Raises AskError."""
     # says at once what a replica would try again and again; makes TLS known, too
     ask.transact(remote, tls, {"op": "select", "table": DATABASE, "where": [],
                                "columns": ["_uuid"]})
@@ -41,7 +42,7 @@ def snapshot(remote: str, tls: TlsFiles) -> Snapshot | None:
         for table, names in schema.columns_read().items() if table in columns})
     try:
         until(replica.has_ever_connected, replica.run, replica.wait, due_ms, remote)
-        return Rows().read(replica)
+        return Rows(role).read(replica)
     finally:
         replica.close()
 

@@ -11,8 +11,11 @@ from agent.model import PortSpec, PortState, Registration
 from agent.options import number_ranges
 from agent.reason_model import Facts, Reason, Sight
 
-NO_DPDK = Reason("no-dpdk", "DPDK has not started",
-                 "ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true")
+
+def no_dpdk(prefix: str = "") -> Reason:
+    """Of every port, while DPDK has not started; 'prefix' as of Facts."""
+    return Reason("no-dpdk", "DPDK has not started",
+                  f"ovs-vsctl set Open_vSwitch . other_config:{prefix}dpdk-init=true")
 
 
 def reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> tuple[Reason, ...]:
@@ -131,10 +134,11 @@ def far_mend(spec: PortSpec, node: int, far: list[int], pins: Mapping[int, int],
                 f"{spec.name} other_config:pmd-rxq-affinity={far[0]}:{here[0]}")
     if node in facts.nodes.values():
         return (f"the PMD threads of node {node} are kept for the queues that pmd-rxq-affinity "
-                "pins to them: ovs-vsctl set Open_vSwitch . other_config:pmd-rxq-isolate=false")
+                "pins to them: ovs-vsctl set Open_vSwitch . "
+                f"other_config:{facts.prefix}pmd-rxq-isolate=false")
     mask = sum(1 << core for core in {*facts.nodes, here[0]})
     return (f"no PMD thread is on node {node}, whose cores are {number_ranges(here)}: ovs-vsctl "
-            f"set Open_vSwitch . other_config:pmd-cpu-mask={mask:#x}")
+            f"set Open_vSwitch . other_config:{facts.prefix}pmd-cpu-mask={mask:#x}")
 
 
 def rx_queues(queues: list[int]) -> str:

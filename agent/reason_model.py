@@ -89,3 +89,4 @@ class Facts:
     cores: Mapping[int, int] = field(default_factory=dict)      # {rxq: core that polls it}
     nodes: Mapping[int, int] = field(default_factory=dict)      # {core of a PMD: its NUMA node}
     numa_cores: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    prefix: str = ""                # what is typed before keys of Open_vSwitch.other_config

@@ -9,6 +9,7 @@ from typing import Any
 from agent.amounts import duration, short, size
 from agent.model import OFPORT_LOCAL
 from agent.picture import LOCK_HELD, LOCK_TAKEN, Picture
+from agent.role import ROLES
 from agent.table import Column, layout, printable
 
 NAMED = 4                       # ports that one line of problems names
@@ -89,7 +90,8 @@ def database_line(database: Mapping[str, Any]) -> Line:
 
 def pmd_lines(picture: Picture) -> Iterator[Line]:
     if not picture["agent"]["dpdk_initialized"]:
-        yield Style.BAD, "PMDs      none: DPDK is not started (other_config:dpdk-init=true)"
+        yield Style.BAD, ("PMDs      none: DPDK is not started (other_config:"
+                          f"{ROLES[picture['agent']['role']].prefix}dpdk-init=true)")
     elif not picture["pmds"]:
         yield Style.BAD, "PMDs      none: nothing is polled"
     for pmd in picture["pmds"]:

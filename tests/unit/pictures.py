@@ -24,6 +24,7 @@ from agent.model import (
 )
 from agent.picture import LOCK_HELD, AgentFacts, DatabaseFacts, Hugepages, Picture, Seen, picture
 from agent.picture import Memory as DpdkMemory
+from agent.role import VSWITCHD
 
 HZ = 1_000_000_000
 MEMORY = Memory(1500, 2048)
@@ -47,7 +48,8 @@ def seen(*names: str, guests: bool = True, now_ms: int = 10_000) -> Seen:
         rows.append(InterfaceRow(UUID(int=number), name, CLIENT_TYPE))
     polls = ((3, tuple((name, 0) for name in names)),)
     return Seen(
-        now_ms=now_ms, agent=AgentFacts("vhost-agent", "1.2", "DPDK 22.11", 77, 1000),
+        now_ms=now_ms, agent=AgentFacts("vhost-agent", "1.2", "DPDK 22.11", 77, 1000,
+                                        VSWITCHD),
         database=DatabaseFacts("unix:/db.sock", True, LOCK_HELD, 5),
         snapshot=Snapshot(bridges=(BridgeRow(UUID(int=99), "br0", "netdev",
                                              interfaces=tuple(rows)),)),

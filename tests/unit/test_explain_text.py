@@ -8,7 +8,7 @@ import pytest
 from agent.eth_values import EthDevice, EthInfo
 from agent.explain import WIDTH, View, ordinal, text, unknown
 from agent.model import ETH_TYPE, PATCH_TYPE, PatchDevice, PortState
-from agent.reason import NO_DPDK, reasons
+from agent.reason import no_dpdk, reasons
 from tests.unit.test_reason import CASES, CLIENT, MEMORY, UP, connected
 
 
@@ -61,7 +61,7 @@ def test_what_is_not_served() -> None:
         "v is not served: no\n  type      vxlan on bridge br0\n")
     assert text(View("p", "", "br1", served=False)) == (
         "p is on bridge br1, which another daemon serves\n  type      system on bridge br1\n")
-    assert text(View("br0", "internal", "br0", reasons=(NO_DPDK,))).startswith(
+    assert text(View("br0", "internal", "br0", reasons=(no_dpdk(),))).startswith(
         "br0 is down: DPDK has not started\n    do: ovs-vsctl set Open_vSwitch . ")
     assert text(View("p", CLIENT.type, "br0", spec=replace(CLIENT, device=None))).startswith(
         "p is down: it has no socket yet\n")
