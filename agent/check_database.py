@@ -172,7 +172,7 @@ def said(told: Told, known: Sequence[str]) -> Iterator[Finding]:
         half = told.link_state == "up"
         yield Finding("port-reason", WARNING if half else INFO, f"port {told.name}: {told.reason}",
                       "the port works in part" if half else "the port is down",
-                      f"ovs-vsctl get Interface {told.name} status")
+                      f"vhost-agent explain {told.name}")
 
 
 def problem(port: str, text: str) -> Finding:

@@ -40,6 +40,8 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
                 yield Reason("no-link", "the device has no link: a cable, or the other end, is "
                              "missing or down")
             yield from polling(spec, state, facts)
+        case HostDevice() if spec.name == spec.bridge:
+            pass                # who has no use for the bridge's own port leaves it down
         case HostDevice() if state.host.link is not None and not state.host.link.up:
             yield Reason("device-down", "the device is down", f"ip link set {spec.name} up")
         case HostDevice() if state.host.link is not None and not state.host.link.running:
