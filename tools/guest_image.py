@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.debian13 import CACHE, inside, locked, logged
+from tools.debian_root import CACHE, inside, locked, logged
 
 READY = "@ready"
 END = "@end "
