@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from agent import VERSION, guest_cli
+from agent import VERSION, guest_cli, link_cli
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
+from agent.role import COMPANION, ROLES, VSWITCHD
 from agent.settings import DEFAULT_FILE, PROGRAM, Settings, rundir, settings
 from agent.target import target_option
 
@@ -40,6 +41,9 @@ def main() -> None:
 @click.option("--standalone", is_flag=True,
               help="Run an ovsdb-server of its own on a database in DIR (default: $OVS_DBDIR, else "
                    "~/.local/state/vhost-agent).")
+@click.option("--role", type=click.Choice(list(ROLES)), default=VSWITCHD.name, show_default=True,
+              help="In place of ovs-vswitchd, or its companion: beside it, for bridges with "
+                   "datapath_type=vhost.")
 @click.option("--as", "name", default=PROGRAM, show_default=True, metavar="NAME",
               help="Name of the pid file, log file and control socket; 'ovs-vswitchd' is where "
                    "ovs-appctl and scripts look.")
@@ -60,6 +64,9 @@ def main() -> None:
 def run(where: str | None, no_chdir: bool, **options: Any) -> None:
     """Serve the vhost-user ports of the database at REMOTE: unix:FILE, tcp:IP:PORT, ssl:IP:PORT,
     or a comma-separated list of a cluster's servers (default: unix:$OVS_RUNDIR/db.sock)."""
+    if options["standalone"] and options["role"] == COMPANION.name:
+        raise click.UsageError("--standalone has no ovs-vswitchd that --role companion could be "
+                               "beside.")
     try:
         parsed = settings(os.environ, where=where, chdir=not no_chdir, **options)
     except RemoteError as e:
@@ -92,6 +99,8 @@ def capture(port: str, file: str, target: str, **options: Any) -> None:
 
 main.add_command(guest_cli.qemu_args)
 main.add_command(guest_cli.libvirt_xml)
+main.add_command(link_cli.link)
+main.add_command(link_cli.unlink)
 
 
 def serve(parsed: Settings) -> int:

@@ -9,6 +9,7 @@ from agent import log, machine
 from agent.datapath import ApplyError, Datapath
 from agent.eal_args import eal_args
 from agent.pmd_datapath import PmdDatapath, dpdk_version, open_log
+from agent.role import Role
 
 LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
 MIB = 1 << 20
@@ -21,8 +22,10 @@ class FatalError(Exception):
 class Dpdk:
     """The one attempt to start DPDK. For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]], standalone: bool) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, standalone: bool
+                 ) -> None:
         self._online = [core for cores in numa_cores.values() for core in cores]
+        self._role = role
         self._standalone = standalone
         self._tried = False
         self._said_disabled = False
@@ -36,7 +39,8 @@ class Dpdk:
         mode = other_config.get("dpdk-init", "").lower()
         if mode not in ("true", "try"):
             if not self._tried and not self._said_disabled:
-                log.dpdk.info("DPDK Disabled - Use other_config:dpdk-init to enable")
+                log.dpdk.info(f"DPDK Disabled - Use other_config:{self._role.prefix}dpdk-init to "
+                              "enable")
                 self._said_disabled = True
             return None
         if self._tried:
@@ -49,7 +53,7 @@ class Dpdk:
         try:
             datapath = PmdDatapath(argv)
         except ApplyError as e:
-            text = f"DPDK does not start: {e}{hugepage_hint(argv)}"
+            text = f"DPDK does not start: {e}{hugepage_hint(argv, self._role.prefix)}"
             if mode == "try":
                 log.dpdk.err(f"{text}; going on without it")
                 return None
@@ -60,10 +64,11 @@ class Dpdk:
 
     def _argv(self, other_config: Mapping[str, str]) -> tuple[str, ...]:
         short = machine.free_hugepage_bytes() < LEAST_HUGEPAGE_BYTES
-        ordinary = short and self._standalone
+        ordinary = short and (self._standalone or self._role.beside)
         argv, lines = eal_args(
             other_config, program=ovs.util.PROGRAM_NAME, main_cpu=machine.lowest_allowed_cpu(),
-            online=self._online, ordinary_memory=ordinary, buses=machine.dpdk_buses())
+            online=self._online, ordinary_memory=ordinary, buses=machine.dpdk_buses(),
+            prefix=self._role.prefix, file_prefix=self._role.file_prefix)
         for level, text in lines:
             getattr(log.dpdk, level)(text)
         if ordinary and "--no-huge" in argv:
@@ -73,11 +78,12 @@ class Dpdk:
         return argv
 
 
-def hugepage_hint(argv: Sequence[str]) -> str:
+def hugepage_hint(argv: Sequence[str], prefix: str) -> str:
     """What to do about a DPDK that may have failed for want of hugepages."""
     free = machine.free_hugepage_bytes()
     if "--no-huge" in argv or free >= LEAST_HUGEPAGE_BYTES:
         return ""
     return (f": {free // MIB} MiB of hugepages are free, {LEAST_HUGEPAGE_BYTES // MIB} MiB are "
             "needed; reserve more (sysctl vm.nr_hugepages=512), or use ordinary memory "
-            "(ovs-vsctl --no-wait set Open_vSwitch . other_config:dpdk-extra=\"--no-huge -m 256\")")
+            f"(ovs-vsctl --no-wait set Open_vSwitch . other_config:{prefix}dpdk-extra="
+            "\"--no-huge -m 256\")")

@@ -22,18 +22,19 @@ ORDINARY_MEMORY = ("--no-huge", "-m", "256", "--no-shconf")
 
 
 def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
-             online: Sequence[int], ordinary_memory: bool = False, buses: Sequence[str] = ()
-             ) -> tuple[tuple[str, ...], tuple[Line, ...]]:
+             online: Sequence[int], ordinary_memory: bool = False, buses: Sequence[str] = (),
+             prefix: str = "", file_prefix: str = "") -> tuple[tuple[str, ...], tuple[Line, ...]]:
     """(argv, lines for the log). Words of dpdk-extra come first and win over the other keys.
 
     'ordinary_memory' asks for ORDINARY_MEMORY, unless the database says anything about memory.
-    'buses' are those that DPDK has here.
+    'buses' are those that DPDK has here, 'prefix' what a user types before keys of other_config;
+    'file_prefix', unless empty, keeps files of DPDK apart from those of other processes.
     """
     lines: list[Line] = []
     try:
         extra = shlex.split(other_config.get("dpdk-extra", ""))
     except ValueError as e:
-        lines.append(("warn", f"dpdk-extra: cannot be split into words ({e}), ignored"))
+        lines.append(("warn", f"{prefix}dpdk-extra: cannot be split into words ({e}), ignored"))
         extra = []
     args = list(extra)
     if ordinary_memory and not any(other_config.get(key) for key in MEMORY_KEYS):
@@ -43,11 +44,11 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
         if not value:
             return
         if word in extra:
-            lines.append(("warn", f"Ignoring database defined option '{key}' due to dpdk-extra "
-                          "config"))
+            lines.append(("warn", f"Ignoring database defined option '{prefix}{key}' due to "
+                          f"{prefix}dpdk-extra config"))
         elif key != "dpdk-lcore-mask":
             args.extend((word, value))
-        elif lcores := lcore_list(value, online, lines):
+        elif lcores := lcore_list(value, online, lines, prefix):
             args.extend((word, lcores))
 
     add("dpdk-lcore-mask", "--lcores", other_config.get("dpdk-lcore-mask", ""))
@@ -56,12 +57,14 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
     if other_config.get("dpdk-socket-mem"):
         if other_config.get("dpdk-alloc-mem"):
             lines.append(("err", "Multiple defined options for memory type. Please check your "
-                          "database settings and reconfigure if necessary. dpdk-socket-mem is "
-                          "used, dpdk-alloc-mem is not."))
+                          "database settings and reconfigure if necessary. "
+                          f"{prefix}dpdk-socket-mem is used, {prefix}dpdk-alloc-mem is not."))
         add("dpdk-socket-mem", "--socket-mem", other_config["dpdk-socket-mem"])
     else:
         add("dpdk-alloc-mem", "-m", other_config.get("dpdk-alloc-mem", ""))
 
+    if file_prefix and not any(word.split("=")[0] == "--file-prefix" for word in args):
+        args += ["--file-prefix", file_prefix]
     # DPDK refuses --in-memory together with --no-huge before 25.
     if not {"--in-memory", "--legacy-mem", "--no-huge"} & set(args):
         args.append("--in-memory")
@@ -77,16 +80,16 @@ def eal_args(other_config: Mapping[str, str], *, program: str, main_cpu: int,
     return (program, *args), tuple(lines)
 
 
-def lcore_list(mask: str, online: Sequence[int], lines: list[Line]) -> str:
+def lcore_list(mask: str, online: Sequence[int], lines: list[Line], prefix: str) -> str:
     """The lcores of a mask as the EAL takes them, numbered from 0; says what is not used."""
     cores, problem = cpu_mask(mask, online)
     if not cores:
-        lines.append(("warn", "Ignoring database defined option 'dpdk-lcore-mask' due to invalid "
-                      f"value {shown(mask)}"))
+        lines.append(("warn", f"Ignoring database defined option '{prefix}dpdk-lcore-mask' due to "
+                      f"invalid value {shown(mask)}"))
         return ""
     if problem:
-        lines.append(("warn", f"dpdk-lcore-mask: {problem}"))
+        lines.append(("warn", f"{prefix}dpdk-lcore-mask: {problem}"))
     if len(cores) > MAX_LCORES:
-        lines.append(("info", "Truncating DPDK lcore list as dpdk-lcore-mask has > "
+        lines.append(("info", f"Truncating DPDK lcore list as {prefix}dpdk-lcore-mask has > "
                       f"{MAX_LCORES} lcores"))
     return ",".join(f"{i}@{core}" for i, core in enumerate(cores[:MAX_LCORES]))

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from agent import remotes
+from agent.db_options import DB_OPTIONS, database
 from agent.guest_nic import QUEUE_PAIRS_MAX, RING_SIZES, Question, Wish
-from agent.remotes import RemoteError, TlsFiles
 from agent.settings import rundir
 
 MIB_OF = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
@@ -54,12 +53,7 @@ SHARED = (
                  help="Queue pairs of each device (default: options:n_rxq of its port, else 1)."),
     ring_option("--rx-queue-size", "receive"),
     ring_option("--tx-queue-size", "transmit"),
-    click.option("--db", metavar="REMOTE",
-                 help="The database (default: unix:$OVS_RUNDIR/db.sock)."),
-    click.option("-p", "--private-key", metavar="FILE", help="Our private key, for ssl: remotes."),
-    click.option("-c", "--certificate", metavar="FILE", help="Our certificate, for ssl: remotes."),
-    click.option("-C", "--ca-cert", metavar="FILE",
-                 help="Certificate of who signed those of ssl: remotes."),
+    *DB_OPTIONS,
 )
 
 
@@ -103,13 +97,6 @@ def question(*, ports: tuple[str, ...], db: str | None, private_key: str | None,
              certificate: str | None, ca_cert: str | None, queues: int | None,
              rx_queue_size: str | None, tx_queue_size: str | None) -> Question:
     """What the options ask; ends with status 1 and a sentence when no database can be there."""
-    directory = rundir(os.environ)
-    remote = db or f"unix:{directory}/db.sock"
-    tls = TlsFiles(private_key, certificate, ca_cert)
-    try:
-        remotes.check(remote, tls)
-    except RemoteError as e:
-        click.echo(f"vhost-agent: {e}", err=True)
-        sys.exit(1)
+    remote, tls = database(db, private_key, certificate, ca_cert)
     wish = Wish(queues, *(int(size) if size else None for size in (rx_queue_size, tx_queue_size)))
-    return Question(ports, remote, tls, directory, wish)
+    return Question(ports, remote, tls, rundir(os.environ), wish)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 
+import schema
 from agent.host_model import HostDevice
 from agent.hostconfig import HostConfig, mtu_range
 from agent.model import BridgeRow, InterfaceRow
@@ -36,25 +37,36 @@ def bridge_address(row: BridgeRow) -> bytes:
     return bytes(mac)
 
 
-def check_name(row: InterfaceRow) -> None:
-    """What the kernel takes as the name of a device."""
-    name = row.name
+def no_name(name: str) -> tuple[str, str] | None:
+    """Why the kernel does not take it as the name of a device: the error, and a sentence."""
     if len(name.encode()) > NAME_BYTES:
-        raise PortError(NO_DEVICE.format(name, "File name too long")
-                        + f": the name of a device of the host has {NAME_BYTES} bytes at most")
+        return ("File name too long",
+                f"the name of a device of the host has {NAME_BYTES} bytes at most")
     if name in (".", "..") or any(c in "/:" or c.isspace() for c in name):
-        raise PortError(NO_DEVICE.format(name, "Invalid argument")
-                        + ": the name of a device of the host has no '/', ':' and blanks")
+        return "Invalid argument", "the name of a device of the host has no '/', ':' and blanks"
+    return None
+
+
+def check_name(row: InterfaceRow, name: str) -> None:
+    if wrong := no_name(name):
+        error, why = wrong
+        said = why if name == row.name else f"tap-name: {shown(name)}: {why}"
+        raise PortError(f"{NO_DEVICE.format(row.name, error)}: {said}")
 
 
 def device(kind: str, row: InterfaceRow, config: HostConfig, mac: str | None = None
            ) -> tuple[HostDevice, list[str]]:
-    check_name(row)
+    named = row.options.get("tap-name", "") if kind == TAP else ""
+    name = named or row.name
+    check_name(row, name)
     mtu = row.mtu_request
     if mtu is not None and not in_range(mtu, *mtu_range()):
         mtu = None              # port_memory() says so
-    said = list(unknown(row.options, "Interface", "options", (), f"type {row.type or kind}"))
-    return HostDevice(kind, row.name, mac, mtu, config.tso), said
+    if named and mtu is None:
+        mtu = schema.columns()["Interface"]["mtu_request"]["default"]       # not that of before
+    known = [o.key for o in schema.options_of("Interface", "options", kind)]
+    said = list(unknown(row.options, "Interface", "options", known, f"type {row.type or kind}"))
+    return HostDevice(kind, name, mac, mtu, config.tso, lasts=bool(named)), said
 
 
 def internal(row: InterfaceRow, config: HostConfig) -> tuple[HostDevice, list[str]]:

@@ -13,6 +13,7 @@ class HostDevice:
     mac: str | None = None          # None: it keeps its own
     mtu: int | None = None          # likewise
     tso: bool = False               # checksums and segmentation are left to the other side
+    lasts: bool = False             # a tap that stays when the agent ends, and goes with its port
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 from agent import netdev
@@ -24,20 +25,20 @@ class HostPorts:
     def events_fd(self) -> int:
         return self._events.fileno()
 
-    def open(self, device: HostDevice) -> tuple[int, tuple[str, ...]]:
+    def open(self, port: str, device: HostDevice) -> tuple[int, tuple[str, ...]]:
         """A descriptor, kept until close(), and what the device does not take. OSError says in
         words why there is none."""
         fd = (netdev.open_packet if device.kind == SYSTEM else netdev.open_tap)(device.name)
-        self._fds[device.name] = fd
-        return fd, self.set(device)
+        self._fds[port] = fd
+        return fd, self.set(port, device)
 
-    def set(self, device: HostDevice) -> tuple[str, ...]:
+    def set(self, port: str, device: HostDevice) -> tuple[str, ...]:
         """Gives the open device its address and MTU, and a tap its offloads; what it does not
         take."""
         problems = []
         try:
             if device.kind != SYSTEM:
-                netdev.set_tap_offloads(self._fds[device.name], device.tso)
+                netdev.set_tap_offloads(self._fds[port], device.tso)
         except OSError as e:
             problems.append(f"it does not take offloads: {e.strerror}")
         try:
@@ -50,14 +51,28 @@ class HostPorts:
                 netdev.set_mtu(device.name, device.mtu)
         except OSError as e:
             problems.append(str(e.strerror))
+        try:
+            if device.lasts:
+                netdev.set_tap_lasting(self._fds[port], lasts=True)
+                netdev.set_up(device.name)      # nobody else does after a reboot
+        except OSError as e:
+            problems.append(str(e.strerror))
         return tuple(problems)
 
-    def driver(self, port: str) -> tuple[str, str, str]:
-        return netdev.driver(port)
+    def driver(self, device: HostDevice) -> tuple[str, str, str]:
+        return netdev.driver(device.name)
 
     def close(self, port: str) -> None:
-        """The data plane uses the descriptor no more; a tap that we made goes with it."""
+        """The data plane uses the descriptor no more; a tap that we made goes with it, unless it
+        lasts."""
         os.close(self._fds.pop(port))
+
+    def remove(self, port: str, device: HostDevice) -> None:
+        """close(), for a port that is not wanted any more: a tap that lasts goes, too."""
+        if device.lasts:
+            with suppress(OSError):     # it was deleted from outside
+                netdev.set_tap_lasting(self._fds[port], lasts=False)
+        self.close(port)
 
     def drain(self) -> bool:
         """Whether some device of the host changed since look_again()."""
@@ -73,7 +88,8 @@ class HostPorts:
     def look(self, state: PortState, failed: int, segmentable: bool) -> PortState:
         """The port as its device is now; the same object when nothing changed. 'failed' is the
         errno that the data plane has of it."""
-        link = netdev.look(state.name)
+        assert isinstance(state.device, HostDevice)
+        link = netdev.look(state.device.name)
         before = state.host
         if (link is None and before.link is not None and not failed
                 and netdev.has_tap(self._fds[state.name])):

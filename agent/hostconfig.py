@@ -10,6 +10,7 @@ from agent.access import AS_MADE, SocketAccess
 from agent.model import ETH_TYPE, VHOST_TYPES, AutoBalance, Placing, PmdSpec
 from agent.options import Texts, integer, misspelt, pairs, shown, without_effect
 from agent.pmdconfig import auto_balance, placing, pmds, sleeps
+from agent.role import VSWITCHD, Role
 
 TABLE, COLUMN = "Open_vSwitch", "other_config"
 SOCK_DIR_MAX_CHARS = 255
@@ -38,6 +39,7 @@ class HostConfig:
     stats_interval_ms: int = 5000
     vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
     dpdk_initialized: bool = False
+    role: Role = VSWITCHD
     problems: tuple[str, ...] = ()      # what could not be used, in plain words
     # {port type: problems that concern its ports}
     port_problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -82,7 +84,9 @@ def postcopy(texts: Texts, fills_memory: bool) -> bool | None:
     """vhost-postcopy-support, None where it is not set (OVS: process_vhost_flags)."""
     wanted = texts.boolean("vhost-postcopy-support")
     if wanted and fills_memory:
-        texts.problems.append((texts.option("vhost-postcopy-support"), LOCKED))
+        prefix = texts.typed("")
+        texts.problems.append((texts.option("vhost-postcopy-support"), prefix + LOCKED.replace(
+            "other_config:", f"other_config:{prefix}")))
         return False
     return wanted
 
@@ -104,12 +108,16 @@ def mtu_range() -> tuple[int, int]:
 def host_config(other_config: Mapping[str, str], *, rundir: str,
                 numa_cores: Mapping[int, Sequence[int]], dpdk_initialized: bool,
                 at_start: Mapping[str, str] | None = None, tso_on: bool = False,
-                access_before: SocketAccess = AS_MADE, fills_memory: bool = False) -> HostConfig:
-    """Settings from other_config. 'at_start' is what it was when DPDK started: what changed since
-    then and only counts at a start is said. 'tso_on': segmentation offload was enabled before.
-    'access_before': what the sockets of server ports were given by the settings before.
-    'fills_memory': guests' memory is touched as soon as it is mapped."""
-    texts = Texts(other_config, TABLE, COLUMN)
+                access_before: SocketAccess = AS_MADE, fills_memory: bool = False,
+                role: Role = VSWITCHD) -> HostConfig:
+    """Settings from other_config, as the role's view of the database has it.
+
+    'at_start' is what it was when DPDK started: what changed since then and only counts at a start
+    is said. 'tso_on': segmentation offload was enabled before. 'access_before': what the sockets of
+    server ports were given by the settings before. 'fills_memory': guests' memory is touched as
+    soon as it is mapped.
+    """
+    texts = Texts(other_config, TABLE, COLUMN, role.prefix)
     default_sleep_us, sleep_us = sleeps(texts)
     config = HostConfig(
         socket_dir=socket_dir(texts, rundir),
@@ -119,11 +127,12 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
         postcopy=bool(postcopy(texts, fills_memory)), fills_memory=fills_memory,
         tso=tso(texts, tso_on), own_memory=bool(texts.boolean("per-port-memory")),
         shared_mtus=shared_mtus(texts),
-        pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us),
+        pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us, last=role.beside),
         default_sleep_us=default_sleep_us, placing=placing(texts),
         auto_balance=auto_balance(texts), numa_nodes=len(numa_cores),
         stats_interval_ms=texts.integer("stats-update-interval"),
-        vlan_limit=texts.integer("vlan-limit") or VLAN_TAGS_MOST, dpdk_initialized=dpdk_initialized)
+        vlan_limit=texts.integer("vlan-limit") or VLAN_TAGS_MOST, dpdk_initialized=dpdk_initialized,
+        role=role)
     texts.boolean("dpdk-probe-at-init")
     init = texts.text("dpdk-init")
     if init.lower() not in ("true", "try"):
@@ -138,8 +147,9 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
             texts.complain(o.key, "the change takes effect when the agent is started again")
     keys = {o.key: o for o in schema.options_of(TABLE, COLUMN)}
     said: list[tuple[schema.Option | None, str]] = list(texts.problems)
-    said += [(keys.get(near), p) for near, p in misspelt(other_config, TABLE, COLUMN)]
-    said += [(None, p) for p in without_effect(other_config, TABLE, COLUMN)]
+    said += [(keys.get(near), p)
+             for near, p in misspelt(other_config, TABLE, COLUMN, role.prefix)]
+    said += [(None, p) for p in without_effect(other_config, TABLE, COLUMN, role.prefix)]
     return replace(
         config, problems=tuple(problem for _, problem in said),
         port_problems={type_: tuple(p for o, p in said if o is not None and type_ in o.port_types)

@@ -52,11 +52,12 @@ class Agent:
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
-        self._database = Database(own_database.remote if own_database else settings.remote)
+        self._database = Database(own_database.remote if own_database else settings.remote,
+                                  settings.role)
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
-                                      machine.main_node(numa_cores))
-        self._dpdk = Dpdk(numa_cores, standalone=own_database is not None)
+                                      machine.main_node(numa_cores), settings.role)
+        self._dpdk = Dpdk(numa_cores, settings.role, standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
         self._seqno = 0
@@ -119,6 +120,7 @@ class Agent:
             self._own_database.run(now_ms)
         self._database.run()
         self._control.run()
+        before = self._seqno
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
             self._commands.reconfigured()
@@ -127,6 +129,9 @@ class Agent:
                 if self._datapath is not None:
                     self._lock_memory(self._snapshot)
                     self._commands.dpdk_started(self._datapath)
+        if (self._settings.role.beside and self._seqno != before and self._can_write()
+                and self._snapshot is not None and self._datapath is not None):
+            self._number_ports(self._snapshot, now_ms, changed)
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
             self._sample(self._datapath, now_ms)
@@ -176,8 +181,9 @@ class Agent:
         if self._database.is_contended != self._contended:
             self._contended = self._database.is_contended
             if self._contended:
-                log.bridge.err("another ovs-vswitchd process is running, disabling this process "
-                               f"(pid {os.getpid()}) until it goes away: the lock ovs_vswitchd of "
+                role = self._settings.role
+                log.bridge.err(f"another {role.rival} process is running, disabling this process "
+                               f"(pid {os.getpid()}) until it goes away: the lock {role.lock} of "
                                f"{self._settings.remote} is held; ports that are served already "
                                "forward on as they are")
         if not self._database.has_lock or self._database.seqno == self._seqno:
@@ -230,6 +236,16 @@ class Agent:
 
     # --- columns ----------------------------------------------------------------------------------
 
+    def _number_ports(self, snapshot: Snapshot, now_ms: int, changed: bool) -> None:
+        """Numbers of new ports, and of the next one, before all else: ovs-vsctl waits for
+        ovs-vswitchd alone, and complains of a port that has none by then."""
+        if changed:
+            self._reconciler.wish(snapshot, dpdk_initialized=True)
+            self._database.write(self._publisher.first_columns(
+                snapshot, self._reconciler.errors, now_ms))
+        if (number := self._publisher.next_number()) is not None:
+            self._database.stand_by(number, changed)
+
     def _write(self, snapshot: Snapshot, now_ms: int) -> None:
         root = self._database.root()
         if root is None:
@@ -238,6 +254,7 @@ class Agent:
         errors = self._reconciler.errors
         updates = self._publisher.columns(snapshot, desired, observed, errors,
                                           self._reconciler.problems, now_ms)
+        self._database.release(self._publisher.released())
         self._say_ports(self._publisher.ofports())
         self._say_datapath_ids(snapshot)
         if now_ms >= self._publisher.stats_at_ms:
@@ -246,8 +263,9 @@ class Agent:
         for key, columns in self._publisher.statistics(
                 desired, observed, errors, self._counters, now_ms).items():
             updates.setdefault(key, {}).update(columns)
-        updates["Open_vSwitch", root] = report.host(
-            snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
+        if not self._settings.role.beside:
+            updates["Open_vSwitch", root] = report.host(
+                snapshot, dpdk_version(), dpdk_initialized=self._datapath is not None)
         self._database.write(updates)
 
     def _counters(self, name: str) -> Counters:

@@ -88,6 +88,7 @@ class Snapshot:
     next_cfg: int = 0
     other_config: Mapping[str, str] = field(default_factory=dict)
     bridges: tuple[BridgeRow, ...] = ()
+    apart: tuple[str, ...] = ()             # bridges that an agent in another role serves
 
 
 # --- what should be -------------------------------------------------------------------------------

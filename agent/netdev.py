@@ -14,11 +14,12 @@ from fcntl import ioctl
 from agent.host_model import Link
 
 TUN = "/dev/net/tun"
-TUNSETIFF, TUNSETOFFLOAD, TUNGETIFF = 0x400454CA, 0x400454D0, 0x800454D2
+TUNSETIFF, TUNSETPERSIST, TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
+TUNGETIFF = 0x800454D2
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
 IFF_UP, IFF_RUNNING = 0x1, 0x40
-SIOCGIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8921, 0x8922
+SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8914, 0x8921, 0x8922
 SIOCSIFHWADDR, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCETHTOOL = 0x8924, 0x8927, 0x8933, 0x8946
 ETHTOOL_GDRVINFO = 3
 DRVINFO_BYTES = 196
@@ -71,6 +72,11 @@ def set_tap_offloads(fd: int, on: bool) -> None:
     ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 if on else 0)
 
 
+def set_tap_lasting(fd: int, lasts: bool) -> None:
+    """Whether the tap of open_tap() stays when its descriptor is closed."""
+    ioctl(fd, TUNSETPERSIST, int(lasts))
+
+
 def has_tap(fd: int) -> bool:
     """Whether the tap of open_tap() is there still, in whatever network namespace."""
     try:
@@ -119,6 +125,14 @@ def set_mtu(name: str, mtu: int) -> None:
         ask(SIOCSIFMTU, name, struct.pack("i", mtu))
     except OSError as e:
         raise OSError(e.errno, f"it does not take the MTU {mtu}: {e.strerror}") from e
+
+
+def set_up(name: str) -> None:
+    try:
+        (flags,) = struct.unpack_from("H", ask(SIOCGIFFLAGS, name))
+        ask(SIOCSIFFLAGS, name, struct.pack("H", flags | IFF_UP))
+    except OSError as e:
+        raise OSError(e.errno, f"it cannot be set up: {e.strerror}") from e
 
 
 def look(name: str) -> Link | None:

@@ -134,8 +134,11 @@ def number_ranges(cores: Sequence[int]) -> str:
 class Texts:
     """The texts of one column, read option by option; collects what is wrong with them."""
 
-    def __init__(self, texts: Mapping[str, str], table: str, column: str) -> None:
+    def __init__(self, texts: Mapping[str, str], table: str, column: str, prefix: str = ""
+                 ) -> None:
+        """'prefix' is what a user types before the keys, and 'texts' is without."""
         self._texts = texts
+        self._prefix = prefix
         self._table = table
         self._column = column
         self.problems: list[tuple[schema.Option, str]] = []
@@ -169,21 +172,26 @@ class Texts:
 
     def complain(self, key: str, why: str) -> None:
         """A problem that the option's type does not tell: 'why' follows its name."""
-        self.problems.append((self.option(key), f"{key}: {why}"))
+        self.problems.append((self.option(key), f"{self.typed(key)}: {why}"))
+
+    def typed(self, key: str) -> str:
+        """The key as a user types it."""
+        return self._prefix + key
 
     def _value(self, key: str) -> Value:
         o = self.option(key)
         found, problem = value(o, self._texts.get(key))
         if problem is not None:
-            self.problems.append((o, problem))
+            self.problems.append((o, self._prefix + problem))
         return found
 
 
-def without_effect(texts: Collection[str], table: str, column: str) -> Iterator[str]:
-    """A sentence for each key of Open vSwitch that does nothing here."""
+def without_effect(texts: Collection[str], table: str, column: str, prefix: str = ""
+                   ) -> Iterator[str]:
+    """A sentence for each key of Open vSwitch that does nothing here. 'prefix' as of Texts."""
     known = schema.without_effect(table, column)
     for key in sorted(known.keys() & set(texts)):
-        yield f"{key}: has no effect: {known[key]}"
+        yield f"{prefix}{key}: has no effect: {known[key]}"
 
 
 def unknown(texts: Collection[str], table: str, column: str, known: Collection[str], what: str
@@ -202,16 +210,18 @@ def key_name(key: str) -> str:
     return key if KEY.fullmatch(key) else shown(key)
 
 
-def misspelt(texts: Collection[str], table: str, column: str) -> Iterator[tuple[str, str]]:
+def misspelt(texts: Collection[str], table: str, column: str, prefix: str = ""
+             ) -> Iterator[tuple[str, str]]:
     """(key that it resembles, sentence) for unknown keys that resemble a known one: the column
-    holds other programs' keys too."""
+    holds other programs' keys too. 'prefix' as of Texts."""
     known = [*(o.key for o in schema.options_of(table, column)),
              *schema.without_effect(table, column)]
     for key in sorted(texts):
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
             if near:
-                yield near[0], f"{key_name(key)}: not an option; did you mean {near[0]}?"
+                yield near[0], (f"{key_name(prefix + key)}: not an option; did you mean "
+                                f"{prefix}{near[0]}?")
 
 
 def nearest(texts: Texts, key: str, text: str) -> int:

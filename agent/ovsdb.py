@@ -6,15 +6,16 @@ from typing import Any
 from uuid import UUID
 
 import ovs.db.idl
+import ovs.jsonrpc
 import ovs.poller
 
 import schema
-from agent import log
-from agent.db_schema import SchemaProbe, usable
+from agent import log, standing
+from agent.db_schema import DATABASE, SchemaProbe, usable
 from agent.model import Snapshot
-from agent.rows import Rows, values
+from agent.role import Role
+from agent.rows import Rows, first, values
 
-LOCK = "ovs_vswitchd"
 MISSING = object()
 REFRESH_CALLS = 12      # of look_after(), until each row was written anew
 
@@ -46,6 +47,7 @@ class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
         self.changed: set[UUID] = set()
         self.deleted: set[RowKey] = set()
         self.connections = 0                # made so far: nothing known from an older one is sure
+        self._standing: Any = None          # id of the transaction that waits in the server
         super().__init__(remote, helper)
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
@@ -53,8 +55,17 @@ class Replica(ovs.db.idl.Idl):      # type: ignore[misc]
         if event == ovs.db.idl.ROW_DELETE:
             self.deleted.add((row._table.name, row.uuid))
 
+    def stand_by(self, operations: standing.Operations) -> None:
+        """Has this transaction wait in the server, in place of the one before."""
+        if self._standing is not None:
+            self._session.send(ovs.jsonrpc.Message.create_notify("cancel", [self._standing]))
+        request = ovs.jsonrpc.Message.create_request("transact", [DATABASE, *operations])
+        self._standing = request.id     # nobody waits for the answer: the change tells
+        self._session.send(request)
+
     def restart_fsm(self) -> None:
         self.connections += 1
+        self._standing = None
         super().restart_fsm()
 
     @property
@@ -71,12 +82,13 @@ class Database:
     it, and is forgotten whenever it may be wrong.
     """
 
-    def __init__(self, remote: str) -> None:
+    def __init__(self, remote: str, role: Role) -> None:
         self._remote = remote
+        self._role = role
         self._probe: SchemaProbe | None = SchemaProbe(remote)
         self._columns: dict[str, list[str]] = {}        # that the server has
         self._idl: Replica | None = None
-        self._rows = Rows()
+        self._rows = Rows(role)
         self._txn: Any = None
         self._sent: dict[RowKey, dict[str, Any]] = {}   # by the transaction in flight
         self._wanted: dict[RowKey, dict[str, Any]] = {}
@@ -90,6 +102,7 @@ class Database:
         self._had_lock = False                  # as of the last look
         self._connections = 0                   # of the replica, as of the last look
         self._seqno_base = 0                    # of the replicas before this one
+        self._standing: tuple[int, standing.Operations] = (0, ())       # as of which connection
         self.commits = 0                # transactions that the server has taken, or needed none
 
     @property
@@ -143,7 +156,8 @@ class Database:
         return next(iter(self._idl.tables["Open_vSwitch"].rows), None)
 
     def snapshot(self) -> Snapshot | None:
-        """The database; None while it was never seen or holds no Open_vSwitch row."""
+        """The role's view of the database; None while that was never seen or holds no Open_vSwitch
+        row."""
         return None if self._idl is None else self._rows.read(self._idl)
 
     def write(self, updates: Updates) -> None:
@@ -155,7 +169,33 @@ class Database:
         for key, columns in updates.items():
             self._wanted.setdefault(key, {}).update(columns)
             self._dirty.add(key)
+        if not self._wanted:
+            self.commits += 1           # there is no row of ours to write
         self._advance()
+
+    def release(self, keys: Iterable[RowKey]) -> None:
+        """These rows are not ours any more: they stay as they are."""
+        for key in keys:
+            self._drop(key)
+            self._dirty.discard(key)
+            self._refused.discard(key)
+
+    def stand_by(self, number: int, anew: bool) -> None:
+        """Has the server give this number to a port that comes to a bridge of ours. To be called
+        when the replica changed; 'anew' when bridges of ours did, even if they are as before."""
+        idl = self._idl
+        if idl is None or not (self.has_lock and idl.is_up):
+            return
+        bridges: tuple[dict[str, list[UUID]], dict[str, list[UUID]]] = ({}, {})
+        for row in idl.tables["Bridge"].rows.values():
+            ours = first(row, "datapath_type") == self._role.datapath_type
+            bridges[not ours][first(row, "name")] = values(row, "ports")
+        wish = (idl.connections, standing.operations(
+            self._role, *bridges, (uuid for uuid, row in idl.tables["Interface"].rows.items()
+                                   if first(row, "ofport") is None), number))
+        if anew or wish != self._standing:
+            self._standing = wish
+            idl.stand_by(wish[1])
 
     def look_after(self) -> None:
         """Sends again what was refused, for the reason may be gone; and, of all rows in turn, a
@@ -190,7 +230,7 @@ class Database:
         self._idl = Replica(self._remote, {
             table: [name for name in names if name in columns[table]]
             for table, names in schema.columns_read().items() if table in columns})
-        self._idl.set_lock(LOCK)
+        self._idl.set_lock(self._role.lock)
         self._connections = 0
         self._txn = None
 
@@ -230,6 +270,8 @@ class Database:
                 self.commits += 1
                 self._refusals.clear()
                 for key, columns in sent.items():
+                    if key not in self._wanted:
+                        continue        # released meanwhile
                     self._stored.setdefault(key, {}).update(columns)
             elif status == ovs.db.idl.Transaction.ERROR:
                 self._was_refused(sent, txn.get_error())

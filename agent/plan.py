@@ -59,7 +59,7 @@ def stays(spec: PortSpec, state: PortState) -> bool:
             return False
         return state.attached
     if isinstance(wanted, HostDevice) and isinstance(has, HostDevice):
-        return (wanted.kind, wanted.name) == (has.kind, has.name)
+        return (wanted.kind, wanted.name, wanted.lasts) == (has.kind, has.name, has.lasts)
     # an Ethernet device has to be stopped for another MTU
     return wanted == has and (not isinstance(has, EthDevice) or spec.memory == state.memory)
 

@@ -153,12 +153,12 @@ class PmdDatapath:
             case RemovePort(name):
                 slot = self._slots[name]
                 ports.remove(slot)
-                if isinstance(self._states[name].device, HostDevice):
-                    self._host_ports.close(name)
+                if isinstance(removed := self._states[name].device, HostDevice):
+                    self._host_ports.remove(name, removed)
                 self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
-                unset = self._host_ports.set(device)
+                unset = self._host_ports.set(name, device)
                 ports.set_host_offloads(self._slots[name], device.tso)
                 self._states[name] = replace(
                     self._states[name], device=device,
@@ -249,7 +249,7 @@ class PmdDatapath:
 
     def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:
         memory = spec.memory
-        fd, unset = self._host_ports.open(device)
+        fd, unset = self._host_ports.open(spec.name, device)
         try:
             slot = self._runtime.ports.add_host(
                 spec.name, fd, packet=device.kind == SYSTEM, offloads=device.tso, mtu=memory.mtu,
@@ -257,7 +257,7 @@ class PmdDatapath:
         except BaseException:
             self._host_ports.close(spec.name)
             raise
-        return slot, HostState(driver=self._host_ports.driver(spec.name), unset=unset)
+        return slot, HostState(driver=self._host_ports.driver(device), unset=unset)
 
     def counters(self, port: str) -> Counters:
         values, rx, tx = self._runtime.ports.counters(self._slots[port])

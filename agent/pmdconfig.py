@@ -21,12 +21,14 @@ INT_MOST, CORE_MOST, U64_MOST = (1 << 31) - 1, (1 << 32) - 2, (1 << 64) - 1
 
 
 def pmds(texts: Texts, numa_cores: Mapping[int, Sequence[int]], default_sleep_us: int,
-         sleep_us: Mapping[int, int]) -> tuple[PmdSpec, ...]:
-    """The PMD threads: on the cores of pmd-cpu-mask, or on the first one of each NUMA node."""
+         sleep_us: Mapping[int, int], last: bool = False) -> tuple[PmdSpec, ...]:
+    """The PMD threads: on the cores of pmd-cpu-mask, or on the first one of each NUMA node; with
+    'last' on its last one."""
     nodes = {core: node for node, cores in numa_cores.items() for core in cores}
     mask = texts.text("pmd-cpu-mask")
     if not mask:
-        cores = tuple(sorted(min(cores) for cores in numa_cores.values() if cores))
+        choose = max if last else min
+        cores = tuple(sorted(choose(cores) for cores in numa_cores.values() if cores))
     else:
         cores, problem = cpu_mask(mask, nodes)
         if problem:
@@ -46,7 +48,8 @@ def sleeps(texts: Texts) -> tuple[int, Mapping[int, int]]:
     if not texts.is_set("pmd-sleep-max"):
         return deprecated_sleep(texts), {}
     if texts.is_set("pmd-maxsleep"):
-        texts.complain("pmd-maxsleep", "is deprecated and not used: pmd-sleep-max is set")
+        texts.complain("pmd-maxsleep", "is deprecated and not used: "
+                       f"{texts.typed('pmd-sleep-max')} is set")
     most = texts.option("pmd-sleep-max").maximum
     assert most is not None
     found: dict[int | None, int] = {}       # None: every core
@@ -77,7 +80,7 @@ def deprecated_sleep(texts: Texts) -> int:
     """pmd-maxsleep, which pmd-sleep-max has replaced."""
     if not texts.is_set("pmd-maxsleep"):
         return 0
-    texts.complain("pmd-maxsleep", "is deprecated, use pmd-sleep-max")
+    texts.complain("pmd-maxsleep", f"is deprecated, use {texts.typed('pmd-sleep-max')}")
     most = texts.option("pmd-sleep-max").maximum
     assert most is not None
     sleep_us = texts.integer("pmd-maxsleep")
@@ -92,8 +95,8 @@ def placing(texts: Texts) -> Placing:
     algorithm = texts.choice("pmd-rxq-assign")
     isolate = bool(texts.boolean("pmd-rxq-isolate"))
     if not isolate and algorithm != ASSIGN_GROUP:
-        texts.complain("pmd-rxq-isolate", f"can only be false with pmd-rxq-assign={ASSIGN_GROUP}, "
-                       "using true")
+        texts.complain("pmd-rxq-isolate", f"can only be false with "
+                       f"{texts.typed('pmd-rxq-assign')}={ASSIGN_GROUP}, using true")
         isolate = True
     return Placing(algorithm, isolate)
 
@@ -106,13 +109,16 @@ def auto_balance(texts: Texts) -> AutoBalance | None:
     if not texts.boolean("pmd-auto-lb"):
         return None
     if texts.text("pmd-rxq-assign") == ASSIGN_ROUNDROBIN:
-        texts.complain("pmd-auto-lb", f"has no effect with pmd-rxq-assign={ASSIGN_ROUNDROBIN}")
+        texts.complain("pmd-auto-lb", f"has no effect with {texts.typed('pmd-rxq-assign')}="
+                       f"{ASSIGN_ROUNDROBIN}")
     return wanted
 
 
-def affinity(texts: Texts, running: Sequence[PmdSpec]) -> tuple[tuple[int, int], ...]:
+def affinity(texts: Texts, running: Sequence[PmdSpec], mask_key: str = "pmd-cpu-mask"
+             ) -> tuple[tuple[int, int], ...]:
     """(queue, core) of a port's pinned rxqs, ascending. A core without a PMD thread stays in it:
-    what polls the queue instead is the scheduler's to say."""
+    what polls the queue instead is the scheduler's to say. 'mask_key' is what a user types for
+    pmd-cpu-mask."""
     found: dict[int, int] = {}
     again = []
     for word, key, value in pairs(texts.text("pmd-rxq-affinity")):
@@ -130,16 +136,17 @@ def affinity(texts: Texts, running: Sequence[PmdSpec]) -> tuple[tuple[int, int],
     without = sorted(set(found.values()) - {pmd.core for pmd in running})
     if without and running:
         named = number_ranges(without)
-        texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use pmd-cpu-mask to "
-                       f"enable a PMD on core {named}; another core is used")
+        texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use {mask_key} "
+                       f"to enable a PMD on core {named}; another core is used")
     return tuple(sorted(found.items()))
 
 
-def queues(texts: Texts, device: Device | None, kind: str, running: Sequence[PmdSpec]
-           ) -> tuple[tuple[tuple[int, int], ...], bool]:
-    """Pinned rxqs of a port, and whether its txq is chosen by flow; 'kind' names its type."""
+def queues(texts: Texts, device: Device | None, kind: str, running: Sequence[PmdSpec],
+           mask_key: str = "pmd-cpu-mask") -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Pinned rxqs of a port, and whether its txq is chosen by flow; 'kind' names its type,
+    'mask_key' is as of affinity()."""
     if not isinstance(device, WITHOUT_QUEUES):
-        return affinity(texts, running), texts.choice("tx-steering") == HASH
+        return affinity(texts, running, mask_key), texts.choice("tx-steering") == HASH
     for key in ("pmd-rxq-affinity", "tx-steering"):
         if texts.is_set(key):
             texts.complain(key, f"has no effect on type {kind}: no PMD thread polls the port")

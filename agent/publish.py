@@ -27,6 +27,7 @@ class Publisher:
         self._bridges: dict[str, tuple[BridgeRow, frozenset[str]]] = {}     # inputs of _numbers
         self._statistics: dict[str, tuple[bool, Counters]] = {}     # port -> inputs of its own
         self._rewritten: set[str] = set()       # interfaces since the last statistics
+        self._released: set[tuple[str, UUID]] = set()
         self._stats_at_ms = 0
         self._interval_ms = 0
 
@@ -43,6 +44,32 @@ class Publisher:
     def counters(self, port: str) -> Counters:
         """The port's counters as of its last statistics."""
         return self._statistics.get(port, (False, Counters()))[1]
+
+    def first_columns(self, snapshot: Snapshot, errors: Mapping[str, str], now_ms: int) -> Updates:
+        """What is known of new rows before the data plane is touched: numbers, and errors of the
+        database. columns() is to follow."""
+        updates: Updates = {}
+        for bridge in snapshot.bridges:
+            known = self._bridges.get(bridge.name)
+            if known is not None and known[0] is bridge:
+                continue
+            updates["Bridge", bridge.uuid] = report.bridge(bridge)
+            numbers = self._number(bridge, errors, now_ms)
+            for row in bridge.interfaces:
+                number = numbers.get(row.name)
+                if row.name not in self._made_of and number is not None:
+                    updates["Interface", row.uuid] = {
+                        "ofport": [number],
+                        "error": [errors[row.name]] if row.name in errors else []}
+        return updates
+
+    def next_number(self) -> int | None:
+        """The next automatic number that is free on every bridge; None where there is none."""
+        numbers = self._numbers.values()
+        return ofport.automatic(
+            max((n.last for n in numbers), default=0),
+            {number for n in numbers for number in (*n.ofports.values(), *n.kept.values())},
+            {number: at_ms for n in numbers for number, at_ms in n.freed_at_ms.items()})
 
     def columns(self, snapshot: Snapshot, desired: Desired, observed: Observed,
                 errors: Mapping[str, str], problems: Mapping[str, tuple[str, ...]], now_ms: int
@@ -71,10 +98,20 @@ class Publisher:
                     "ofport": [] if number is None else [number],
                     **report.interface(bridge, row, spec, state, error, more or ())}
                 self._rewritten.add(name)
+        self._released |= {("Interface", before[0].uuid) for name, before in self._made_of.items()
+                           if name not in made_of or made_of[name][0].uuid != before[0].uuid}
         self._made_of = made_of
         for gone in self._numbers.keys() - {bridge.name for bridge in snapshot.bridges}:
-            del self._numbers[gone], self._bridges[gone]
+            was, _ = self._bridges.pop(gone)
+            self._released |= {("Bridge", was.uuid), *(("Mirror", m.uuid) for m in was.mirrors)}
+            del self._numbers[gone]
         return updates
+
+    def released(self) -> set[tuple[str, UUID]]:
+        """Rows that columns() has not found again since the last call: deleted, or no longer
+        ours."""
+        released, self._released = self._released, set()
+        return released
 
     def _number(self, bridge: BridgeRow, errors: Mapping[str, str], now_ms: int
                 ) -> Mapping[str, int]:

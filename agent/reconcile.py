@@ -39,6 +39,7 @@ from agent.model import (
 from agent.options import number_ranges
 from agent.placing import Placer
 from agent.plan import plan
+from agent.role import VSWITCHD, Role
 from agent.validate import Memo, desired
 
 ROUNDS = 4                      # of look, plan and apply; two are enough unless guests change too
@@ -69,9 +70,10 @@ Failures = dict[str, Failure]   # by port
 class Reconciler:
     """Keeps the data plane as the database wants it. For the main thread only."""
 
-    def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0
-                 ) -> None:
+    def __init__(self, rundir: str, numa_cores: Mapping[int, Sequence[int]], main_node: int = 0,
+                 role: Role = VSWITCHD) -> None:
         self._rundir = rundir
+        self._role = role
         self.fills_memory = False           # guests' memory is touched as soon as it is mapped
         self._numa_cores = numa_cores
         self.placer = Placer(main_node)
@@ -119,7 +121,7 @@ class Reconciler:
                         else f"rx queues {number_ranges(sorted(queues))} are")
                 problems.setdefault(name, []).append(
                     f"{what} not polled: every PMD thread is kept for the queues that "
-                    "pmd-rxq-affinity pins to it (pmd-rxq-isolate)")
+                    f"pmd-rxq-affinity pins to it ({self._role.prefix}pmd-rxq-isolate)")
         for name, said in self._flapping.items():
             problems.setdefault(name, []).extend(said)
         return {name: tuple(texts) for name, texts in problems.items()}
@@ -138,6 +140,12 @@ class Reconciler:
         return min((f.retry_at_ms for failures in (self._refused, self._short, self._denied)
                     for f in failures.values()), default=None)
 
+    def wish(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
+        """Brings 'desired' to the snapshot, and nothing else."""
+        config = self._look_at_config(snapshot, dpdk_initialized)
+        self.desired = desired(snapshot, config, self._owners, self._memo)
+        return config
+
     def step(self, snapshot: Snapshot, datapath: Datapath | None, now_ms: int, retry_all: bool
              ) -> None:
         """Brings the data plane to 'snapshot'.
@@ -146,9 +154,7 @@ class Reconciler:
         """
         if datapath is not None:
             self._look(datapath, now_ms)
-        config = self._look_at_config(snapshot, datapath is not None)
-        self.desired = desired(snapshot, config, self._owners, self._memo)
-        self._say_problems(config)
+        self._say_problems(self.wish(snapshot, datapath is not None))
         if self.desired.pmds != self._pmds_tried:
             self._pmds_tried = self.desired.pmds
             self._no_pmd.clear()
@@ -220,7 +226,7 @@ class Reconciler:
                 dpdk_initialized=dpdk_initialized, at_start=self._at_start,
                 tso_on=self._config is not None and self._config.tso,
                 access_before=self._config.access if self._config is not None else AS_MADE,
-                fills_memory=self.fills_memory)
+                fills_memory=self.fills_memory, role=self._role)
             if dpdk_initialized:
                 say(loglines.config_lines(self._config_said, self._config, self._rundir))
                 say(loglines.pmd_config_lines(self._config_said, self._config), log.dpif)

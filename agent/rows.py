@@ -9,6 +9,7 @@ import schema
 from agent.limits import QosRow, QueueRow
 from agent.mirror_model import MirrorRow
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
+from agent.role import VSWITCHD, Role
 
 
 class Rows:
@@ -17,7 +18,8 @@ class Rows:
 
     # Rows are named by the integers of their UUIDs, which Python hashes ten times faster.
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role = VSWITCHD) -> None:
+        self._role = role
         self._connection: tuple[Any, int] | None = None
         self._bridges: dict[int, BridgeRow] = {}
         self._ports_of: dict[int, tuple[UUID, ...]] = {}            # bridge -> its ports
@@ -26,8 +28,8 @@ class Rows:
         self._qos_of: dict[int, set[int]] = {}      # port -> its QoS row and the Queue rows of that
 
     def read(self, idl: Any) -> Snapshot | None:
-        """The database as an ovsdb.Replica has it; None while it was never seen or holds no
-        Open_vSwitch row."""
+        """The role's view of the database, as an ovsdb.Replica has that; None while it was never
+        seen or holds no Open_vSwitch row."""
         roots = idl.tables["Open_vSwitch"].rows
         root = next(iter(roots.values()), None)
         if root is None:
@@ -43,19 +45,21 @@ class Rows:
         bridges = [self._bridge(rows[uuid], changed) for uuid in values(root, "bridges")
                    if uuid in rows]
         self._forget({bridge.uuid.int for bridge in bridges})
-        return Snapshot(next_cfg=first(root, "next_cfg"), other_config=pairs(root, "other_config"),
-                        bridges=tuple(sorted(bridges, key=lambda b: b.name)))
+        return self._role.view(Snapshot(
+            next_cfg=first(root, "next_cfg"), other_config=pairs(root, "other_config"),
+            bridges=tuple(sorted(bridges, key=lambda b: b.name))))
 
     def _bridge(self, row: Any, changed: set[int]) -> BridgeRow:
         uuid = row.uuid.int
         same = (uuid not in changed and uuid in self._bridges
                 and all(mirror.uuid.int not in changed for mirror in self._bridges[uuid].mirrors))
         uuids = self._ports_of[uuid] if same else tuple(values(row, "ports"))
+        ours = self._role.owns(first(row, "datapath_type"))
         interfaces: list[InterfaceRow] = []
         for port in uuids:
             found = self._ports.get(port.int)
             if found is None or port.int in changed:
-                before, found = found, self._port(row._idl, port, found or ())
+                before, found = found, self._port(row._idl, port, found or (), ours)
                 same = same and found is before
             interfaces += found
         if not same:
@@ -73,10 +77,10 @@ class Rows:
                 mirrors=mirrors(row))
         return self._bridges[uuid]
 
-    def _port(self, idl: Any, uuid: UUID, before: tuple[InterfaceRow, ...]
+    def _port(self, idl: Any, uuid: UUID, before: tuple[InterfaceRow, ...], ours: bool
               ) -> tuple[InterfaceRow, ...]:
         port = idl.tables["Port"].rows.get(uuid)
-        found = () if port is None else port_interfaces(port, before)
+        found = () if port is None else port_interfaces(port, before if ours else ())
         self._qos_of.pop(uuid.int, None)
         if port is not None and (named := qos_uuids(port)):
             self._qos_of[uuid.int] = named

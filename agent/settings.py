@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent import remotes
 from agent.remotes import TlsFiles
+from agent.role import ROLES, VSWITCHD, Role
 
 # Where Debian's and Fedora's Open vSwitch packages keep things; python-ovs's own defaults are
 # those of a build from source.
@@ -29,6 +30,7 @@ class Settings:
     logdir: str
     standalone: Path | None     # directory of the agent's own database
     schema_file: Path           # of OVS's database, for standalone
+    role: Role = VSWITCHD
     detach: bool = False
     chdir: bool = True
     monitor: bool = False
@@ -55,7 +57,7 @@ def rundir(environment: Mapping[str, str]) -> str:
 
 
 def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,
-             pidfile: str | None, log_file: str | None, unixctl: str | None,
+             role: str, pidfile: str | None, log_file: str | None, unixctl: str | None,
              verbose: tuple[str, ...], detach: bool, chdir: bool, monitor: bool,
              mlockall: bool, overwrite_pidfile: bool, private_key: str | None,
              certificate: str | None, ca_cert: str | None) -> Settings:
@@ -76,7 +78,7 @@ def settings(environment: Mapping[str, str], *, name: str, where: str | None, st
     return Settings(
         name=name, remote=remote, rundir=run_directory, logdir=logdir, standalone=directory,
         schema_file=Path(environment.get("OVS_PKGDATADIR") or PKGDATADIR) / "vswitch.ovsschema",
-        detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
+        role=ROLES[role], detach=detach, chdir=chdir, monitor=monitor, pidfile=pidfile,
         overwrite_pidfile=overwrite_pidfile, verbose=verbose, unixctl=unixctl,
         mlockall=mlockall, log_file=absolute(log_file), tls=tls)
 

@@ -48,6 +48,8 @@ from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 ROOM_STEP_BYTES = 1024          # OVS: dpdk_buf_size() rounds packet buffers to these
 FRAME_EXTRA_BYTES = 26          # OVS: Ethernet header, two VLAN tags, FCS
 NO_BRIDGE = "ignoring bridge with invalid name '{}': no '/', no '\\'"
+LEFT_ALONE = ("bridge {}: datapath_type {} is for an agent that runs with --role companion, left "
+              "alone")
 # Names that ovs-vswitchd keeps for itself: its own devices and those of its tunnels
 # (OVS: ofproto_dpif's init_ports, netdev_vport's datapath ports).
 RESERVED_NAMES = ("ovs-netdev", "ovs-system")
@@ -104,28 +106,30 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
         yield f"bridge {bridge.name}: {problem}"
 
 
-def refuse_row(bridge: BridgeRow, row: InterfaceRow, dpdk_initialized: bool) -> None:
+def refuse_row(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> None:
     """Raises PortError for rows that no port can be made of."""
     if not usable_name(bridge.name):
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
                         + f": {NO_BRIDGE.format(bridge.name)}")
     if row.name in RESERVED_NAMES or row.name.startswith(RESERVED_PREFIXES):
         raise PortError(f"could not create interface {row.name}, name is reserved")
-    if bridge.datapath_type != "netdev":
+    served = config.role.datapath_type
+    if bridge.datapath_type != served:
         found = bridge.datapath_type or "system"
         raise PortError(
             NO_OFPORT.format(row.name, "Invalid argument")
-            + f": bridge {bridge.name} has datapath_type {found}, only netdev is served here "
-            f"(ovs-vsctl set Bridge {bridge.name} datapath_type=netdev)")
+            + f": bridge {bridge.name} has datapath_type {found}, only {served} is served here "
+            f"(ovs-vsctl set Bridge {bridge.name} datapath_type={served})")
     if row.type not in DEVICES and not is_local(bridge, row):
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
             + f": type {shown(row.type or 'system')} is not served, only "
             + ", ".join(sorted(filter(None, DEVICES))))
-    if not dpdk_initialized:
+    if not config.dpdk_initialized:
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")
-            + ": DPDK is not started (ovs-vsctl set Open_vSwitch . other_config:dpdk-init=true)")
+            + ": DPDK is not started (ovs-vsctl set Open_vSwitch . "
+            f"other_config:{config.role.prefix}dpdk-init=true)")
     if row.port.interfaces != 1:
         raise PortError(NO_OFPORT.format(row.name, "Invalid argument")
                         + f": port {row.port.name} is a bond, which is not served")
@@ -159,7 +163,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, before: 
               ) -> PortSpec:
     """The port that a row asks for, and asked for before; raises PortError when it cannot be
     served."""
-    refuse_row(bridge, row, config.dpdk_initialized)
+    refuse_row(bridge, row, config)
     device: Device | None
     if is_local(bridge, row):
         device, device_problems = host_device.local(bridge, row, config)
@@ -171,7 +175,8 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, before: 
                         else (NO_FRAMES_OF_ITS_OWN, ()))
     interface_texts = Texts(row.other_config, "Interface", "other_config")
     kind = device.kind if isinstance(device, HostDevice) else row.type
-    pinned, tx_hash = queues(interface_texts, device, kind, config.pmds)
+    pinned, tx_hash = queues(interface_texts, device, kind, config.pmds,
+                               f"{config.role.prefix}pmd-cpu-mask")
     limited, limit_problems = limits(row, memory.mtu, interface_texts,
                                      NO_LIMITS if before is None else before.limits)
     access, access_problems = vhost_device.access(row, config, before)
@@ -243,7 +248,7 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
     errors: dict[str, str] = {}
     bridges = [b for b in snapshot.bridges if usable_name(b.name)]
     for bridge in snapshot.bridges:
-        served = bridge.datapath_type == "netdev" and usable_name(bridge.name)
+        served = bridge.datapath_type == config.role.datapath_type and usable_name(bridge.name)
         on = (bridge.name, bridge.datapath_type, bridge.other_config.get("hwaddr", ""))
         for row in bridge.interfaces:
             port = row.name
@@ -268,16 +273,16 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
             ports.setdefault(spec.bridge, []).append(spec)
     patches = [spec for spec in specs.values() if isinstance(spec.device, PatchDevice)]
     peers = {spec.name: patch_device.peer_of(spec, specs) for spec in patches}
-    netdev = [bridge for bridge in bridges if bridge.datapath_type == "netdev"]
+    ours = [bridge for bridge in bridges if bridge.datapath_type == config.role.datapath_type]
     mirrors = {bridge.name: mirroring.mirrors(bridge, {
         spec.name: spec.membership for spec in ports.get(bridge.name, ())})
-        for bridge in netdev if bridge.mirrors}
+        for bridge in ours if bridge.mirrors}
     pmds = config.pmds if any(isinstance(p.device, Registration | EthDevice)
                             for p in specs.values()) else ()
     return Desired(
         ports=specs,
         bridges=tuple(bridge_spec(b, ports.get(b.name, ()), peers,
-                                  mirrors.get(b.name, ((), ()))[0], config) for b in netdev),
+                                  mirrors.get(b.name, ((), ()))[0], config) for b in ours),
         pmds=pmds,
         placing=config.placing,
         auto_balance=config.auto_balance,
@@ -286,6 +291,7 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
         port_problems={spec.name: why for spec in patches
                        if (why := patch_device.missing_peer(spec, specs)) is not None},
         problems=(*(NO_BRIDGE.format(b.name) for b in snapshot.bridges if not usable_name(b.name)),
+                  *(LEFT_ALONE.format(name, config.role.leaves) for name in snapshot.apart),
                   *config.problems,
                   *(p for bridge in bridges for p in bridge_problems(bridge)),
                   *(p for _, problems in mirrors.values() for p in problems)),

@@ -23,7 +23,8 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "pmd_show", "coverage", "dpdk_log", "refusal", "vhost_device", "patch_device",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
-        "libvirt_xml", "refused", "access", "accessconfig", "socket_access", "vduse")
+        "libvirt_xml", "refused", "role", "standing", "linking", "access", "accessconfig",
+        "socket_access", "vduse")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",

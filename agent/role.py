@@ -1,0 +1,44 @@
+"""In place of ovs-vswitchd or beside it, and all that differs between the two: pure."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.model import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What of a database an agent serves, reads and writes."""
+
+    name: str
+    lock: str                       # of OVSDB: one process has it
+    rival: str                      # what another process with that lock is
+    datapath_type: str              # of the bridges that are served
+    prefix: str = ""                # of the keys of Open_vSwitch.other_config that are read
+    # Whether another daemon has the rest of the database: bridges of other types are not looked
+    # at, the Open_vSwitch row is not written, and DPDK starts unless dpdk-init says false.
+    beside: bool = False
+    file_prefix: str = ""           # of DPDK's files; empty: DPDK's own
+    leaves: str = ""                # datapath_type of bridges that another role serves
+
+    def owns(self, datapath_type: str) -> bool:
+        """Whether rows of bridges of this type are the role's to write."""
+        return datapath_type == self.datapath_type if self.beside else datapath_type != self.leaves
+
+    def view(self, snapshot: Snapshot) -> Snapshot:
+        """What the role sees of the database; keys of other_config lose their prefix."""
+        bridges = tuple(b for b in snapshot.bridges if self.owns(b.datapath_type))
+        if not self.beside:
+            return replace(snapshot, bridges=bridges, apart=tuple(
+                b.name for b in snapshot.bridges if b.datapath_type == self.leaves))
+        other_config = {key.removeprefix(self.prefix): text
+                        for key, text in snapshot.other_config.items()
+                        if key.startswith(self.prefix)}
+        return replace(snapshot, next_cfg=0, bridges=bridges,
+                       other_config={"dpdk-init": "true", **other_config})
+
+
+VSWITCHD = Role("vswitchd", "ovs_vswitchd", "ovs-vswitchd", "netdev", leaves="vhost")
+COMPANION = Role("companion", "ovs_vhost_agent", "companion", "vhost", prefix="vhost-agent-",
+                 beside=True, file_prefix="vhost-agent")
+ROLES = {role.name: role for role in (VSWITCHD, COMPANION)}
