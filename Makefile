@@ -70,10 +70,13 @@ lint: setup  ## ruff, mypy --strict, Cython's warnings
 docs: setup  ## write the pages of docs/ that are made from schema/
 	$(BIN)/python -m tools.docs
 
-install: $(PACKAGE)/built  ## install to PREFIX (/usr/local), below DESTDIR; uninstall takes it away
+test-package: setup deb .debian13-packages  ## installed on a clean Debian 12, with systemd, as its own user
+	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/package
+
+install: $(PACKAGE)/built  ## install to PREFIX (/usr/local), below DESTDIR
 	packaging/install $(SYSTEM_PYTHON) $(PACKAGE)
 
-uninstall:
+uninstall:  ## take away what install put there
 	packaging/uninstall
 
 deb: $(PACKAGE)/built  ## build/ovs-vhost-agent_VERSION_amd64.deb, for this Debian

@@ -5,7 +5,6 @@ It has no init: what is started goes with it. For one with systemd see tools/sys
 """
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Self

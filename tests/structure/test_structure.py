@@ -24,7 +24,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "dpif_show", "pcapng", "fdb", "report_host", "host_device", "host_model", "eth_device",
         "report_eth", "eth_values", "mcast", "tso", "guest_nic", "qemu_args",
         "libvirt_xml", "refused", "role", "standing", "linking", "access", "accessconfig",
-        "socket_access", "vduse")
+        "socket_access", "vduse", "notify")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",
