@@ -12,7 +12,7 @@ import pytest
 from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
-TIERS = ("unit", "structure", "agent", "ext", "functional", "guests")
+TIERS = ("unit", "structure", "agent", "ext", "functional", "guests", "package")
 
 
 def pytest_configure() -> None:
@@ -34,7 +34,8 @@ def missing(tier: str) -> str | None:
     """What this machine lacks for a tier, as a sentence."""
     programs = {"agent": ["ovsdb-server", "ovs-vsctl", "ovs-appctl"],
                 "functional": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool"],
-                "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
+                "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"],
+                "package": ["dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     for program in programs.get(tier, []):
         if shutil.which(program, path=path) is None:
@@ -44,7 +45,7 @@ def missing(tier: str) -> str | None:
             import pmd_ext.runtime  # noqa: F401
         except ImportError as e:
             return f"the extension is not built (make setup): {e}"
-    if tier in ("functional", "guests") and os.geteuid() != 0:
+    if tier in ("functional", "guests", "package") and os.geteuid() != 0:
         return "network namespaces need root"
     return None
 

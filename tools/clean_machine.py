@@ -54,7 +54,7 @@ class CleanMachine:
     def command(self, *words: str) -> list[str]:
         """The command that runs 'words' in it."""
         return ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--net", "--uts", "--ipc",
-                "--root", "--wd=/", "env", "-i", f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8",
+                "--root", "env", "-i", "-C", "/", f"PATH={PATH}", "HOME=/root", "LC_ALL=C.UTF-8",
                 "DEBIAN_FRONTEND=noninteractive", *words]
 
     def attempt(self, script: str, timeout_s: float = 120.0) -> tuple[int, str]:

@@ -7,6 +7,7 @@ that directory is booted, and a service of it reads the commands.
 """
 from __future__ import annotations
 
+import hashlib
 import lzma
 import re
 import shutil
@@ -92,15 +93,14 @@ def kernel(root: Path) -> Path:
 
 
 def made_initramfs(root: Path) -> Path:
-    """The initramfs for this root, made anew when what it is made of has changed."""
-    target = root / "guest/initramfs"
+    """The initramfs for this root, made anew when what it is made of has changed: another checkout
+    may use another one at the same time."""
+    digest = hashlib.sha256("\n".join([INIT, *PROGRAMS, *MODULES]).encode()).hexdigest()[:12]
+    target = root / f"guest/initramfs-{digest}"
     with locked("initramfs"):
-        tree = root / "guest/tree"
-        made_of = "\n".join([INIT, *PROGRAMS, *MODULES])
-        stamp = root / "guest/made-of"
-        if stamp.exists() and stamp.read_text() == made_of:
+        if target.exists():
             return target
-        stamp.unlink(missing_ok=True)
+        tree = root / "guest/tree"
         shutil.rmtree(tree, ignore_errors=True)
         for directory in ("usr/bin", "usr/sbin", "dev", "proc", "sys", "etc"):
             (tree / directory).mkdir(parents=True)
@@ -117,8 +117,7 @@ def made_initramfs(root: Path) -> Path:
         logged(CACHE / "initramfs.log", *inside(
             root, "sh", "-c", "find . | busybox cpio -o -H newc >../initramfs.partial",
             directory="/guest/tree"))
-        target.with_suffix(".partial").rename(target)
-        stamp.write_text(made_of)
+        (root / "guest/initramfs.partial").rename(target)
     return target
 
 

@@ -1,0 +1,60 @@
+"""The package that `make deb` made, on a Debian 12 without systemd and on one with it."""
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import VERSION
+from tools.clean_machine import CleanMachine
+from tools.host import wait_until
+from tools.systemd_machine import SystemdMachine
+
+CHECKOUT = Path(__file__).parents[2]
+DEB = CHECKOUT / f"build/ovs-vhost-agent_{VERSION}_amd64.deb"
+
+
+@pytest.fixture(scope="session")
+def deb() -> Path:
+    assert DEB.exists(), f"there is no {DEB}: make deb"
+    return DEB
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Of this host and of clean machines, at the same path: /tmp is shared."""
+    assert tmp_path.is_relative_to("/tmp")
+    for parent in (tmp_path, *tmp_path.parents[:-2]):
+        parent.chmod(0o755)             # other users pass through
+    return tmp_path
+
+
+@pytest.fixture
+def clean(deb: Path) -> Iterator[CleanMachine]:
+    with CleanMachine() as machine:
+        yield machine
+
+
+@pytest.fixture
+def installed(clean: CleanMachine, deb: Path, tmp_path: Path) -> CleanMachine:
+    """With the package, and what it depends on."""
+    copy = shutil.copy(deb, tmp_path / "agent.deb")
+    clean.run(f"apt-get -qq install -y {copy}")
+    return clean
+
+
+@pytest.fixture(scope="module")
+def systemd(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdMachine]:
+    """A machine that systemd booted, with Open vSwitch on it, and the package beside it in /mnt."""
+    directory = tmp_path_factory.mktemp("systemd")
+    files = directory / "files"
+    files.mkdir()
+    shutil.copy(deb, files / "agent.deb")
+    shutil.copytree(CHECKOUT / "tools", files / "tools", ignore=shutil.ignore_patterns("*.so"))
+    shutil.copytree(CHECKOUT / "tests/package", files / "package")
+    with SystemdMachine("package", directory, files) as machine:
+        machine.wait_ready()
+        wait_until(lambda: machine.attempt("ovs-vsctl show")[0] == 0, "ovs-vswitchd runs", 120.0)
+        yield machine
