@@ -6,9 +6,9 @@ from click_man.core import write_man_pages
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from agent import VERSION  # noqa: E402
-from agent.cli import main  # noqa: E402
-from agent.settings import PROGRAM  # noqa: E402
+from agent import VERSION
+from agent.cli import main
+from agent.settings import PROGRAM
 
 directory = Path(sys.argv[1])
 directory.mkdir(parents=True)
