@@ -80,8 +80,8 @@ def test_in_place_of_ovs_vswitchd_with_ovs_ctl(installed: CleanMachine) -> None:
 
 def test_make_install_and_uninstall(tmp_path: Path) -> None:
     for target, left in (("install", True), ("uninstall", False)):
-        subprocess.run(["make", "-C", str(CHECKOUT), target, f"DESTDIR={tmp_path}", "PREFIX=/opt/a"],
-                       check=True, capture_output=True, timeout=600)
+        subprocess.run(["make", "-C", str(CHECKOUT), target, f"DESTDIR={tmp_path}",
+                        "PREFIX=/opt/a"], check=True, capture_output=True, timeout=600)
         files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
         assert ("opt/a/bin/vhost-agent" in files) == left
         assert ("etc/default/vhost-agent" in files) == left

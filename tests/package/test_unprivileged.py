@@ -126,6 +126,6 @@ def test_nobody_else_may_connect_to_the_database(installed: CleanMachine, start:
 
 def test_memory_may_be_locked(installed: CleanMachine, start: Start) -> None:
     start(options="--role companion --mlockall")
-    wait_until(lambda: int(installed.run(
-        "sed -n 's/VmLck:\\s*\\([0-9]*\\).*/\\1/p' /proc/$(cat /run/vhost-agent/vhost-agent.pid)/status"
-        )) > 0, "memory is locked")
+    status = "/proc/$(cat /run/vhost-agent/vhost-agent.pid)/status"
+    wait_until(lambda: int(installed.run(f"grep VmLck: {status}").split()[1]) > 0,
+               "memory is locked")

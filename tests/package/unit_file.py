@@ -4,6 +4,7 @@ where systemd is (test_systemd.py)."""
 from __future__ import annotations
 
 import re
+import resource
 import shlex
 from collections import defaultdict
 
@@ -36,8 +37,18 @@ def script(text: str, options: str = "", without: str = "") -> str:
     lines += [command.lstrip("+") for command in unit["ExecStartPre"]]
     lines += [given, f"export {' '.join(unit['Environment'])}"]
     lines.append(
-        f"exec prlimit --nofile={unit['LimitNOFILE'][0]} --memlock=unlimited "
+        f"exec prlimit --nofile={at_most(resource.RLIMIT_NOFILE, unit['LimitNOFILE'][0])} "
+        f"--memlock={at_most(resource.RLIMIT_MEMLOCK, unit['LimitMEMLOCK'][0])} "
         f"setpriv --reuid={user} --regid={group} --init-groups --no-new-privs "
         f"--inh-caps={capabilities} --ambient-caps={capabilities} --bounding-set={capabilities} "
         f"{unit['ExecStart'][0]}")
     return "\n".join(lines)
+
+
+def at_most(kind: int, wanted: str) -> str:
+    """The limit, or what this host lets a process have of it."""
+    number = resource.RLIM_INFINITY if wanted == "infinity" else int(wanted)
+    hard = resource.getrlimit(kind)[1]
+    if hard == resource.RLIM_INFINITY or -1 < number < hard:
+        return "unlimited" if number == resource.RLIM_INFINITY else wanted
+    return str(hard)
