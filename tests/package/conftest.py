@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +23,12 @@ def deb() -> Path:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Of this host and of clean machines, at the same path: /tmp is shared."""
-    assert tmp_path.is_relative_to("/tmp")
-    for parent in (tmp_path, *tmp_path.parents[:-2]):
-        parent.chmod(0o755)             # other users pass through
-    return tmp_path
+def directory() -> Iterator[Path]:
+    """Of this host and of clean machines, at the same path, for /tmp is shared; other users pass
+    through, as they may not through pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="vhost-package.") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture

@@ -43,8 +43,11 @@ def start(installed: CleanMachine) -> Iterator[Start]:
 
 
 def add_port(machine: CleanMachine, name: str, *words: str) -> None:
-    machine.run(f"ovs-vsctl --may-exist add-br br0 -- set bridge br0 datapath_type=vhost "
+    """Returns when it is served or refused. There is no ovs-vswitchd here that would be waited for,
+    and the agent beside it writes no cur_cfg."""
+    machine.run(f"ovs-vsctl --no-wait --may-exist add-br br0 -- set bridge br0 datapath_type=vhost "
                 f"-- add-port br0 {name} -- set Interface {name} {' '.join(words)}")
+    wait_until(lambda: interface(machine, name, "ofport") != "[]", f"{name} has a number")
 
 
 def interface(machine: CleanMachine, name: str, column: str) -> str:
@@ -57,7 +60,7 @@ def test_guests_reach_each_other(installed: CleanMachine, start: Start, director
     """On sockets that guests of another user, in group kvm, made."""
     if memory:
         installed.run("ovs-vsctl --no-wait set Open_vSwitch . "
-                      f"other_config:vhost-agent-dpdk-extra=\"'{memory}'\"")
+                      f"other_config:vhost-agent-dpdk-extra='\"{memory}\"'")
     start()
     kvm = int(installed.run("getent group kvm").split(":")[2])
     with ExitStack() as stack:
@@ -88,9 +91,11 @@ def test_socket_of_ours_may_be_given_to_a_group_that_the_user_is_in(installed: C
     start()
     add_port(installed, "vm1", "type=dpdkvhostuser", "options:vhost-sock-group=kvm",
              "options:vhost-sock-mode=0660")
-    assert installed.run("stat -c '%U:%G %a' /run/vhost-agent/vm1") == "vhost-agent:kvm 660"
+    wait_until(lambda: installed.attempt("stat -c '%U:%G %a' /run/vhost-agent/vm1")
+               == (0, "vhost-agent:kvm 660\n"), "the socket is the group's")
     add_port(installed, "vm2", "type=dpdkvhostuser", "options:vhost-sock-owner=nobody")
-    assert "without CAP_CHOWN" in interface(installed, "vm2", "status:problems")
+    wait_until(lambda: "without CAP_CHOWN" in interface(installed, "vm2", "status"),
+               "the port says why")
 
 
 @pytest.mark.parametrize("capability", ["CAP_NET_ADMIN", "CAP_NET_RAW"])
@@ -101,7 +106,8 @@ def test_each_capability_is_needed(installed: CleanMachine, start: Start, capabi
     agent = start(without=capability)
     add_port(installed, "vm1", "type=dpdkvhostuserclient", "options:vhost-server-path=/tmp/none")
     add_port(installed, "veth0", kinds[capability])
-    assert "Operation not permitted" in interface(installed, "veth0", "error")
+    wait_until(lambda: "Operation not permitted" in interface(installed, "veth0", "error"),
+               "the port says why")
     assert interface(installed, "vm1", "error") == "[]"
     agent.terminate()
     agent.wait(30.0)

@@ -34,6 +34,7 @@ def script(text: str, options: str = "", without: str = "") -> str:
     lines = [f"install -d -o {user} -g {group} -m {mode} {directory}" for directory, mode in (
         (f"/run/{unit['RuntimeDirectory'][0]}", "0755"),
         (f"/var/log/{unit['LogsDirectory'][0]}", unit["LogsDirectoryMode"][0]))]
+    lines.append(f"export RUNTIME_DIRECTORY=/run/{unit['RuntimeDirectory'][0]}")
     lines += [command.lstrip("+") for command in unit["ExecStartPre"]]
     lines += [given, f"export {' '.join(unit['Environment'])}"]
     lines.append(
