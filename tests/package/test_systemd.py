@@ -9,6 +9,7 @@ from tools.systemd_machine import SystemdMachine
 
 SLOW_S = 600.0                      # TCG on a busy machine
 UNIT = "vhost-agent.service"
+OVS_VSCTL = "ovs-vsctl --timeout=120"
 GUESTS = ("cd /mnt && setpriv --regid kvm --clear-groups python3 package/two_guests.py "
           "/tmp/dpdkvhostclient0 /tmp/dpdkvhostclient1")
 
@@ -61,10 +62,10 @@ def runs_as_the_unit_says(machine: SystemdMachine) -> None:
 
 
 def commands_of_the_readme_give_two_guests_a_switch(machine: SystemdMachine) -> None:
-    run(machine, "ovs-vsctl set Open_vSwitch . other_config:vhost-agent-pmd-idle-mode=block && "
-                 "ovs-vsctl add-br br0 -- set bridge br0 datapath_type=vhost")
+    run(machine, f"{OVS_VSCTL} set Open_vSwitch . other_config:vhost-agent-pmd-idle-mode=block && "
+                 f"{OVS_VSCTL} add-br br0 -- set bridge br0 datapath_type=vhost")
     for number in (0, 1):
-        run(machine, f"ovs-vsctl add-port br0 dpdkvhostclient{number} -- set Interface "
+        run(machine, f"{OVS_VSCTL} add-port br0 dpdkvhostclient{number} -- set Interface "
                      f"dpdkvhostclient{number} type=dpdkvhostuserclient "
                      f"options:vhost-server-path=/tmp/dpdkvhostclient{number}")
     assert run(machine, GUESTS) == "hello"
@@ -112,11 +113,11 @@ def takes_the_place_of_ovs_vswitchd(machine: SystemdMachine) -> None:
     """As the shipped example says, word for word."""
     example = "/usr/share/doc/ovs-vhost-agent/examples/in-place.conf"
     commands = re.findall(r"^#     (.*)$", run(machine, f"cat {example}"), re.M)
-    run(machine, "ovs-vsctl --if-exists del-br br0 -- set Open_vSwitch . "
+    run(machine, f"{OVS_VSCTL} --if-exists del-br br0 -- set Open_vSwitch . "
                  "other_config:dpdk-init=true")
     run(machine, f"cd {example.rpartition('/')[0]}; " + "; ".join(commands))
     assert shown(machine, "StatusText") == "serving 0 ports"
-    run(machine, "ovs-vsctl add-br br0 -- set bridge br0 datapath_type=netdev")
+    run(machine, f"{OVS_VSCTL} add-br br0 -- set bridge br0 datapath_type=netdev")
     assert "br0" in run(machine, "ovs-appctl dpif/show")
     run(machine, "ovs-vsctl del-br br0; systemctl stop vhost-agent; systemctl unmask ovs-vswitchd; "
                  f"rm -r /etc/systemd/system/{UNIT}.d; systemctl daemon-reload")

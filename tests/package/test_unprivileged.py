@@ -128,10 +128,3 @@ def test_nobody_else_may_connect_to_the_database(installed: CleanMachine, start:
     start()
     shown = "setpriv --reuid=nobody --regid=nogroup --clear-groups ovs-vsctl --timeout=5 show"
     assert installed.attempt(shown)[0] != 0
-
-
-def test_memory_may_be_locked(installed: CleanMachine, start: Start) -> None:
-    start(options="--role companion --mlockall")
-    status = "/proc/$(cat /run/vhost-agent/vhost-agent.pid)/status"
-    wait_until(lambda: int(installed.run(f"grep VmLck: {status}").split()[1]) > 0,
-               "memory is locked")
