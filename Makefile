@@ -10,10 +10,15 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
+# The Python that runs what is installed: Debian's, which has the libraries as packages.
+SYSTEM_PYTHON := /usr/bin/python3
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' agent/__init__.py)
+PACKAGE := build/package
+DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics bench bench-quick bench-control bench-idle profile lint docs docs-links clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile lint docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +78,18 @@ docs: setup  ## write the generated pages of docs/, build the site in build/site
 docs-links: setup  ## ask for the few links that lead out of the site (needs a network)
 	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees -b linkcheck docs build/links
 
+test-package: setup deb .debian13-packages  ## installed on a clean Debian 12, with systemd, as its own user
+	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/package
+
+install: $(PACKAGE)/built  ## install to PREFIX (/usr/local), below DESTDIR
+	packaging/install $(SYSTEM_PYTHON) $(PACKAGE)
+
+uninstall:  ## take away what install put there
+	packaging/uninstall
+
+deb: $(PACKAGE)/built  ## build/ovs-vhost-agent_VERSION_amd64.deb, for this Debian
+	packaging/make-deb $(SYSTEM_PYTHON) $(PACKAGE) $(DEB)
+
 clean:  ## remove what setup and the build made
 	rm -rf build $(VENV) *.egg-info pmd_ext/*.so pmd_ext/lib tools/*.so
 
@@ -86,6 +103,11 @@ $(VENV)/environment: pyproject.toml constraints.txt | .packages
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
 	$(BIN)/pip install --quiet --constraint constraints.txt $$($(BIN)/python tools/requirements.py)
+	@touch $@
+
+$(PACKAGE)/built: $(SOURCES) $(wildcard agent/*.py schema/* packaging/build packaging/*.py) \
+		pyproject.toml constraints.txt tools/build-vhost | .deb-packages
+	packaging/build $(SYSTEM_PYTHON) $(PACKAGE)
 	@touch $@
 
 .PHONY: .packages
@@ -103,3 +125,7 @@ $(VENV)/environment: pyproject.toml constraints.txt | .packages
 .PHONY: .debian13-packages
 .debian13-packages:
 	@PYTHON=$(PYTHON) tools/install-packages debian13
+
+.PHONY: .deb-packages
+.deb-packages:
+	@PYTHON=$(SYSTEM_PYTHON) tools/install-packages deb

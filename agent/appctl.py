@@ -12,6 +12,7 @@ import ovs.timeval
 import ovs.util
 
 from agent import rpc
+from agent.settings import PACKAGED_CONTROL, PROGRAM, RUNDIR
 
 ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
 
@@ -25,7 +26,8 @@ class RefusedError(Exception):
 
 
 def control_socket(target: str, rundir: str) -> str:
-    """Of the agent that is called 'target', found as ovs-appctl does. Raises NoAgentError."""
+    """Of the agent that is called 'target', found as ovs-appctl does; where that finds none, the
+    one that vhost-agent.service runs. Raises NoAgentError."""
     if target.startswith("/"):
         return target
     pidfile = f"{rundir}/{target}.pid"
@@ -33,6 +35,8 @@ def control_socket(target: str, rundir: str) -> str:
         with open(pidfile, encoding="ascii") as f:
             pid = int(f.read())
     except (OSError, ValueError) as e:
+        if (target, rundir) == (PROGRAM, RUNDIR) and os.path.exists(PACKAGED_CONTROL):
+            return PACKAGED_CONTROL
         reason = e.strerror if isinstance(e, OSError) else "no number in it"
         raise NoAgentError(f"no agent is known as {target}: {pidfile}: {reason} (start it with "
                            "--pidfile, or name it or its control socket with -t)") from e

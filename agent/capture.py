@@ -77,9 +77,10 @@ def ask(control: str, wish: Wish) -> socket.socket:
         # beside the control socket, where agent and user both reach; it is gone on return
         with tempfile.TemporaryDirectory(prefix="capture.", dir=os.path.dirname(control)) as d, \
                 socket.socket(socket.AF_UNIX) as listener:
-            if os.geteuid() == 0:
-                os.chown(d, os.stat(control).st_uid, -1)    # an agent that is not root
             listener.bind(f"{d}/socket")
+            if os.geteuid() == 0:
+                for path in (d, f"{d}/socket"):
+                    os.chown(path, os.stat(control).st_uid, -1)     # an agent that is not root
             listener.listen(1)
             appctl.call(control, "capture/start", [
                 wish.port, f"{d}/socket", str(wish.snaplen), wish.direction])

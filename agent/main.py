@@ -33,6 +33,7 @@ from agent.live_commands import LiveCommands
 from agent.mdb_commands import MdbCommands
 from agent.memlock import lock_memory
 from agent.model import OFPORT_NONE, Counters, Snapshot
+from agent.notify import Notify, sentence
 from agent.ovsdb import Database
 from agent.picture import LOCK_HELD, LOCK_NONE, LOCK_TAKEN, AgentFacts, DatabaseFacts
 from agent.pmd_commands import PmdCommands
@@ -78,6 +79,7 @@ class Agent:
         self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
+        self._notify = Notify(os.environ)
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         self._reasons = PortReasons(numa_cores, settings.role.prefix)
@@ -170,6 +172,7 @@ class Agent:
             self._write(self._snapshot, now_ms)
             self._stale = False
         self._say_started()
+        self._notify.run(now_ms)
 
     def _lock_memory(self, snapshot: Snapshot) -> None:
         """As --mlockall has it, before ports are added, and guests with them."""
@@ -219,7 +222,7 @@ class Agent:
         self._database.wait(poller)
         self._control.wait(poller)
         self._dpdk.log.wait(poller)
-        timers = [self._reconciler.retry_at_ms()]
+        timers = [self._reconciler.retry_at_ms(), self._notify.alive_at_ms()]
         if self._own_database is not None:
             timers.append(self._own_database.restart_at_ms())
         if self._datapath is not None:
@@ -233,12 +236,19 @@ class Agent:
         poller.block()
 
     def _say_started(self) -> None:
-        """Lets --detach return once the first transaction is with the server."""
+        """Lets --detach return once the first transaction is with the server; says how it is."""
         if not self._started and self._database.commits:
             self._started = True
             ovs.daemon.daemonize_complete()
+            self._notify.started()
+        self._notify.status(sentence(
+            seen=self._snapshot is not None, contended=self._contended,
+            lock=self._settings.role.lock, remote=self._settings.remote,
+            dpdk=self._datapath is not None, ports=len(self._reconciler.observed.ports),
+            refused=len(self._reconciler.errors)))
 
     def _close(self) -> None:
+        self._notify.ending()
         if self._datapath is not None:
             self._datapath.close()
         self._dpdk.log.run(ovs.timeval.msec())

@@ -15,6 +15,7 @@ from agent.db_schema import DATABASE, SchemaProbe, usable
 from agent.model import Snapshot
 from agent.role import Role
 from agent.rows import Rows, first, values
+from agent.transaction import Transaction
 
 MISSING = object()
 REFRESH_CALLS = 12      # of look_after(), until each row was written anew
@@ -312,7 +313,7 @@ class Database:
     def _send(self, keys: Iterable[RowKey]) -> None:
         assert self._idl is not None
         self._sent = {}
-        txn = ovs.db.idl.Transaction(self._idl)
+        txn = Transaction(self._idl)
         for key in keys:
             table, uuid = key
             if uuid not in self._idl.tables[table].rows:

@@ -17,6 +17,8 @@ LOGDIR = "/var/log/openvswitch"
 PKGDATADIR = "/usr/share/openvswitch"
 
 PROGRAM = "vhost-agent"
+# Of the agent that vhost-agent.service runs: its user may not write to RUNDIR.
+PACKAGED_CONTROL = "/run/vhost-agent/vhost-agent.ctl"
 DEFAULT_FILE = ""               # --pidfile or --log-file without a name
 
 

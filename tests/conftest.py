@@ -12,7 +12,7 @@ import pytest
 from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
-TIERS = ("unit", "structure", "agent", "ext", "functional", "docs", "metrics", "guests")
+TIERS = ("unit", "structure", "agent", "ext", "functional", "docs", "metrics", "guests", "package")
 
 
 def pytest_configure() -> None:
@@ -37,7 +37,8 @@ def missing(tier: str) -> str | None:
                 "docs": ["ovsdb-server", "ovs-vsctl", "ovs-appctl", "ovs-ofctl", "ovs-vswitchd",
                          "unshare", "ip", "tcpdump", "ping"],
                 "metrics": ["ovsdb-server", "prometheus", "promtool"],
-                "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
+                "guests": ["ovsdb-server", "dpdk-testpmd", "ip", "ethtool", "debootstrap"],
+                "package": ["dpdk-testpmd", "ip", "ethtool", "debootstrap"]}
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     for program in programs.get(tier, []):
         if shutil.which(program, path=path) is None:
@@ -47,7 +48,7 @@ def missing(tier: str) -> str | None:
             import pmd_ext.runtime  # noqa: F401
         except ImportError as e:
             return f"the extension is not built (make setup): {e}"
-    if tier in ("functional", "docs", "metrics", "guests") and os.geteuid() != 0:
+    if tier in ("functional", "docs", "metrics", "guests", "package") and os.geteuid() != 0:
         return "network namespaces need root"
     return None
 

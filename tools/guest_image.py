@@ -2,17 +2,19 @@
 
 Its init reads commands from the first serial port, one a line, and answers each with its output
 and a line that ends it (END and the exit status). With `9p=TAG` on the kernel's command line the
-commands run in that directory of the host, under an overlay in memory.
+commands run in that directory of the host, under an overlay in memory; with `systemd` before it
+that directory is booted, and a service of it reads the commands.
 """
 from __future__ import annotations
 
+import hashlib
 import lzma
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from tools.debian13 import CACHE, inside, locked, logged
+from tools.debian_root import CACHE, inside, locked, logged
 
 READY = "@ready"
 END = "@end "
@@ -21,7 +23,24 @@ END = "@end "
 ONE_PROCESSOR = "maxcpus=1"
 PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/ethtool", "/usr/bin/ping", "/usr/bin/iperf3",
             "/usr/lib/x86_64-linux-gnu/libgcc_s.so.1")      # iperf3 loads it when threads end
-MODULES = ("virtio_pci", "virtio_net", "af_packet", "9p", "9pnet_virtio", "overlay")
+MODULES = ("virtio_pci", "virtio_net", "af_packet", "9p", "9pnet_virtio", "overlay",
+           "tun", "openvswitch")
+READ = f"""\
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+stty -echo -onlcr
+echo {READY}
+while IFS= read -r line; do
+    $shell -c "$line" </dev/null
+    printf '\\n{END}%d\\n' $?
+done
+"""
+UNIT = """\
+[Service]
+ExecStart=/bin/sh /usr/local/lib/console
+Environment=shell=sh HOME=/root
+[Install]
+WantedBy=multi-user.target
+"""
 INIT = f"""\
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
@@ -33,9 +52,11 @@ mount -t devpts devpts /dev/pts
 for module in virtio_pci virtio_net af_packet; do modprobe $module; done
 ip link set lo up
 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
-shell=sh
+shell=sh systemd=
 for word in $(cat /proc/cmdline); do
-    case $word in 9p=*)
+    case $word in
+    systemd) systemd=yes ;;
+    9p=*)
         modprobe -a 9p 9pnet_virtio overlay
         mkdir -p /lower /memory /guest
         mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose \\
@@ -44,20 +65,25 @@ for word in $(cat /proc/cmdline); do
         mkdir /memory/upper /memory/work
         mount -t overlay overlay /guest \\
             -o lowerdir=/lower,upperdir=/memory/upper,workdir=/memory/work
+        if [ $systemd ]; then
+            modprobe -a tun openvswitch
+            units=/guest/etc/systemd/system
+            mkdir -p $units/multi-user.target.wants /guest/usr/local/lib
+            cat >$units/console.service <<'END'
+{UNIT}END
+            ln -s ../console.service $units/multi-user.target.wants/
+            cat >/guest/usr/local/lib/console <<'END'
+{READ}END
+            umount -l /dev/pts /dev/shm /dev /proc /sys
+            exec switch_root /guest /lib/systemd/systemd
+        fi
         for place in dev proc sys; do mount --rbind /$place /guest/$place; done
         mount -t tmpfs tmpfs /guest/tmp
         mount -t tmpfs tmpfs /guest/run
         shell="chroot /guest sh"
     esac
 done
-exec </dev/ttyS0 >/dev/ttyS0 2>&1
-stty -echo -onlcr
-echo {READY}
-while IFS= read -r line; do
-    $shell -c "$line" </dev/null
-    printf '\\n{END}%d\\n' $?
-done
-"""
+{READ}"""
 
 
 def kernel(root: Path) -> Path:
@@ -67,15 +93,14 @@ def kernel(root: Path) -> Path:
 
 
 def made_initramfs(root: Path) -> Path:
-    """The initramfs for this root, made anew when what it is made of has changed."""
-    target = root / "guest/initramfs"
+    """The initramfs for this root, made anew when what it is made of has changed: another checkout
+    may use another one at the same time."""
+    digest = hashlib.sha256("\n".join([INIT, *PROGRAMS, *MODULES]).encode()).hexdigest()[:12]
+    target = root / f"guest/initramfs-{digest}"
     with locked("initramfs"):
-        tree = root / "guest/tree"
-        made_of = "\n".join([INIT, *PROGRAMS, *MODULES])
-        stamp = root / "guest/made-of"
-        if stamp.exists() and stamp.read_text() == made_of:
+        if target.exists():
             return target
-        stamp.unlink(missing_ok=True)
+        tree = root / "guest/tree"
         shutil.rmtree(tree, ignore_errors=True)
         for directory in ("usr/bin", "usr/sbin", "dev", "proc", "sys", "etc"):
             (tree / directory).mkdir(parents=True)
@@ -92,8 +117,7 @@ def made_initramfs(root: Path) -> Path:
         logged(CACHE / "initramfs.log", *inside(
             root, "sh", "-c", "find . | busybox cpio -o -H newc >../initramfs.partial",
             directory="/guest/tree"))
-        target.with_suffix(".partial").rename(target)
-        stamp.write_text(made_of)
+        (root / "guest/initramfs.partial").rename(target)
     return target
 
 

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from tools.console import Console
-from tools.debian13 import inside, made_root
+from tools.debian13 import made_root
+from tools.debian_root import inside
 from tools.guest import DIE_WITH_PARENT, GuestError
 from tools.wait import wait_for
 

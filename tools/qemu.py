@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.console import Console
-from tools.debian13 import inside, made_root
+from tools.debian13 import made_root
+from tools.debian_root import inside
 from tools.guest import GuestError
 from tools.guest_image import kernel, made_initramfs
 from tools.wait import wait_for

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "appctl", "ask", "read_database"}
+                 "db_schema", "appctl", "ask", "read_database", "transaction"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
@@ -30,7 +30,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "finding", "dpdk_values", "host_values", "database_values", "select_rows", "reach",
         "check_cpus", "check_daemons", "check_database", "check_dpdk", "check_kernel",
         "check_limits", "check_memory", "check_programs", "check_sockets", "doctor_facts",
-        "doctor_text")
+        "doctor_text", "notify")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",

@@ -1,0 +1,123 @@
+"""Installed where systemd is, beside a running ovs-vswitchd: the unit as it is shipped."""
+from __future__ import annotations
+
+import re
+import shlex
+
+from tools.host import wait_until
+from tools.systemd_machine import SystemdMachine
+
+SLOW_S = 600.0                      # TCG on a busy machine
+UNIT = "vhost-agent.service"
+OVS_VSCTL = "ovs-vsctl --timeout=120"
+GUESTS = ("cd /mnt && setpriv --regid kvm --clear-groups python3 package/two_guests.py "
+          "/tmp/dpdkvhostclient0 /tmp/dpdkvhostclient1")
+
+
+def run(machine: SystemdMachine, command: str) -> str:
+    # systemctl and apt think that they have a terminal, and end lines as for one
+    return machine.run(f"/bin/sh -ec {shlex.quote(command)}", SLOW_S).replace("\r", "").strip()
+
+
+def shown(machine: SystemdMachine, name: str) -> str:
+    return run(machine, f"systemctl show --value --property={name} {UNIT}")
+
+
+def test_whole_life_of_the_service(systemd: SystemdMachine) -> None:
+    """One test, for each step stands on the one before, and the machine takes a minute to boot."""
+    before = run(systemd, LEFT)
+    run(systemd, "sysctl -qw vm.nr_hugepages=64 && "
+                 "apt-get -qq install -y /mnt/agent.deb >/tmp/apt.log")
+    runs_as_the_unit_says(systemd)
+    commands_of_the_readme_give_two_guests_a_switch(systemd)
+    database_may_be_started_anew(systemd)
+    hung_agent_is_started_anew(systemd)
+    log_is_rotated(systemd)
+    takes_the_place_of_ovs_vswitchd(systemd)
+    run(systemd, "apt-get -qq purge -y ovs-vhost-agent >/tmp/apt.log")
+    assert run(systemd, LEFT) == before
+
+
+# Files, users and units that have to do with the agent, and who may connect to the database.
+LEFT = ("set +e; find / -xdev -path /mnt -prune -o -path /tmp -prune "
+        "-o -name '*vhost-agent*' -print; "
+        "ls -d /run/vhost-agent*; getent passwd vhost-agent; getent group vhost-agent; "
+        "systemctl list-units --all --no-legend 'vhost-agent*'; "
+        "stat -c '%U:%G %a' /run/openvswitch/db.sock; ip -o link | grep -c br0; true")
+
+
+def runs_as_the_unit_says(machine: SystemdMachine) -> None:
+    assert shown(machine, "ActiveState") == "active"
+    assert shown(machine, "StatusText") == "serving 0 ports"
+    status = run(machine, "cat /proc/$(cat /run/vhost-agent/vhost-agent.pid)/status")
+    field = dict(re.findall(r"^(\w+):\s*(.*)$", status, re.M))
+    user = run(machine, "id -u vhost-agent")
+    assert field["Uid"].split() == [user] * 4
+    net_admin_and_raw = f"{1 << 12 | 1 << 13:016x}"
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert field[kind] == net_admin_and_raw, kind
+    assert field["NoNewPrivs"] == "1"
+    assert field["Seccomp"] == "2"
+    run(machine, f"systemd-analyze verify {UNIT}")
+
+
+def commands_of_the_readme_give_two_guests_a_switch(machine: SystemdMachine) -> None:
+    run(machine, f"{OVS_VSCTL} set Open_vSwitch . other_config:vhost-agent-pmd-idle-mode=block && "
+                 f"{OVS_VSCTL} add-br br0 -- set bridge br0 datapath_type=vhost")
+    for number in (0, 1):
+        run(machine, f"{OVS_VSCTL} add-port br0 dpdkvhostclient{number} -- set Interface "
+                     f"dpdkvhostclient{number} type=dpdkvhostuserclient "
+                     f"options:vhost-server-path=/tmp/dpdkvhostclient{number}")
+    assert run(machine, GUESTS) == "hello"
+    assert shown(machine, "StatusText") == "serving 3 ports"
+    # The bridge's own port is a device of the host, made with CAP_NET_ADMIN.
+    assert "br0" in run(machine, "ip -o link show br0")
+    # Where commands and people find it.
+    assert "dpdkvhostclient0" in run(machine, "ovs-appctl -t /run/vhost-agent/vhost-agent.ctl "
+                                              "dpif/show")
+
+
+def database_may_be_started_anew(machine: SystemdMachine) -> None:
+    pid = shown(machine, "MainPID")
+    run(machine, "systemctl restart ovsdb-server && ovs-vsctl --timeout=60 set Interface "
+                 "dpdkvhostclient0 options:vhost-server-path=/tmp/another")
+    machine.begin("again", f"/bin/sh -ec {shlex.quote(GUESTS.replace('client0', 'client9'))}"
+                  .replace("/tmp/dpdkvhostclient9", "/tmp/another"))
+    assert machine.finish("again", SLOW_S).strip() == "hello"
+    assert shown(machine, "MainPID") == pid
+
+
+def hung_agent_is_started_anew(machine: SystemdMachine) -> None:
+    pid = shown(machine, "MainPID")
+    run(machine, f"mkdir -p /run/systemd/system/{UNIT}.d && printf '[Service]\\nWatchdogSec=5\\n' "
+                 f">/run/systemd/system/{UNIT}.d/soon.conf && systemctl daemon-reload && "
+                 f"systemctl restart {UNIT}")
+    second = shown(machine, "MainPID")
+    assert second != pid
+    run(machine, f"kill -STOP {second}")
+    wait_until(lambda: shown(machine, "MainPID") not in ("0", second)
+               and shown(machine, "ActiveState") == "active", "another is started", SLOW_S)
+    assert run(machine, GUESTS.replace("/tmp/dpdkvhostclient0", "/tmp/another")) == "hello"
+    run(machine, f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload")
+
+
+def log_is_rotated(machine: SystemdMachine) -> None:
+    run(machine, "logrotate --force /etc/logrotate.d/vhost-agent")
+    assert run(machine, "stat -c '%U %a' /var/log/vhost-agent/vhost-agent.log.1") == (
+        "vhost-agent 644")
+    assert run(machine, "ls -l /proc/$(cat /run/vhost-agent/vhost-agent.pid)/fd | "
+                        "grep -c 'vhost-agent.log$'") == "1"
+
+
+def takes_the_place_of_ovs_vswitchd(machine: SystemdMachine) -> None:
+    """As the shipped example says, word for word."""
+    example = "/usr/share/doc/ovs-vhost-agent/examples/in-place.conf"
+    commands = re.findall(r"^#     (.*)$", run(machine, f"cat {example}"), re.M)
+    run(machine, f"{OVS_VSCTL} --if-exists del-br br0 -- set Open_vSwitch . "
+                 "other_config:dpdk-init=true")
+    run(machine, f"cd {example.rpartition('/')[0]}; " + "; ".join(commands))
+    assert shown(machine, "StatusText") == "serving 0 ports"
+    run(machine, f"{OVS_VSCTL} add-br br0 -- set bridge br0 datapath_type=netdev")
+    assert "br0" in run(machine, "ovs-appctl dpif/show")
+    run(machine, "ovs-vsctl del-br br0; systemctl stop vhost-agent; systemctl unmask ovs-vswitchd; "
+                 f"rm -r /etc/systemd/system/{UNIT}.d; systemctl daemon-reload")
