@@ -120,5 +120,6 @@ def takes_the_place_of_ovs_vswitchd(machine: SystemdMachine) -> None:
     assert shown(machine, "StatusText") == "serving 0 ports"
     run(machine, f"{OVS_VSCTL} add-br br0 -- set bridge br0 datapath_type=netdev")
     wait_until(lambda: "br0" in run(machine, "ovs-appctl dpif/show"), "br0 is served", SLOW_S)
-    run(machine, f"{OVS_VSCTL} del-br br0; systemctl stop vhost-agent; systemctl unmask ovs-vswitchd; "
+    run(machine, f"{OVS_VSCTL} del-br br0; systemctl stop vhost-agent; "
+                 "systemctl unmask ovs-vswitchd; "
                  f"rm -r /etc/systemd/system/{UNIT}.d; systemctl daemon-reload")
