@@ -24,7 +24,7 @@ ONE_PROCESSOR = "maxcpus=1"
 PROGRAMS = ("/usr/bin/busybox", "/usr/sbin/ethtool", "/usr/bin/ping", "/usr/bin/iperf3",
             "/usr/lib/x86_64-linux-gnu/libgcc_s.so.1")      # iperf3 loads it when threads end
 MODULES = ("virtio_pci", "virtio_net", "af_packet", "9p", "9pnet_virtio", "overlay",
-           "tun", "openvswitch")
+           "tun", "crc32c_generic", "openvswitch")
 READ = f"""\
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 stty -echo -onlcr
@@ -66,7 +66,7 @@ for word in $(cat /proc/cmdline); do
         mount -t overlay overlay /guest \\
             -o lowerdir=/lower,upperdir=/memory/upper,workdir=/memory/work
         if [ $systemd ]; then
-            modprobe -a tun openvswitch
+            modprobe -a tun crc32c_generic openvswitch
             units=/guest/etc/systemd/system
             mkdir -p $units/multi-user.target.wants /guest/usr/local/lib
             cat >$units/console.service <<'END'
