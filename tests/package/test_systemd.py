@@ -27,7 +27,8 @@ def shown(machine: SystemdMachine, name: str) -> str:
 def test_whole_life_of_the_service(systemd: SystemdMachine) -> None:
     """One test, for each step stands on the one before, and the machine takes a minute to boot."""
     before = run(systemd, LEFT)
-    run(systemd, "echo vm.nr_hugepages=64 >/etc/sysctl.d/80-hugepages.conf && sysctl --system && "
+    run(systemd, "echo vm.nr_hugepages=64 >/etc/sysctl.d/80-hugepages.conf && "
+                 "sysctl -p /etc/sysctl.d/80-hugepages.conf && "
                  "apt-get -qq install -y /mnt/agent.deb >/tmp/apt.log")
     runs_as_the_unit_says(systemd)
     commands_of_the_readme_give_two_guests_a_switch(systemd)
