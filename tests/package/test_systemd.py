@@ -61,7 +61,7 @@ def runs_as_the_unit_says(machine: SystemdMachine) -> None:
     assert field["NoNewPrivs"] == "1"
     assert field["Seccomp"] == "2"
     run(machine, f"systemctl --no-pager status {UNIT}")
-    run(machine, f"systemd-analyze verify {UNIT}")
+    run(machine, f"systemd-analyze --man=no verify {UNIT}")
 
 
 def commands_of_the_readme_give_two_guests_a_switch(machine: SystemdMachine) -> None:
