@@ -29,7 +29,8 @@ def orders(role: Role, others: Ports, unnumbered: Iterable[UUID], numbers: Itera
     to a bond of another bridge at the same time is the only one that this does not tell; its own
     daemon writes over the number.
     """
-    new = [["ofport", "==", ["set", []]],
+    # a row whose number alone was taken away has the rest of what its daemon wrote
+    new = [["ofport", "==", ["set", []]], ["admin_state", "==", ["set", []]],
            *(["_uuid", "!=", uuid(row)] for row in unnumbered)]
     conditions: Operations = (
         {"op": "assert", "lock": role.lock},

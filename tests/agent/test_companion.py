@@ -142,6 +142,14 @@ def test_rows_of_ovs_vswitchd_are_as_it_writes_them(both: Host) -> None:
     assert after == before
 
 
+def test_a_number_that_was_taken_from_a_port_of_ovs_vswitchd_is_not_made_up_for(both: Host) -> None:
+    both.vsctl("add-port", "ovs0", "t0", "--", "set", "Interface", "t0", "type=internal")
+    both.vsctl("--no-wait", "clear", "Interface", "t0", "ofport")
+    both.vsctl("--no-wait", *port(both, "br0", "a"))
+    wait_until(lambda: both.interface("a", "statistics"), "our port is served")
+    assert both.interface("t0", "ofport") in ([], None)
+
+
 # --- ovs-vsctl ------------------------------------------------------------------------------------
 
 def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
