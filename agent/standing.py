@@ -15,6 +15,8 @@ from uuid import UUID
 from agent.role import Role
 from agent.validate import DEVICES
 
+# A row whose number alone was taken away has the rest of what its daemon wrote.
+UNTOUCHED = ["admin_state", "==", ["set", []]]
 ORDERS = 3                                  # that wait at a time: one is for one change
 Ports = Mapping[str, Sequence[UUID]]        # bridge -> its ports
 Operations = tuple[Mapping[str, Any], ...]
@@ -29,8 +31,7 @@ def orders(role: Role, others: Ports, unnumbered: Iterable[UUID], numbers: Itera
     to a bond of another bridge at the same time is the only one that this does not tell; its own
     daemon writes over the number.
     """
-    # a row whose number alone was taken away has the rest of what its daemon wrote
-    new = [["ofport", "==", ["set", []]], ["admin_state", "==", ["set", []]],
+    new = [["ofport", "==", ["set", []]],
            *(["_uuid", "!=", uuid(row)] for row in unnumbered)]
     conditions: Operations = (
         {"op": "assert", "lock": role.lock},
@@ -41,7 +42,8 @@ def orders(role: Role, others: Ports, unnumbered: Iterable[UUID], numbers: Itera
          "rows": [{"name": name, "ports": ["set", [uuid(port) for port in ports]]}
                   for name, ports in others.items()]})
     return [(*conditions, *({"op": "update", "table": "Interface", "row": {"ofport": number},
-                             "where": [["type", "==", type_], *new]} for type_ in DEVICES))
+                             "where": [["type", "==", type_], UNTOUCHED, *new]}
+                            for type_ in DEVICES))
             for number in numbers]
 
 

