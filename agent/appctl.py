@@ -12,7 +12,7 @@ import ovs.timeval
 import ovs.util
 
 from agent import rpc
-from agent.settings import PACKAGED_CONTROL, PROGRAM, RUNDIR
+from agent.settings import PACKAGED_CONTROL, PACKAGED_RUNDIR, PROGRAM, companion_rundir
 
 ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
 
@@ -35,7 +35,7 @@ def control_socket(target: str, rundir: str) -> str:
         with open(pidfile, encoding="ascii") as f:
             pid = int(f.read())
     except (OSError, ValueError) as e:
-        if (target, rundir) == (PROGRAM, RUNDIR) and os.path.exists(PACKAGED_CONTROL):
+        if target == PROGRAM and companion_rundir(rundir) == PACKAGED_RUNDIR:
             return PACKAGED_CONTROL
         reason = e.strerror if isinstance(e, OSError) else "no number in it"
         raise NoAgentError(f"no agent is known as {target}: {pidfile}: {reason} (start it with "
