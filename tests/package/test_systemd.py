@@ -148,17 +148,17 @@ def database_may_be_started_anew(machine: SystemdMachine) -> None:
 
 
 def hung_agent_is_started_anew(machine: SystemdMachine) -> None:
-    pid = shown(machine, "MainPID")
-    run(machine, f"mkdir -p /run/systemd/system/{UNIT}.d && printf '[Service]\\nWatchdogSec=5\\n' "
-                 f">/run/systemd/system/{UNIT}.d/soon.conf && systemctl daemon-reload && "
-                 f"systemctl restart {UNIT}")
-    second = shown(machine, "MainPID")
-    assert second != pid
-    run(machine, f"kill -STOP {second}")
-    wait_until(lambda: shown(machine, "MainPID") not in ("0", second)
+    # Stopped first, for one that runs has been told of another time.
+    drop_in = f"/run/systemd/system/{UNIT}.d"
+    run(machine, f"systemctl stop {UNIT} && mkdir -p {drop_in} && "
+                 f"printf '[Service]\\nWatchdogSec=20\\n' >{drop_in}/soon.conf && "
+                 f"systemctl daemon-reload && systemctl start {UNIT}")
+    hung = shown(machine, "MainPID")
+    run(machine, f"kill -STOP {hung}")
+    wait_until(lambda: shown(machine, "MainPID") not in ("0", hung)
                and shown(machine, "ActiveState") == "active", "another is started", SLOW_S)
     assert run(machine, GUESTS.replace("/tmp/dpdkvhostclient0", "/tmp/another")) == "hello"
-    run(machine, f"rm -r /run/systemd/system/{UNIT}.d && systemctl daemon-reload")
+    run(machine, f"rm -r {drop_in} && systemctl daemon-reload")
 
 
 def log_is_rotated(machine: SystemdMachine) -> None:
