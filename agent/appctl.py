@@ -14,6 +14,7 @@ import ovs.util
 from agent import rpc
 from agent.settings import PACKAGED_CONTROL, PACKAGED_RUNDIR, PROGRAM, companion_rundir
 
+IN_PLACE = "ovs-vswitchd"       # what --as calls an agent there
 ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
 
 
@@ -26,21 +27,45 @@ class RefusedError(Exception):
 
 
 def control_socket(target: str, rundir: str) -> str:
-    """Of the agent that is called 'target', found as ovs-appctl does; where that finds none, the
-    one that vhost-agent.service runs. Raises NoAgentError."""
+    """Of the agent that is called 'target', found as ovs-appctl does; of the usual name also one in
+    place of ovs-vswitchd, or that of vhost-agent.service. Raises NoAgentError."""
     if target.startswith("/"):
         return target
-    pidfile = f"{rundir}/{target}.pid"
+    try:
+        return _found(target, _pid(f"{rundir}/{target}.pid"), rundir)
+    except NoAgentError:
+        if target == PROGRAM:
+            if (pid := _in_place(rundir)) is not None:
+                return _found(IN_PLACE, pid, rundir)
+            if companion_rundir(rundir) == PACKAGED_RUNDIR:
+                return PACKAGED_CONTROL
+        raise
+
+
+def _found(name: str, pid: int, rundir: str) -> str:
+    return f"{rundir}/{name}.{pid}.ctl"
+
+
+def _pid(pidfile: str) -> int:
+    """Raises NoAgentError."""
     try:
         with open(pidfile, encoding="ascii") as f:
-            pid = int(f.read())
+            return int(f.read())
     except (OSError, ValueError) as e:
-        if target == PROGRAM and companion_rundir(rundir) == PACKAGED_RUNDIR:
-            return PACKAGED_CONTROL
         reason = e.strerror if isinstance(e, OSError) else "no number in it"
-        raise NoAgentError(f"no agent is known as {target}: {pidfile}: {reason} (start it with "
-                           "--pidfile, or name it or its control socket with -t)") from e
-    return f"{rundir}/{target}.{pid}.ctl"
+        raise NoAgentError(f"no agent is known as {os.path.basename(pidfile)[:-4]}: {pidfile}: "
+                           f"{reason} (start it with --pidfile, or name it or its control socket "
+                           "with -t)") from e
+
+
+def _in_place(rundir: str) -> int | None:
+    """Process of an agent that was started --as ovs-vswitchd, and is no ovs-vswitchd."""
+    try:
+        pid = _pid(f"{rundir}/{IN_PLACE}.pid")
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return pid if PROGRAM.encode() in f.read() else None
+    except (NoAgentError, OSError):
+        return None
 
 
 def call(control: str, command: str, words: Sequence[str] = (), *, answer_ms: int = ANSWER_MS

@@ -145,7 +145,8 @@ def of_guest(view: View, state: PortState, device: Registration) -> Iterator[tup
     if state.connected:
         yield "guest", f"ready, the {ordinal(state.connects)} since the port was added"
         yield "features", features(state.features) or "none"
-        yield "queues", (f"{len(state.vring_sizes) // 2} pairs; enabled: rx "
+        pairs = len(state.vring_sizes) // 2
+        yield "queues", (f"{pairs} pair{'s' if pairs != 1 else ''}; enabled: rx "
                          f"{listed(state.enabled_rxqs)}, tx {listed(state.enabled_txqs)}")
         yield "rings", (f"the guest sends by {sizes(state.vring_sizes[1::2])} and receives by "
                         f"{sizes(state.vring_sizes[::2])} descriptors")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +12,10 @@ from agent.host_device import SYSTEM
 from agent.host_model import HostDevice
 from agent.model import PortState
 from agent.refusal import NO_DEVICE
+
+# Who else takes up a tap that lasts (ovs-vswitchd, with the netdev datapath) reads its flags, adds
+# one and writes them back: where we set it up in between, that takes it down.
+TAKEN_UP_S = 10.0
 
 
 class HostPorts:
@@ -22,6 +27,7 @@ class HostPorts:
         self._fds: dict[str, int] = {}      # by port
         self._missed: dict[str, int] = {}
         self._tap_drops: dict[str, int] = {}        # when it was opened
+        self._opened_s: dict[str, float] = {}
 
     @property
     def events_fd(self) -> int:
@@ -32,6 +38,7 @@ class HostPorts:
         words why there is none."""
         fd = (netdev.open_packet if device.kind == SYSTEM else netdev.open_tap)(device.name)
         self._fds[port], self._missed[port] = fd, 0
+        self._opened_s[port] = time.monotonic()
         self._tap_drops[port] = netdev.tap_drops(device.name) or 0
         return fd, self.set(port, device)
 
@@ -102,6 +109,11 @@ class HostPorts:
         errno that the data plane has of it."""
         assert isinstance(state.device, HostDevice)
         link = netdev.look(state.device.name)
+        if (link is not None and state.device.lasts and not link.up
+                and time.monotonic() - self._opened_s[state.name] < TAKEN_UP_S):
+            with suppress(OSError):
+                netdev.set_up(state.device.name)
+            link = netdev.look(state.device.name)
         before = state.host
         if (link is None and before.link is not None and not failed
                 and netdev.has_tap(self._fds[state.name])):

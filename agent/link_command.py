@@ -139,13 +139,20 @@ def wait_for_numbers(transact: Transact, ours: str, theirs: str, tap: str) -> tu
     if found.keys() != ends.keys():
         raise LinkError(f"somebody has removed the ports of {ours} and {theirs} meanwhile")
     if not served(found):
-        whys = [f"{end.error or 'nobody serves it; see whether ' + ends[port][1]}, port {port} of "
-                f"{ends[port][0]}" for port, end in found.items() if not end.served]
+        whys = [f"{end.error or why_not(end, tap, ends[port][1])}, port {port} of {ends[port][0]}"
+                for port, end in found.items() if not end.served]
         raise LinkError(
             f"{ours} and {theirs} are linked in the database, but not yet in fact: "
             + "; ".join(whys) + f". It works as soon as that is mended (vhost-agent unlink {ours} "
             f"{theirs} takes it back)")
     return found[tap + OUR_END].number, found[tap].number
+
+
+def why_not(end: End, tap: str, who: str) -> str:
+    """Where the row has no error."""
+    if end.number > 0 and (device := netdev.look(tap)) and not device.up:
+        return f"the tap {tap} is down (ip link set {tap} up)"
+    return f"nobody serves it; see whether {who}"
 
 
 def wait(look: Callable[[], Any], good: Callable[[Any], bool], what: str) -> Any:

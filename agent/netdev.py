@@ -19,7 +19,7 @@ TUNGETIFF = 0x800454D2
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
 IFF_UP, IFF_RUNNING = 0x1, 0x40
-SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8914, 0x8921, 0x8922
+SIOCGIFFLAGS, SIOCGIFMTU, SIOCSIFMTU = 0x8913, 0x8921, 0x8922
 SIOCSIFHWADDR, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCETHTOOL = 0x8924, 0x8927, 0x8933, 0x8946
 ETHTOOL_GDRVINFO = 3
 DRVINFO_BYTES = 196
@@ -31,6 +31,7 @@ PACKET_MR_PROMISC = 1
 PACKET_STATISTICS = 6
 TX_DROP = 11                    # word of a line of /proc/net/dev, behind the name
 RTMGRP_LINK = 1
+RTM_NEWLINK, NLM_F_REQUEST_AND_ACK = 16, 5
 RECEIVE_BYTES = 1 << 20         # that may wait in a packet socket; the kernel may grant less
 EVENT_BYTES = 1 << 16
 
@@ -130,9 +131,16 @@ def set_mtu(name: str, mtu: int) -> None:
 
 
 def set_up(name: str) -> None:
+    """Changes this flag alone: ovs-vswitchd may be setting another at the same moment."""
     try:
-        (flags,) = struct.unpack_from("H", ask(SIOCGIFFLAGS, name))
-        ask(SIOCSIFFLAGS, name, struct.pack("H", flags | IFF_UP))
+        change = struct.pack("BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), IFF_UP,
+                             IFF_UP)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+            kernel.send(struct.pack("IHHII", 16 + len(change), RTM_NEWLINK, NLM_F_REQUEST_AND_ACK,
+                                    0, 0) + change)
+            (error,) = struct.unpack_from("i", kernel.recv(EVENT_BYTES), 16)
+        if error:
+            raise OSError(-error, os.strerror(-error))
     except OSError as e:
         raise OSError(e.errno, f"it cannot be set up: {e.strerror}") from e
 

@@ -43,7 +43,8 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
         case HostDevice() if spec.name == spec.bridge:
             pass                # who has no use for the bridge's own port leaves it down
         case HostDevice() if state.host.link is not None and not state.host.link.up:
-            yield Reason("device-down", "the device is down", f"ip link set {spec.name} up")
+            yield Reason("device-down", "the device is down",
+                         f"ip link set {state.device.name} up")
         case HostDevice() if state.host.link is not None and not state.host.link.running:
             yield Reason("no-carrier", "the device has no carrier: the other end is missing or "
                          "down")

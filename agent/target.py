@@ -7,4 +7,5 @@ from agent.settings import PROGRAM
 
 target_option = click.option(
     "-t", "--target", default=PROGRAM, show_default=True, metavar="TARGET",
-    help="Name of the agent, or its control socket, as for ovs-appctl.")
+    help="Name of the agent, or its control socket, as for ovs-appctl; one that runs --as "
+         "ovs-vswitchd, or as vhost-agent.service, is found without.")

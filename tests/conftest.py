@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ TIERS = ("unit", "structure", "agent", "ext", "functional", "docs", "metrics", "
 
 
 def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:       # of a job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)    # programs under test get it
     interrupt_when_told_to_end()
 
 

@@ -9,7 +9,8 @@ HEAD = """<!-- Made from agent/cli.py by `make docs`: change that, not this. -->
 # The command line
 
 What each command says of itself. How they are used: [operating the agent](operations.md),
-[guests](guests.md).
+[beside ovs-vswitchd](beside.md), [guests](guests.md), [seeing it live](live.md),
+[when something does not work](troubleshooting.md).
 """
 
 

@@ -113,7 +113,7 @@ class Console:
 
     def finish(self, name: str, timeout_s: float = 60.0) -> str:
         """Waits for what 'begin' started, and returns its output."""
-        return self.run(f"until [ -s /tmp/{name}.status ]; do usleep 100000; done; "
+        return self.run(f"until [ -s /tmp/{name}.status ]; do sleep 0.1; done; "
                         f"cat /tmp/{name}", timeout_s)
 
     def _read_until(self, pattern: str, timeout_s: float, what: str) -> re.Match[str]:

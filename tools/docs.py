@@ -51,7 +51,7 @@ METRICS_HEAD = """<!-- Made from agent/metrics.py by `make docs`: change that, n
 # Metrics
 
 What `vhost-agent run --metrics=[IP:]PORT` serves at `/metrics`; how to use it is in
-[operations.md](operations.md#metrics). Besides, `process_...` are those of the process.
+[prometheus.md](prometheus.md). Besides, `process_...` are those of the process.
 
 Counters of a port begin anew when the port is made anew, those of its packets and bytes with each
 guest, those of a PMD with its thread: what Prometheus' `rate()` and `increase()` expect. A reason

@@ -80,7 +80,7 @@ def test_good_host_is_green(good: Host) -> None:
             "agent", "lock", "pmd-cores", "tap-devices", "descriptors", "sockets"} <= (
         report.of("ok"))
     assert report.of("info") <= {"schema-old", "no-isolated-cores", "no-qemu", "cpu-governor",
-                                 "hugepages", "not-seen"}
+                                 "hugepages", "not-seen", "port-reason"}
 
 
 def test_nothing_is_changed(good: Host) -> None:

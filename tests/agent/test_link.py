@@ -68,6 +68,14 @@ def test_link_and_unlink(both: Host) -> None:
     assert refusal(both, "unlink", "br0", "ovs0") == "br0 and ovs0 are not linked"
 
 
+def test_tap_that_is_set_down_as_it_is_taken_up_comes_back(both: Host) -> None:
+    """As ovs-vswitchd does by accident, when it changes the flags of the tap at the same moment."""
+    assert run(both, "link", "br0", "ovs0").returncode == 0
+    both.inside("ip", "link", "set", TAP, "down")
+    wait_until(lambda: ",UP" in both.inside("ip", "-o", "link", "show", TAP), "it is set up again")
+    assert "PROMISC" in both.inside("ip", "-o", "link", "show", TAP)    # ovs-vswitchd's flag stays
+
+
 def test_what_is_wrong_is_said_and_nothing_is_half_done(both: Host) -> None:
     both.run("ovs-vsctl", "--timeout=30", "add-br", "odd", "--", "set", "Bridge", "odd",
              "datapath_type=odd")

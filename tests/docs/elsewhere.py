@@ -22,6 +22,18 @@ ELSEWHERE = (
     Elsewhere(r"apt-get install -y git make", ".ci/run"),
     Elsewhere(r"git clone URL ovs-vhost-agent && cd ovs-vhost-agent", ".ci/run"),
     Elsewhere(r"make (setup|test|test-guests)", ".ci/run"),
+    Elsewhere(r"make deb", ".ci/run"),          # of `make test-package`
+    Elsewhere(r"apt install ./build/.*|apt purge ovs-vhost-agent",
+              "tests/package/test_install.py::test_purge_leaves_nothing"),
+    Elsewhere(r"make (un)?install",
+              "tests/package/test_install.py::test_make_install_and_uninstall"),
+    Elsewhere(r"systemctl status vhost-agent|.* >/etc/sysctl.d/.*|sysctl -p .*"
+              r"|systemctl restart vhost-agent",
+              "tests/package/test_systemd.py::test_whole_life_of_the_service"),
+    Elsewhere(r"systemctl (disable --now|mask) ovs-vswitchd|mkdir -p /etc/systemd/.*"
+              r"|cp /usr/share/doc/ovs-vhost-agent/examples/in-place.conf .*"
+              r"|systemctl daemon-reload && systemctl restart vhost-agent",
+              "tests/package/test_systemd.py::takes_the_place_of_ovs_vswitchd"),
     Elsewhere(r"make demo", "tests/functional/test_demo.py::test_demo_works_and_leaves_nothing"),
     Elsewhere(r"make bench(-quick)?( ARGS=.*)?",
               BENCH + "test_packets_a_second_are_measured_beside_testpmd_and_compared"),
@@ -55,7 +67,7 @@ ELSEWHERE = (
               r"|modprobe uio_pci_generic|dpdk-devbind.py -.*|dpdk-testpmd -l 0-1 .*",
               "tests/guests/test_testpmd_guest.py::test_testpmd_forwards_in_a_guest"),
     Elsewhere(r"ip link show eth0", "tests/guests/test_jumbo.py::test_jumbo"),
-    Elsewhere(r".venv/bin/vhost-agent capture -t ovs-vswitchd PORT \| tcpdump -n -r -",
+    Elsewhere(r".venv/bin/vhost-agent capture PORT \| tcpdump -n -r -",
               "tests/agent/test_capture_command.py::test_live_pipe_shows_packets_as_they_come"),
     Elsewhere(r"vhost-agent capture dpdkvhostclient0 \| wireshark -k -i -",
               "tests/agent/test_capture_command.py::test_live_pipe_shows_packets_as_they_come"),
@@ -67,8 +79,11 @@ ELSEWHERE = (
               "tests/agent/test_live.py::test_show_has_problems_first_and_appctl_says_the_same"),
     Elsewhere(r"vhost-agent top", "tests/agent/test_live.py::"
               "test_top_in_a_pipe_has_rates_and_says_why_packets_are_dropped"),
-    Elsewhere(r"vhost-agent run --metrics=.*",
+    # curl is not on every machine
+    Elsewhere(r"curl -s http://127.0.0.1:9945/metrics .*",
               "tests/agent/test_metrics_server.py::test_agent_serves_metrics_where_it_is_told"),
+    Elsewhere(r"cp packaging/prometheus/vhost-agent.rules.yml .*|promtool check config .*",
+              "tests/metrics/test_prometheus.py::test_promtool_finds_nothing_to_say"),
     # what it finds is this machine's
     Elsewhere(r"(.venv/bin/)?vhost-agent doctor", "tests/agent/test_doctor.py"),
 )

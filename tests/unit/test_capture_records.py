@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,5 +62,17 @@ def test_agent_is_found_as_ovs_appctl_does(tmp_path: Path) -> None:
     assert control_socket("ovs-vswitchd", str(tmp_path)) == f"{tmp_path}/ovs-vswitchd.12.ctl"
     assert control_socket("/x/y.ctl", str(tmp_path)) == "/x/y.ctl"
     (tmp_path / "odd.pid").write_text("twelve\n")
+    with pytest.raises(NoAgentError, match="no agent is known as vhost-agent"):
+        control_socket("vhost-agent", str(tmp_path))
+    with subprocess.Popen(["sleep", "60"], executable="/bin/sleep") as other:
+        (tmp_path / "ovs-vswitchd.pid").write_text(f"{other.pid}\n")
+        with pytest.raises(NoAgentError):
+            control_socket("vhost-agent", str(tmp_path))        # it is not ours
+        other.kill()
+    with subprocess.Popen(["vhost-agent", "60"], executable="/bin/sleep") as ours:
+        (tmp_path / "ovs-vswitchd.pid").write_text(f"{ours.pid}\n")
+        found = control_socket("vhost-agent", str(tmp_path))
+        assert found == f"{tmp_path}/ovs-vswitchd.{ours.pid}.ctl"
+        ours.kill()
     with pytest.raises(NoAgentError, match=r"no agent is known as odd: .*no number in it"):
         control_socket("odd", str(tmp_path))
