@@ -12,7 +12,7 @@ import ovs.timeval
 import ovs.util
 
 from agent import rpc
-from agent.settings import PACKAGED_CONTROL, PROGRAM, RUNDIR
+from agent.settings import PACKAGED_CONTROL, PACKAGED_RUNDIR, PROGRAM, companion_rundir
 
 IN_PLACE = "ovs-vswitchd"       # what --as calls an agent there
 ANSWER_MS = 10_000              # an agent that says nothing for so long hangs
@@ -37,7 +37,7 @@ def control_socket(target: str, rundir: str) -> str:
         if target == PROGRAM:
             if (pid := _in_place(rundir)) is not None:
                 return _found(IN_PLACE, pid, rundir)
-            if rundir == RUNDIR and os.path.exists(PACKAGED_CONTROL):
+            if companion_rundir(rundir) == PACKAGED_RUNDIR:
                 return PACKAGED_CONTROL
         raise
 

@@ -16,6 +16,7 @@ OURS, THEIRS = "vhost-agent", "ovs-vswitchd"
 OUR_VERSION = "(ovs-vhost-agent)"
 BESIDE = {f"--role={COMPANION.name}", COMPANION.name}       # words of a companion
 START = "vhost-agent run --pidfile --log-file --detach"
+START_UNIT = "systemctl restart vhost-agent"
 
 
 def is_agent(daemon: Daemon) -> bool:
@@ -52,16 +53,20 @@ def role_of(daemon: Daemon) -> Role:
     return COMPANION if is_agent(daemon) and BESIDE & set(words) else VSWITCHD
 
 
-def check(daemons: Sequence[Daemon], ports: int, role: Role = VSWITCHD) -> list[Finding]:
-    """'ports' of the database are to be served by an agent of the role."""
-    return [*running_ones(daemons, ports, role), *lock(daemons, role), *leftovers(daemons)]
+def check(daemons: Sequence[Daemon], ports: int, role: Role = VSWITCHD, prefix: str = ""
+          ) -> list[Finding]:
+    """'ports' of the database are to be served by an agent of the role. With a 'prefix', below
+    which the program is installed, its unit starts it."""
+    return [*running_ones(daemons, ports, role, bool(prefix)), *lock(daemons, role),
+            *leftovers(daemons)]
 
 
 def named(daemon: Daemon) -> str:
     return f"{daemon.name} (process {daemon.pid})"
 
 
-def running_ones(daemons: Sequence[Daemon], ports: int, role: Role) -> Iterator[Finding]:
+def running_ones(daemons: Sequence[Daemon], ports: int, role: Role, unit: bool
+                 ) -> Iterator[Finding]:
     found = agents(daemons)
     if running(daemons, role) is None:
         why = f"{ports} ports of the database are not served" if ports else (
@@ -69,7 +74,7 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role) -> Iterator[
         what, options = (f"no agent of the role {role.name}", f" --role={role.name}"
                          ) if role.beside else ("no agent", "")
         yield Finding("agent-not-running", WARNING, f"{what} runs on this run directory", why,
-                      START + options)
+                      START_UNIT if unit else START + options)
     for daemon in found:
         if daemon.version is None and "Permission denied" in daemon.silence:
             yield Finding("not-seen", INFO, f"{named(daemon)} may not be asked by this user",
@@ -86,6 +91,7 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role) -> Iterator[
         elif not daemon.version.endswith(f"{OUR_VERSION} {VERSION}"):
             yield Finding("agent-version", WARNING, f"{named(daemon)} is {daemon.version}, "
                           f"installed is {VERSION}", "it was not started again since the update",
+                          START_UNIT if unit else
                           f"ovs-appctl -t {daemon.control} exit && {START}")
         else:
             yield Finding("agent", OK, f"{named(daemon)} runs and answers: {daemon.version}")

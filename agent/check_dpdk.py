@@ -11,6 +11,8 @@ VHOST = "librte_vhost.so."
 SONAME = re.compile(r"lib(rte_\w+)\.so\.(\d+)")
 SOME = 8                            # of many symbols that a title repeats
 REBUILD = "make clean setup"
+# One that was made on this Debian.
+REBUILT_PACKAGE = "make clean deb && apt-get install --reinstall ./build/ovs-vhost-agent_*.deb"
 # What a librte_vhost can do, by a symbol that it exports then, and since which DPDK.
 FEATURES = (
     ("statistics of rings", "rte_vhost_vring_stats_get", "22.07"),
@@ -22,19 +24,29 @@ FEATURES = (
 )
 
 
-def check(facts: DpdkFacts) -> list[Finding]:
-    """All there is to say of the extension and of DPDK's libraries."""
-    found = list(extension(facts))
+def check(facts: DpdkFacts, prefix: str = "") -> list[Finding]:
+    """All there is to say of the extension and of DPDK's libraries. 'prefix' is where the program
+    is installed."""
+    mend = rebuild(prefix)
+    found = list(extension(facts, mend))
     if not facts.needed:
         return found
     if facts.loaded.silence:
         return [*found, unseen("how DPDK's libraries are found", facts.loaded.silence)]
-    bad = [*libraries_missing(facts), *symbols_missing(facts), *loader_complaints(facts)]
+    bad = [*libraries_missing(facts, mend), *symbols_missing(facts, mend),
+           *loader_complaints(facts, mend)]
     found += bad or [libraries(facts)]
     found += unreadable(facts)
     found += vhost(facts)
     found += drivers(facts)
     return found
+
+
+def rebuild(prefix: str) -> str:
+    """What makes the extension anew, for the DPDK that is here."""
+    if not prefix:
+        return REBUILD
+    return REBUILT_PACKAGE if prefix == "/usr" else "make clean install"
 
 
 def release(soname: str) -> str:
@@ -43,19 +55,19 @@ def release(soname: str) -> str:
     return f"DPDK {int(match[2]) - 1}.11" if match and int(match[2]) > 20 else "DPDK"
 
 
-def extension(facts: DpdkFacts) -> Iterator[Finding]:
+def extension(facts: DpdkFacts, mend: str) -> Iterator[Finding]:
     why = "the data plane is this extension; without it the agent does not start"
     if not facts.directory:
         yield Finding("extension-missing", ERROR, "the extension pmd_ext is not installed", why,
-                      "make setup")
+                      "make setup" if mend == REBUILD else mend)
     elif not facts.modules:
         title = f"{facts.directory} holds no module that this Python can import"
         if facts.others:
             title += f" ({len(facts.others)} are for another one)"
-        yield Finding("extension-missing", ERROR, title, why, REBUILD, facts.others[:SOME])
+        yield Finding("extension-missing", ERROR, title, why, mend, facts.others[:SOME])
 
 
-def libraries_missing(facts: DpdkFacts) -> Iterator[Finding]:
+def libraries_missing(facts: DpdkFacts, mend: str) -> Iterator[Finding]:
     for soname in sorted(name for name, path in facts.loaded.found.items() if path is None):
         why = "the agent does not start without it"
         details = []
@@ -63,7 +75,7 @@ def libraries_missing(facts: DpdkFacts) -> Iterator[Finding]:
             why += f": {release(soname)} is what the extension was built against"
         if others := [name for name in facts.lookalikes.get(soname, ()) if name != soname]:
             details.append(f"here is {', '.join(others)}; for that the extension has to be built "
-                           f"anew ({REBUILD})")
+                           f"anew ({mend})")
         yield Finding("dpdk-library-missing", ERROR, f"the library {soname} is not found", why,
                       package(soname), tuple(details))
 
@@ -76,7 +88,7 @@ def package(soname: str) -> str:
     return f"apt-get install lib{match[1].replace('_', '-')}{match[2]}"
 
 
-def symbols_missing(facts: DpdkFacts) -> Iterator[Finding]:
+def symbols_missing(facts: DpdkFacts, mend: str) -> Iterator[Finding]:
     """Only where all libraries were found: else much would be missing."""
     if not facts.libraries or None in facts.loaded.found.values() or facts.unreadable:
         return
@@ -88,14 +100,14 @@ def symbols_missing(facts: DpdkFacts) -> Iterator[Finding]:
             f"DPDK's libraries lack {len(missing)} functions that the extension uses: "
             + ", ".join(missing[:SOME]) + more,
             "the agent does not start, or ends when it calls one: it was built against another "
-            "DPDK", REBUILD, tuple(missing[SOME:]))
+            "DPDK", mend, tuple(missing[SOME:]))
 
 
-def loader_complaints(facts: DpdkFacts) -> Iterator[Finding]:
+def loader_complaints(facts: DpdkFacts, mend: str) -> Iterator[Finding]:
     if said := facts.loaded.complaints:
         yield Finding("dpdk-not-loadable", ERROR,
                       f"the dynamic loader does not take the extension: {said[0]}",
-                      "the agent does not start", REBUILD, said[1:])
+                      "the agent does not start", mend, said[1:])
 
 
 def libraries(facts: DpdkFacts) -> Finding:

@@ -21,7 +21,9 @@ from agent import (
 )
 from agent.doctor_facts import Facts
 from agent.finding import exit_status
+from agent.host_values import Daemon
 from agent.remotes import TlsFiles
+from agent.settings import companion_rundir, installed_prefix
 
 LIMIT_S = 30.0                  # for each of the two looks: the first, and at files it led to
 
@@ -48,13 +50,14 @@ def run(place: Place, role: str | None, as_json: bool, verbose: bool) -> int:
 
 def gather(place: Place, role: str | None) -> Facts:
     """All facts that come in time."""
-    facts = Facts(process_facts.this_process(), place.rundir, role)
+    companions = companion_rundir(place.rundir)
+    facts = Facts(process_facts.this_process(), place.rundir, role, installed_prefix())
     found, missed = within(LIMIT_S, {
         "DPDK": dpdk_files.gather,
         "the host": host_facts.gather,
         # one after the other, for python-ovs is made for one thread
         "the database and its daemons": lambda: (
-            database_facts.gather(place.remote, place.tls), daemons(place.rundir)),
+            database_facts.gather(place.remote, place.tls), daemons(place.rundir, companions)),
         "QEMU and libvirt": lambda: (
             process_facts.programs(), tuple(process_facts.qemus()), process_facts.libvirt_user()),
     })
@@ -64,6 +67,8 @@ def gather(place: Place, role: str | None) -> Facts:
         missed["daemons"] = no_daemons
     facts = replace(facts, dpdk=found.get("DPDK"), host=found.get("the host"), database=database,
                     daemons=running, programs=programs, qemus=qemus, libvirt_user=user)
+    if facts.role.beside:
+        facts = replace(facts, rundir=companions)
     found, more = within(LIMIT_S, {"files and devices of ports": lambda: of_ports(facts)})
     files, devices = found.get("files and devices of ports", ({}, {}))
     if more:                    # nothing can be said of ports then
@@ -71,14 +76,17 @@ def gather(place: Place, role: str | None) -> Facts:
     return replace(facts, files=files, devices=devices, missed=missed | more)
 
 
-def daemons(rundir: str) -> tuple[Any, str]:
-    """Those of the run directory, or why they cannot be seen."""
-    try:
-        return process_facts.daemons(rundir), ""
-    except FileNotFoundError:
-        return (), ""
-    except OSError as e:
-        return None, f"{rundir}: {e.strerror}"
+def daemons(*rundirs: str) -> tuple[Any, str]:
+    """Those of the run directories, or why they cannot be seen."""
+    found: tuple[Daemon, ...] = ()
+    for rundir in dict.fromkeys(rundirs):
+        try:
+            found += process_facts.daemons(rundir)
+        except FileNotFoundError:
+            pass
+        except OSError as e:
+            return None, f"{rundir}: {e.strerror}"
+    return found, ""
 
 
 def of_ports(facts: Facts) -> tuple[Any, Any]:

@@ -33,6 +33,7 @@ class Facts:
     me: Process
     rundir: str
     role_name: str | None = None                # that was asked for
+    prefix: str = ""                            # below which the program is installed, if it is
     dpdk: DpdkFacts | None = None
     host: HostFacts | None = None
     database: DatabaseFacts | None = None
@@ -89,10 +90,10 @@ def findings(facts: Facts) -> list[Finding]:
     specs = list(ports.ports.values())
     said = [unseen(what, why) for what, why in facts.missed.items()]
     if facts.dpdk is not None:
-        said += check_dpdk.check(facts.dpdk)
+        said += check_dpdk.check(facts.dpdk, facts.prefix)
     said += of_database(facts, ports)
     if facts.daemons is not None:
-        said += check_daemons.check(facts.daemons, len(specs), facts.role)
+        said += check_daemons.check(facts.daemons, len(specs), facts.role, facts.prefix)
     if facts.host is not None:
         said += of_host(facts, facts.host, ports, specs)
     said += check_limits.check(specs, facts.agent or facts.me, facts.agent is not None)

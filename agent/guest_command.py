@@ -14,6 +14,7 @@ from agent.model import InterfaceRow
 from agent.refusal import PortError
 from agent.role import COMPANION, ROLES, VSWITCHD
 from agent.select_rows import plain, uuids
+from agent.settings import companion_rundir
 
 COLUMNS = ["_uuid", "name", "type", "options", "mtu_request", "external_ids", "error"]
 
@@ -64,7 +65,8 @@ def read(question: Question) -> tuple[dict[str, HostConfig], dict[str, GuestRow]
     rows = [guest_row(row) for result in found for row in result["rows"]]
     theirs = {uuid for row in companions["rows"] for uuid in uuids(row["ports"])}
     companion = {row["name"] for row in ports["rows"] if plain(row["_uuid"]) in theirs}
-    configs = {role: guest_nic.host_config(other_config, question.rundir, role)
+    rundirs = {VSWITCHD: question.rundir, COMPANION: companion_rundir(question.rundir)}
+    configs = {role: guest_nic.host_config(other_config, rundirs[role], role)
                for role in ROLES.values()}
     return ({port: configs[COMPANION if port in companion else VSWITCHD]
              for port in question.ports},

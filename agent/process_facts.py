@@ -23,6 +23,7 @@ CONTROL = re.compile(r"(.+)\.(\d+)\.ctl")
 VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 VERSION_LIMIT_S = 5.0
 ANSWER_MS = 2_000
+UNIXCTL = "--unixctl="
 NOT_ASKED = ("ovsdb-server",)       # what it is asked as a database is enough
 QEMU = re.compile("qemu-system-.*|qemu-kvm")
 LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
@@ -90,7 +91,7 @@ def daemons(rundir: str) -> tuple[Daemon, ...]:
     """Those that have a control socket in the run directory, each asked for its version. Raises
     OSError when the directory cannot be read."""
     names = sorted(os.listdir(rundir))
-    found = [daemon(rundir, match[1], int(match[2])) for name in names
+    found = [daemon(f"{rundir}/{name}", match[1], int(match[2])) for name in names
              if (match := CONTROL.fullmatch(name))]
     known = {one.pid for one in found}
     found += [one for name in names if name.endswith(".pid")
@@ -108,11 +109,14 @@ def elsewhere(rundir: str, name: str) -> Daemon | None:
         return None
     # somebody else may have got the number of one that was killed
     programs = {word.rpartition("/")[2] for word in found.words[:3]}
-    return Daemon(name, pid, "", found) if programs & {name, PROGRAM} else None
+    if not programs & {name, PROGRAM}:
+        return None
+    control = next((word.removeprefix(UNIXCTL) for word in found.words
+                    if word.startswith(UNIXCTL)), "")
+    return daemon(control, name, pid) if control.startswith("/") else Daemon(name, pid, "", found)
 
 
-def daemon(rundir: str, name: str, pid: int) -> Daemon:
-    control = f"{rundir}/{name}.{pid}.ctl"
+def daemon(control: str, name: str, pid: int) -> Daemon:
     try:
         found = process(pid)
     except (OSError, ValueError, KeyError):

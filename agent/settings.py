@@ -18,7 +18,9 @@ PKGDATADIR = "/usr/share/openvswitch"
 
 PROGRAM = "vhost-agent"
 # Of the agent that vhost-agent.service runs: its user may not write to RUNDIR.
-PACKAGED_CONTROL = "/run/vhost-agent/vhost-agent.ctl"
+PACKAGED_RUNDIR = "/run/vhost-agent"
+PACKAGED_CONTROL = f"{PACKAGED_RUNDIR}/vhost-agent.ctl"
+INSTALLED = "/lib/ovs-vhost-agent"      # the program, below a prefix
 DEFAULT_FILE = ""               # --pidfile or --log-file without a name
 
 
@@ -63,6 +65,20 @@ def default_standalone_dir(environment: Mapping[str, str]) -> Path:
 def rundir(environment: Mapping[str, str]) -> str:
     """Where sockets and pid files are."""
     return environment.get("OVS_RUNDIR") or RUNDIR
+
+
+def companion_rundir(asked: str) -> str:
+    """Where a companion's sockets are for who has run directory 'asked': one that
+    vhost-agent.service runs has its own."""
+    packaged = asked == RUNDIR and os.path.exists(PACKAGED_CONTROL)
+    return PACKAGED_RUNDIR if packaged else asked
+
+
+def installed_prefix() -> str:
+    """Below which the package ("/usr") or `make install` put this program; empty: in neither
+    way."""
+    program = str(Path(__file__).parents[1])
+    return program.removesuffix(INSTALLED) if program.endswith(INSTALLED) else ""
 
 
 def settings(environment: Mapping[str, str], *, name: str, where: str | None, standalone: bool,

@@ -18,16 +18,28 @@ def all_files(machine: CleanMachine) -> set[str]:
                            "-not -path '/var/lib/dpkg/*-old'").splitlines())
 
 
-def test_purge_leaves_nothing(installed: CleanMachine) -> None:
+def test_purge_leaves_nothing(installed: CleanMachine, tmp_path: Path) -> None:
     installed.run("apt-get -qq purge -y ovs-vhost-agent")
     users = installed.run("cat /etc/passwd /etc/group")
     before = all_files(installed)
-    installed.run("apt-get -qq install -y $(ls /tmp/pytest-of-root/*/*/agent.deb | tail -n 1)")
+    installed.run(f"apt-get -qq install -y {tmp_path}/agent.deb")
     assert installed.run("cat /etc/passwd /etc/group") != users
     assert all_files(installed) - before
     installed.run("apt-get -qq purge -y ovs-vhost-agent")
     assert installed.run("cat /etc/passwd /etc/group") == users
     assert all_files(installed) - before == set()
+
+
+def test_all_of_the_program_is_there(installed: CleanMachine) -> None:
+    """Each module, with what it imports, and files that are there to be copied."""
+    modules = [f"agent.{path.stem}" for path in (CHECKOUT / "agent").glob("[a-z]*.py")]
+    assert "agent.doctor" in modules
+    installed.run("cd /usr/lib/ovs-vhost-agent && python3 -B -c "
+                  f"'import {', '.join(modules)}'")
+    for file in ("schema", "packaging/grafana", "packaging/prometheus"):
+        there = "lib/ovs-vhost-agent" if file == "schema" else "share/doc/ovs-vhost-agent/examples"
+        for path in (CHECKOUT / file).glob("[a-z]*.*"):
+            installed.run(f"test -s /usr/{there}/{path.parent.name}/{path.name}")
 
 
 def test_librte_vhost_for_newer_cpus_is_used_while_it_matches(installed: CleanMachine) -> None:

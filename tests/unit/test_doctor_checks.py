@@ -50,6 +50,15 @@ def test_library_without_a_function_that_is_used() -> None:
     assert "rte_vhost_new" in finding.title
 
 
+@pytest.mark.parametrize(("prefix", "expected"), [
+    ("", "make clean setup"), ("/usr/local", "make clean install"),
+    ("/usr", "make clean deb && apt-get install --reinstall ./build/ovs-vhost-agent_*.deb")])
+def test_extension_is_made_anew_as_it_was_installed(prefix: str, expected: str) -> None:
+    facts = replace(DPDK, wants=DPDK.wants | {"rte_vhost_new"})
+    assert check_dpdk.check(facts, prefix)[0].fix == expected
+    assert check_dpdk.check(DpdkFacts(), prefix)[0].fix == expected.replace("clean setup", "setup")
+
+
 @pytest.mark.parametrize(("facts", "expected"), [
     (DpdkFacts(), [("error", "extension-missing")]),
     (DpdkFacts("/x", 0, ("pmd.cpython-310.so",)), [("error", "extension-missing")]),

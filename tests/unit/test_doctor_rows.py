@@ -209,6 +209,8 @@ def test_companion_and_ovs_vswitchd_have_a_lock_each() -> None:
     found = check_daemons.check([VSWITCHD], 2, COMPANION)
     assert ids(found) == [("warning", "agent-not-running"), ("ok", "lock")]
     assert str(found[0].fix).endswith(" --role=companion")
+    found = check_daemons.check([VSWITCHD], 2, COMPANION, "/usr")
+    assert found[0].fix == "systemctl restart vhost-agent"
     facts = doctor_facts.Facts(Process(1), "/run", daemons=tuple(both))
     assert (facts.role, facts.agent) == (COMPANION, both[0].process)
     assert replace(facts, role_name="vswitchd").role == VSWITCHD_ROLE
