@@ -157,6 +157,15 @@ def look(name: str) -> Link | None:
     return Link(ifindex, bool(flags & IFF_UP), bool(flags & IFF_RUNNING), mtu, mac)
 
 
+def is_tap(name: str) -> bool:
+    """Whether there is a tap of that name."""
+    try:
+        (kind,) = struct.unpack_from("H", ask(SIOCGIFHWADDR, name))
+    except OSError:
+        return False
+    return kind == ARPHRD_ETHER and driver(name)[0] == "tun"        # of taps, too
+
+
 def driver(name: str) -> tuple[str, str, str]:
     """(name, version, version of the firmware), each empty where it is not known."""
     info = ctypes.create_string_buffer(struct.pack("I", ETHTOOL_GDRVINFO), DRVINFO_BYTES)

@@ -147,13 +147,32 @@ def test_a_tap_that_is_deleted_from_outside_is_made_again(both: Host) -> None:
 
 def test_a_name_that_the_kernel_has_given_away(both: Host) -> None:
     both.inside("ip", "link", "add", "l1", "type", "veth", "peer", "name", "far")
+    before = both.transact({"op": "select", "table": "Port", "where": [], "columns": ["name"]})
     try:
-        why = "(Invalid argument): the name is taken by a device that is no tap, port l1-vhost of"
-        assert why in refusal(both, "link", "br0", "ovs0", "--name", "l1").partition("\n")[2]
+        for name in ("l1", "lo"):
+            assert refusal(both, "link", "br0", "ovs0", "--name", name) == (
+                f"the name {name} is taken by a device of this host that is no tap: choose the "
+                "tap's with --name")
+        assert both.transact({"op": "select", "table": "Port", "where": [],
+                              "columns": ["name"]}) == before
     finally:
         both.inside("ip", "link", "del", "l1")
-    wait_until(lambda: both.interface("l1", "error") is None and both.interface("l1", "ofport") > 0,
-               "it is linked by itself once the name is free")
+
+
+def test_taps_that_are_there(both: Host) -> None:
+    both.vsctl("add-port", "br0", "open", "--", "set", "Interface", "open", "type=tap",
+               "options:tap-name=l3")
+    wait_until(lambda: both.interface("open", "link_state") == "up", "a program has it open")
+    assert refusal(both, "link", "br0", "ovs0", "--name", "l3") == (
+        "the name l3 is taken by a tap of this host that a program has open: choose another with "
+        "--name")
+    both.vsctl("del-port", "open")
+    wait_until(lambda: "l3" not in links(both), "it is gone")
+    both.inside("ip", "tuntap", "add", "l2", "mode", "tap")     # as an agent leaves one behind
+    left = both.inside("ip", "-o", "link", "show", "l2").partition(":")[0]
+    done = run(both, "link", "br0", "ovs0", "--name", "l2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert both.interface("l2", "ifindex") == int(left)
 
 
 def test_without_a_companion_it_is_said_and_made_up_for() -> None:
