@@ -135,14 +135,51 @@ def test_an_end_that_somebody_removed_is_no_link_and_no_loop(both: Host) -> None
     assert both.vsctl("list-ports", "ovs0") == ""
 
 
-def test_a_tap_that_is_deleted_from_outside_is_made_again(both: Host) -> None:
+def promiscuous(host: Host) -> bool:
+    """Whether ovs-vswitchd listens to the tap."""
+    return "promiscuity 0 " not in host.inside("ip", "-d", "-o", "link", "show", TAP)
+
+
+def test_a_tap_that_is_deleted_from_outside_is_made_again_and_what_mends_it_is_said(both: Host
+                                                                                    ) -> None:
+    def reason() -> str:
+        return str(both.interface(f"{TAP}-vhost", "status").get("reason", ""))
+
     run(both, "link", "br0", "ovs0")
+    assert promiscuous(both)
     before = both.interface(TAP, "ifindex")
     both.inside("ip", "link", "delete", TAP)
     wait_until(lambda: all(
         both.interface(name, "ifindex") not in (None, before)
         and both.interface(name, "link_state") == "up" for name in (TAP, f"{TAP}-vhost")),
-        "both ends are served again")
+        "there is one again")
+    assert not promiscuous(both)
+    mend = "vhost-agent unlink br0 ovs0 && vhost-agent link br0 ovs0"
+    wait_until(lambda: mend in reason(), "it is said that ovs-vswitchd has not taken it up",
+               timeout_s=30)
+    explained = both.appctl("vhost/explain", f"{TAP}-vhost")
+    assert mend in " ".join(explained.split())
+    assert f"  device    {TAP}, tun\n" in explained
+    for words in mend.split(" && "):
+        assert run(both, *words.split()[1:]).returncode == 0
+    assert promiscuous(both)
+    explained = both.appctl("vhost/explain", f"{TAP}-vhost")
+    assert explained.startswith(f"{TAP}-vhost is up\n")
+
+
+def test_the_tap_stays_while_the_bridge_is_another_daemons(both: Host) -> None:
+    run(both, "link", "br0", "ovs0")
+    before = both.interface(TAP, "ifindex"), both.interface(TAP, "ofport")
+    both.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    wait_until(lambda: both.interface(TAP, "link_state") == "down", "the agent has let it go")
+    both.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=vhost")
+    wait_until(lambda: both.interface(TAP, "link_state") == "up"
+               and both.interface(f"{TAP}-vhost", "ifindex") == before[0], "it has it again")
+    assert (both.interface(TAP, "ifindex"), both.interface(TAP, "ofport")) == before
+    assert promiscuous(both)
+    # else it goes, as a port's tap does
+    both.vsctl("--no-wait", "remove", "Interface", f"{TAP}-vhost", "options", "tap-name")
+    wait_until(lambda: TAP not in links(both), "nobody asks for it")
 
 
 def test_a_name_that_the_kernel_has_given_away(both: Host) -> None:
