@@ -17,6 +17,7 @@ class AddPort:
 @dataclass(frozen=True, slots=True)
 class RemovePort:
     name: str
+    tap_stays: bool = False         # for who is to serve the port next
 
 
 @dataclass(frozen=True, slots=True)

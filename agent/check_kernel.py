@@ -8,8 +8,7 @@ from agent.check_dpdk import drivers_of, modules_asked, vhost_library
 from agent.dpdk_values import DpdkFacts
 from agent.eth_values import EthDevice
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
-from agent.host_device import SYSTEM
-from agent.host_model import HostDevice
+from agent.host_model import SYSTEM, HostDevice
 from agent.host_values import (
     CAP_NET_ADMIN,
     READ,

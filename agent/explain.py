@@ -114,8 +114,8 @@ def facts(view: View) -> Iterator[tuple[str, str]]:
             yield "device", f"{devargs}" + (
                 "" if state.eth is None else f", {state.eth.driver_name}, {state.eth.n_rxq} rx and "
                 f"{state.eth.n_txq} tx queues, NUMA node {state.eth.numa_id}")
-        case HostDevice() if state.host.link is not None:
-            yield "device", f"{state.name}, {state.host.driver[0] or 'no driver'}"
+        case HostDevice(_, name) if state.host.link is not None:
+            yield "device", f"{name}, {state.host.driver[0] or 'no driver'}"
         case PatchDevice(peer):
             yield "peer", peer
     if not isinstance(state.device, PatchDevice):

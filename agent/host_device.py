@@ -4,13 +4,12 @@ from __future__ import annotations
 import re
 
 import schema
-from agent.host_model import HostDevice
+from agent.host_model import INTERNAL, SYSTEM, TAP, HostDevice
 from agent.hostconfig import HostConfig, mtu_range
 from agent.model import BridgeRow, InterfaceRow
 from agent.options import in_range, shown, unknown
 from agent.refusal import NO_DEVICE, PortError
 
-INTERNAL, TAP, SYSTEM = "internal", "tap", "system"
 NAME_BYTES = 15                 # IFNAMSIZ less its final zero
 ETHERNET_ADDRESS = re.compile("[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+INTERNAL, TAP, SYSTEM = "internal", "tap", "system"
+
 
 @dataclass(frozen=True, slots=True)
 class HostDevice:
@@ -25,6 +27,7 @@ class Link:
     running: bool                   # it has a carrier, too
     mtu: int
     mac: str
+    promiscuous: bool = False       # only looked at of taps that last
 
 
 @dataclass(frozen=True, slots=True)

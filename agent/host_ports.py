@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from agent import netdev
-from agent.host_device import SYSTEM
-from agent.host_model import HostDevice
+from agent.host_model import SYSTEM, HostDevice
 from agent.model import PortState
 from agent.refusal import NO_DEVICE
 
@@ -86,9 +85,10 @@ class HostPorts:
         lasts."""
         os.close(self._fds.pop(port))
 
-    def remove(self, port: str, device: HostDevice) -> None:
-        """close(), for a port that is not wanted any more: a tap that lasts goes, too."""
-        if device.lasts:
+    def remove(self, port: str, device: HostDevice, tap_stays: bool) -> None:
+        """close(), for a port that is not wanted any more: a tap that lasts goes, too, unless it
+        stays."""
+        if device.lasts and not tap_stays:
             with suppress(OSError):     # it was deleted from outside
                 netdev.set_tap_lasting(self._fds[port], lasts=False)
         self.close(port)
@@ -114,6 +114,8 @@ class HostPorts:
             with suppress(OSError):
                 netdev.set_up(state.device.name)
             link = netdev.look(state.device.name)
+        if link is not None and state.device.lasts:
+            link = replace(link, promiscuous=netdev.is_promiscuous(link.ifindex))
         before = state.host
         if (link is None and before.link is not None and not failed
                 and netdev.has_tap(self._fds[state.name])):

@@ -7,10 +7,19 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from agent import ask, linking, netdev
+from agent import ask, linking, netdev, remotes
 from agent.ask import AskError
 from agent.guest_command import say
-from agent.linking import MARK, OUR_END, Bridge, Bridges, LinkError, Operation, Port
+from agent.linking import (
+    MARK,
+    OUR_END,
+    Bridge,
+    Bridges,
+    HostName,
+    LinkError,
+    Operation,
+    Port,
+)
 from agent.remotes import TlsFiles
 from agent.select_rows import plain, uuids
 
@@ -41,6 +50,8 @@ def link(remote: str, tls: TlsFiles, bridge: str, ovs_bridge: str, name: str | N
 
     def join(found: Bridges) -> list[Operation]:
         linking.check(found, name)
+        if is_local(remote):
+            linking.check_host(name, on_host(name))
         return linking.join(found, name)
 
     def transact(*operations: Operation) -> list[Any]:
@@ -76,7 +87,7 @@ def unlink(remote: str, tls: TlsFiles, bridge: str, ovs_bridge: str) -> int:
     except (AskError, LinkError) as e:
         say(str(e))
         return 1
-    left = wait(lambda: [tap for tap in taps if netdev.look(tap)],
+    left = wait(lambda: [tap for tap in taps if is_local(remote) and netdev.is_tap(tap)],
                 lambda left: not left, f"the agent to remove the tap {taps[0]}")
     for tap in left:
         say(f"{bridge} and {ovs_bridge} are not linked any more, but the tap {tap} is there still: "
@@ -85,6 +96,18 @@ def unlink(remote: str, tls: TlsFiles, bridge: str, ovs_bridge: str) -> int:
         return 1
     print(f"{bridge} and {ovs_bridge} are not linked any more")
     return 0
+
+
+def is_local(remote: str) -> bool:
+    """Whether the database is one of this host, whose devices then are those of the bridges."""
+    return all(server.startswith("unix:") for server in remotes.split(remote))
+
+
+def on_host(name: str) -> HostName:
+    link = netdev.look(name)
+    tap = link is not None and netdev.is_tap(name)
+    # a tap has its carrier of who has it open
+    return HostName(link is not None, tap, tap and link is not None and link.running)
 
 
 def change(transact: Transact, ours: str, theirs: str,

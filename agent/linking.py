@@ -49,6 +49,15 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
+class HostName:
+    """What the host has of a name."""
+
+    taken: bool = False             # by a device
+    tap: bool = False               # which is a tap
+    open: bool = False              # that some program has open
+
+
+@dataclass(frozen=True, slots=True)
 class Bridges:
     """Two bridges to be joined or parted, and the names that Ports and Interfaces have."""
 
@@ -107,6 +116,17 @@ def check(found: Bridges, name: str) -> None:
         if taken in found.names:
             raise LinkError(f"the name {taken} is taken by another port: choose the tap's with "
                             "--name")
+
+
+def check_host(name: str, host: HostName) -> None:
+    """Raises LinkError when the host has given the name away: ovs-vswitchd would take whatever
+    has it into its bridge. A tap that nobody has open is one that an agent left, and is used."""
+    if host.taken and not host.tap:
+        raise LinkError(f"the name {name} is taken by a device of this host that is no tap: choose "
+                        "the tap's with --name")
+    if host.open:
+        raise LinkError(f"the name {name} is taken by a tap of this host that a program has open: "
+                        "choose another with --name")
 
 
 def parts(found: Bridges) -> Iterator[Port]:

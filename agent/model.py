@@ -89,6 +89,10 @@ class Snapshot:
     other_config: Mapping[str, str] = field(default_factory=dict)
     bridges: tuple[BridgeRow, ...] = ()
     apart: tuple[str, ...] = ()             # bridges that an agent in another role serves
+    # names of taps that ports of bridges which are not served ask for
+    taps_elsewhere: frozenset[str] = frozenset()
+    # {tap that a port of ours asks for: bridge that is not served and has it for a port, too}
+    taps_shared: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- what should be -------------------------------------------------------------------------------
@@ -253,6 +257,8 @@ class Desired:
     numa_nodes: int = 1
     errors: Mapping[str, str] = field(default_factory=dict)    # interface name -> Interface.error
     port_problems: Mapping[str, str] = field(default_factory=dict)  # of a port, for lack of others
+    taps_elsewhere: frozenset[str] = frozenset()                # as of the Snapshot
+    taps_shared: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()                             # of the whole, for the log
     stats_interval_ms: int = 5000
 

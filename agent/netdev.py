@@ -32,6 +32,9 @@ PACKET_STATISTICS = 6
 TX_DROP = 11                    # word of a line of /proc/net/dev, behind the name
 RTMGRP_LINK = 1
 RTM_NEWLINK, NLM_F_REQUEST_AND_ACK = 16, 5
+RTM_GETLINK, NLM_F_REQUEST = 18, 1
+IFLA_PROMISCUITY = 30
+ATTRIBUTES_AT = 32              # in the answer to RTM_GETLINK
 RECEIVE_BYTES = 1 << 20         # that may wait in a packet socket; the kernel may grant less
 EVENT_BYTES = 1 << 16
 
@@ -155,6 +158,31 @@ def look(name: str) -> Link | None:
     except OSError:
         return None
     return Link(ifindex, bool(flags & IFF_UP), bool(flags & IFF_RUNNING), mtu, mac)
+
+
+def is_promiscuous(ifindex: int) -> bool:
+    """Whether the device takes frames to any address; a switch has that of its ports. Its flags
+    have only what was set by hand."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.send(struct.pack("IHHII", 32, RTM_GETLINK, NLM_F_REQUEST, 0, 0)
+                    + struct.pack("BxHiII", socket.AF_UNSPEC, 0, ifindex, 0, 0))
+        answer = kernel.recv(EVENT_BYTES)
+    at = ATTRIBUTES_AT
+    while at + 4 <= len(answer):
+        length, kind = struct.unpack_from("HH", answer, at)
+        if kind == IFLA_PROMISCUITY:
+            return bool(struct.unpack_from("I", answer, at + 4)[0])
+        at += max(4, length + 3 & ~3)
+    return False
+
+
+def is_tap(name: str) -> bool:
+    """Whether there is a tap of that name."""
+    try:
+        (kind,) = struct.unpack_from("H", ask(SIOCGIFHWADDR, name))
+    except OSError:
+        return False
+    return kind == ARPHRD_ETHER and driver(name)[0] == "tun"        # of taps, too
 
 
 def driver(name: str) -> tuple[str, str, str]:

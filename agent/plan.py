@@ -107,7 +107,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
         bridges = among(bridges, names)
         if bridges != observed.bridges:
             actions.append(SetBridges(bridges))
-    actions += [RemovePort(name) for name in sorted(gone)]
+    actions += [RemovePort(name, isinstance(device := observed.ports[name].device, HostDevice)
+                           and device.lasts and device.name in desired.taps_elsewhere)
+                for name in sorted(gone)]
     actions += [AddPort(replace(spec, device=next_device(spec.device, observed.ports.get(name))))
                 for name in sorted(specs.keys() - names)
                 if (spec := specs[name]).device is not None]

@@ -31,8 +31,7 @@ from agent.actions import (
 from agent.datapath import ApplyError
 from agent.eth_values import EthDevice, EthInfo
 from agent.fdb import FdbCounters, Flap
-from agent.host_device import SYSTEM
-from agent.host_model import HostDevice, HostState
+from agent.host_model import SYSTEM, HostDevice, HostState
 from agent.host_ports import HostPorts
 from agent.mirror_model import MirrorCounters
 from agent.model import (
@@ -152,11 +151,11 @@ class PmdDatapath:
         match action:
             case AddPort(spec):
                 self._add(spec)
-            case RemovePort(name):
+            case RemovePort(name, tap_stays):
                 slot = self._slots[name]
                 ports.remove(slot)
                 if isinstance(removed := self._states[name].device, HostDevice):
-                    self._host_ports.remove(name, removed)
+                    self._host_ports.remove(name, removed, tap_stays)
                 self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):

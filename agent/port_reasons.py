@@ -7,12 +7,14 @@ from types import MappingProxyType
 
 from agent import socket_facts
 from agent.datapath import Datapath
+from agent.host_model import HostDevice
 from agent.model import Desired, Observed, PollLists, PortSpec, PortState, Registration
 from agent.reason import reasons
 from agent.reason_model import Facts, Handshake, Reason, Sight
 from agent.vduse import is_vduse
 
 NO_CORES: Mapping[int, int] = MappingProxyType({})
+TAKEN_UP_MS = 3000              # a tap that is new is, by then, by who else has it for a port
 SETTLED_MS = 900                # of a port of which nothing has changed for as long
 
 
@@ -63,11 +65,12 @@ class PortReasons:
                     or known.facts.nodes is not self._nodes
                     or known.facts.cores != self._cores.get(name, NO_CORES)
                     or (due and isinstance(state.device, Registration)
-                        and not (state.connected and known.proven))):
+                        and not (state.connected and known.proven))
+                    or (due and (may_be_deaf(state) or known.facts.deaf))):
                 if listening is None and looks_at_socket(state):
                     listening = socket_facts.listening()
                 known = self._known[name] = self._make(
-                    spec, state, name in silent, datapath, now_ms, known,
+                    spec, state, desired, name in silent, datapath, now_ms, known,
                     listening or frozenset())
             if known.text:
                 texts[name] = known.text
@@ -85,8 +88,8 @@ class PortReasons:
             return (), Facts()
         self._look_at_polling(observed)
         known = self._known.get(spec.name)
-        facts, _ = self._facts(spec, state, spec.name in self._silent(desired), datapath, now_ms,
-                               known, socket_facts.listening())
+        facts, _ = self._facts(spec, state, desired, spec.name in self._silent(desired), datapath,
+                               now_ms, known, socket_facts.listening())
         return reasons(spec, state, facts), facts
 
     def _look_at_polling(self, observed: Observed) -> None:
@@ -106,9 +109,11 @@ class PortReasons:
         members = {name for bridge in desired.bridges for name, _ in bridge.members}
         return frozenset(desired.ports.keys() - members)
 
-    def _make(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
-              now_ms: int, known: _Known | None, listening: frozenset[str]) -> _Known:
-        facts, since_ms = self._facts(spec, state, silent, datapath, now_ms, known, listening)
+    def _make(self, spec: PortSpec, state: PortState, desired: Desired, silent: bool,
+              datapath: Datapath, now_ms: int, known: _Known | None, listening: frozenset[str]
+              ) -> _Known:
+        facts, since_ms = self._facts(spec, state, desired, silent, datapath, now_ms, known,
+                                      listening)
         if (known is not None and known.spec is spec and known.state is state
                 and known.facts == facts):
             text = known.text
@@ -116,10 +121,10 @@ class PortReasons:
             text = "; ".join(map(str, reasons(spec, state, facts)))
         return _Known(spec, state, facts, text, since_ms)
 
-    def _facts(self, spec: PortSpec, state: PortState, silent: bool, datapath: Datapath,
-               now_ms: int, known: _Known | None, listening: frozenset[str]
+    def _facts(self, spec: PortSpec, state: PortState, desired: Desired, silent: bool,
+               datapath: Datapath, now_ms: int, known: _Known | None, listening: frozenset[str]
                ) -> tuple[Facts, int]:
-        """Facts, and since when the front end has been as it is."""
+        """Facts, and since when the front end, or the device, has been as it is."""
         handshake, socket, sight = Handshake(), None, Sight.NONE
         if isinstance(state.device, Registration):
             handshake = datapath.handshake(spec.name)
@@ -132,12 +137,23 @@ class PortReasons:
         since_ms = now_ms
         if (known is not None and known.facts.handshake == handshake
                 and known.state.connections == state.connections
-                and known.state.attached == state.attached):
+                and known.state.attached == state.attached
+                and known.state.host == state.host):
             since_ms = known.since_ms
-        facts = Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent,
+        deaf = ""
+        if may_be_deaf(state) and now_ms - since_ms >= TAKEN_UP_MS:
+            assert isinstance(state.device, HostDevice)
+            deaf = desired.taps_shared.get(state.device.name, "")
+        facts = Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent, deaf,
                       self._cores.get(spec.name, NO_CORES), self._nodes, self._numa_cores,
                       self.prefix)
         return facts, since_ms
+
+
+def may_be_deaf(state: PortState) -> bool:
+    """Whether nobody but the agent takes frames from its tap, if that is one."""
+    return (isinstance(state.device, HostDevice) and state.device.lasts
+            and state.host.link is not None and not state.host.link.promiscuous)
 
 
 def looks_at_socket(state: PortState) -> bool:

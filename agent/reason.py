@@ -48,6 +48,11 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
         case HostDevice() if state.host.link is not None and not state.host.link.running:
             yield Reason("no-carrier", "the device has no carrier: the other end is missing or "
                          "down")
+    if facts.deaf:
+        yield Reason("tap-not-taken-up", "the switch at the other end of the tap does not listen "
+                     "to it: the tap was made anew, and that switch has kept the old one, or it "
+                     "does not run", f"vhost-agent unlink {spec.bridge} {facts.deaf} && "
+                     f"vhost-agent link {spec.bridge} {facts.deaf}, or restart ovs-vswitchd")
     if facts.silent:
         yield Reason("bridge-silent", f"bridge {spec.bridge} forwards nothing: fail_mode is "
                      "secure, and there is no OpenFlow here",

@@ -1,10 +1,11 @@
 """In place of ovs-vswitchd or beside it, and all that differs between the two: pure."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agent.model import Snapshot
+from agent.host_model import TAP
+from agent.model import BridgeRow, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class Role:
     def view(self, snapshot: Snapshot) -> Snapshot:
         """What the role sees of the database; keys of other_config lose their prefix."""
         bridges = tuple(b for b in snapshot.bridges if self.owns(b.datapath_type))
+        others = [b for b in snapshot.bridges if b.datapath_type != self.datapath_type]
+        named = taps(b for b in snapshot.bridges if b.datapath_type == self.datapath_type)
+        snapshot = replace(
+            snapshot, taps_elsewhere=taps(others), taps_shared={
+                row.name: b.name for b in others if named
+                for row in b.interfaces if row.name in named})
         if not self.beside:
             return replace(snapshot, bridges=bridges, apart=tuple(
                 b.name for b in snapshot.bridges if b.datapath_type == self.leaves))
@@ -40,6 +47,12 @@ class Role:
         """What the role reads of Open_vSwitch.other_config; keys lose their prefix."""
         return {key.removeprefix(self.prefix): text for key, text in other_config.items()
                 if key.startswith(self.prefix)}
+
+
+def taps(bridges: Iterable[BridgeRow]) -> frozenset[str]:
+    """Names of taps that last, which ports of these ask for."""
+    return frozenset(row.options["tap-name"] for bridge in bridges for row in bridge.interfaces
+                     if row.type == TAP and row.options.get("tap-name"))
 
 
 VSWITCHD = Role("vswitchd", "ovs_vswitchd", "ovs-vswitchd", "netdev", leaves="vhost")

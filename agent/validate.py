@@ -296,6 +296,8 @@ def desired(snapshot: Snapshot, config: HostConfig, owners: Callable[[], Mapping
                   *(p for bridge in bridges for p in bridge_problems(bridge)),
                   *(p for _, problems in mirrors.values() for p in problems)),
         stats_interval_ms=config.stats_interval_ms,
+        taps_elsewhere=snapshot.taps_elsewhere,
+        taps_shared=snapshot.taps_shared,
     )
 
 

@@ -135,25 +135,81 @@ def test_an_end_that_somebody_removed_is_no_link_and_no_loop(both: Host) -> None
     assert both.vsctl("list-ports", "ovs0") == ""
 
 
-def test_a_tap_that_is_deleted_from_outside_is_made_again(both: Host) -> None:
+def promiscuous(host: Host) -> bool:
+    """Whether ovs-vswitchd listens to the tap."""
+    return "promiscuity 0 " not in host.inside("ip", "-d", "-o", "link", "show", TAP)
+
+
+def test_a_tap_that_is_deleted_from_outside_is_made_again_and_what_mends_it_is_said(both: Host
+                                                                                    ) -> None:
+    def reason() -> str:
+        return str(both.interface(f"{TAP}-vhost", "status").get("reason", ""))
+
     run(both, "link", "br0", "ovs0")
+    assert promiscuous(both)
     before = both.interface(TAP, "ifindex")
     both.inside("ip", "link", "delete", TAP)
     wait_until(lambda: all(
         both.interface(name, "ifindex") not in (None, before)
         and both.interface(name, "link_state") == "up" for name in (TAP, f"{TAP}-vhost")),
-        "both ends are served again")
+        "there is one again")
+    assert not promiscuous(both)
+    mend = "vhost-agent unlink br0 ovs0 && vhost-agent link br0 ovs0"
+    wait_until(lambda: mend in reason(), "it is said that ovs-vswitchd has not taken it up",
+               timeout_s=30)
+    explained = both.appctl("vhost/explain", f"{TAP}-vhost")
+    assert mend in " ".join(explained.split())
+    assert f"  device    {TAP}, tun\n" in explained
+    for words in mend.split(" && "):
+        assert run(both, *words.split()[1:]).returncode == 0
+    assert promiscuous(both)
+    explained = both.appctl("vhost/explain", f"{TAP}-vhost")
+    assert explained.startswith(f"{TAP}-vhost is up\n")
+
+
+def test_the_tap_stays_while_the_bridge_is_another_daemons(both: Host) -> None:
+    run(both, "link", "br0", "ovs0")
+    before = both.interface(TAP, "ifindex"), both.interface(TAP, "ofport")
+    both.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=netdev")
+    wait_until(lambda: both.interface(TAP, "link_state") == "down", "the agent has let it go")
+    both.vsctl("--no-wait", "set", "Bridge", "br0", "datapath_type=vhost")
+    wait_until(lambda: both.interface(TAP, "link_state") == "up"
+               and both.interface(f"{TAP}-vhost", "ifindex") == before[0], "it has it again")
+    assert (both.interface(TAP, "ifindex"), both.interface(TAP, "ofport")) == before
+    assert promiscuous(both)
+    # else it goes, as a port's tap does
+    both.vsctl("--no-wait", "remove", "Interface", f"{TAP}-vhost", "options", "tap-name")
+    wait_until(lambda: TAP not in links(both), "nobody asks for it")
 
 
 def test_a_name_that_the_kernel_has_given_away(both: Host) -> None:
     both.inside("ip", "link", "add", "l1", "type", "veth", "peer", "name", "far")
+    before = both.transact({"op": "select", "table": "Port", "where": [], "columns": ["name"]})
     try:
-        why = "(Invalid argument): the name is taken by a device that is no tap, port l1-vhost of"
-        assert why in refusal(both, "link", "br0", "ovs0", "--name", "l1").partition("\n")[2]
+        for name in ("l1", "lo"):
+            assert refusal(both, "link", "br0", "ovs0", "--name", name) == (
+                f"the name {name} is taken by a device of this host that is no tap: choose the "
+                "tap's with --name")
+        assert both.transact({"op": "select", "table": "Port", "where": [],
+                              "columns": ["name"]}) == before
     finally:
         both.inside("ip", "link", "del", "l1")
-    wait_until(lambda: both.interface("l1", "error") is None and both.interface("l1", "ofport") > 0,
-               "it is linked by itself once the name is free")
+
+
+def test_taps_that_are_there(both: Host) -> None:
+    both.vsctl("add-port", "br0", "open", "--", "set", "Interface", "open", "type=tap",
+               "options:tap-name=l3")
+    wait_until(lambda: both.interface("open", "link_state") == "up", "a program has it open")
+    assert refusal(both, "link", "br0", "ovs0", "--name", "l3") == (
+        "the name l3 is taken by a tap of this host that a program has open: choose another with "
+        "--name")
+    both.vsctl("del-port", "open")
+    wait_until(lambda: "l3" not in links(both), "it is gone")
+    both.inside("ip", "tuntap", "add", "l2", "mode", "tap")     # as an agent leaves one behind
+    left = both.inside("ip", "-o", "link", "show", "l2").partition(":")[0]
+    done = run(both, "link", "br0", "ovs0", "--name", "l2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert both.interface("l2", "ifindex") == int(left)
 
 
 def test_without_a_companion_it_is_said_and_made_up_for() -> None:

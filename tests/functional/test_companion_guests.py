@@ -101,6 +101,18 @@ def test_ovs_vswitchd_killed(beside: Beside) -> None:
     assert beside.numbers() == before
 
 
+def test_the_link_works_again_when_the_bridge_comes_back(beside: Beside) -> None:
+    beside.guest("a")
+    beside.on_ovs("x")
+    beside.link()
+    assert beside.ping("a", "x")
+    for datapath_type, state in (("netdev", "down"), ("vhost", "up")):
+        beside.host.vsctl("--no-wait", "set", "Bridge", "br0", f"datapath_type={datapath_type}")
+        wait_until(lambda state=state: beside.host.interface(       # type: ignore[misc]
+            TAP, "link_state") == state, "the bridge has changed hands")
+    wait_until(lambda: beside.ping("a", "x", count=1), "the guest is reached again")
+
+
 def test_companion_killed(beside: Beside) -> None:
     beside.guest("a")
     for name in ("x", "y"):

@@ -7,6 +7,7 @@ import pytest
 
 from agent.eth_values import EthDevice, EthInfo
 from agent.explain import WIDTH, View, ordinal, text, unknown
+from agent.host_model import HostDevice, HostState, Link
 from agent.model import ETH_TYPE, PATCH_TYPE, PatchDevice, PortState
 from agent.reason import no_dpdk, reasons
 from tests.unit.test_reason import CASES, CLIENT, MEMORY, UP, connected
@@ -74,6 +75,10 @@ def test_ports_of_other_types() -> None:
         "e is up\n  type      dpdk on bridge br0\n"
         "  device    0000:06:00.0, net_ixgbe, 1 rx and 1 tx queues, NUMA node 1\n"
         "  MTU       9000\n")
+    tap = PortState("t-vhost", HostDevice("tap", "t"), 8, MEMORY, host=HostState(
+        Link(2, True, True, 1500, ""), ("tun", "1.6", "")))
+    assert text(View("t-vhost", "tap", "br0", spec=CLIENT, state=tap)) == (
+        "t-vhost is up\n  type      tap on bridge br0\n  device    t, tun\n  MTU       1500\n")
     patch = PortState("a", PatchDevice("b"), 8, MEMORY)
     assert text(View("a", PATCH_TYPE, "br0", spec=replace(CLIENT, name="a"), state=patch)) == (
         "a is up\n  type      patch on bridge br0\n  peer      b\n")

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.host_device import NAME_BYTES, no_name
-from agent.linking import Bridge, Bridges, LinkError, check, default_name
+from agent.link_command import is_local
+from agent.linking import (
+    Bridge,
+    Bridges,
+    HostName,
+    LinkError,
+    check,
+    check_host,
+    default_name,
+)
 
 NAMES = st.text(st.characters(blacklist_characters="/\\", blacklist_categories=("Cs",)),
                 min_size=1, max_size=20)
@@ -41,3 +50,26 @@ def test_bridges_of_ovs_vswitchd_are_of_these_types(type_: str) -> None:
     check(Bridges(ours, theirs), "a-b")
     with pytest.raises(LinkError):
         check(Bridges(theirs, ours), "a-b")
+
+
+@pytest.mark.parametrize(("host", "why"), [
+    (HostName(taken=True), "the name l is taken by a device of this host that is no tap: choose "
+                           "the tap's with --name"),
+    (HostName(taken=True, tap=True, open=True), "the name l is taken by a tap of this host that a "
+                                                "program has open: choose another with --name")])
+def test_a_device_of_the_host_is_not_taken(host: HostName, why: str) -> None:
+    with pytest.raises(LinkError, match=f"^{why}$"):
+        check_host("l", host)
+
+
+def test_no_device_and_a_tap_that_was_left_are_fine() -> None:
+    check_host("l", HostName())
+    check_host("l", HostName(taken=True, tap=True))
+
+
+@pytest.mark.parametrize(("remote", "local"), [
+    ("unix:/r/db.sock", True), ("unix:/r/a,b", True), ("tcp:192.0.2.1:6640", False),
+    ("unix:/r/db.sock,ssl:192.0.2.1:6640", False)])
+def test_devices_are_looked_at_where_the_database_is_on_this_host(remote: str, local: bool
+                                                                  ) -> None:
+    assert is_local(remote) is local

@@ -51,6 +51,7 @@ def said(settled: bool = True, **words: object) -> Facts:
 
 
 HOST = PortState("p", HostDevice("system", "p"), 8, MEMORY)
+TAP = HostDevice("tap", "brv-br0", lasts=True)
 ETH = PortState("p", EthDevice("0000:06:00.0"), 8, MEMORY, eth=EthInfo(0, numa_id=0))
 VDUSE = Registration("/dev/vduse/p", True)
 
@@ -88,6 +89,8 @@ CASES: dict[str, tuple[PortSpec, PortState, Facts]] = {
         HOST, host=HostState(Link(2, False, False, 1500, ""))), Facts()),
     "no-carrier": (replace(CLIENT, type="system", device=HOST.device), replace(
         HOST, host=HostState(Link(2, True, False, 1500, ""))), Facts()),
+    "tap-not-taken-up": (replace(CLIENT, type="tap", device=TAP, bridge="brv"), replace(
+        HOST, device=TAP, host=HostState(Link(2, True, True, 1500, ""))), Facts(deaf="br0")),
     "no-link": (replace(CLIENT, type=ETH_TYPE, device=ETH.device), ETH, connected()),
     "vduse-unused": (replace(CLIENT, device=VDUSE), replace(LONE, device=VDUSE), Facts()),
 }

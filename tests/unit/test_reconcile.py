@@ -162,7 +162,7 @@ def test_port_whose_new_socket_is_refused_loses_the_old_one_and_says_why(pair: O
 def test_action_on_no_port_that_is_refused_is_said(pair: OneBridge) -> None:
     pair.plane.refused[RemovePort, "a"] = "never"
     del pair.rows["a"]
-    assert ("err", "RemovePort(name='a'): never") in pair.step()
+    assert ("err", "RemovePort(name='a', tap_stays=False): never") in pair.step()
     pair.plane.refused.clear()
     pair.step()
     assert pair.plane.ports.keys() == {"b"}

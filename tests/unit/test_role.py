@@ -10,7 +10,7 @@ import schema
 from agent import cli
 from agent.eal_args import eal_args
 from agent.hostconfig import COLUMN, LOCKED, TABLE, host_config
-from agent.model import BridgeRow, Snapshot
+from agent.model import BridgeRow, InterfaceRow, Snapshot
 from agent.role import COMPANION, ROLES, VSWITCHD
 from agent.validate import desired
 
@@ -33,6 +33,22 @@ def test_what_a_companion_does_not_read_changes_nothing() -> None:
     one = COMPANION.view(Snapshot(1, {"dpdk-init": "true"}, BRIDGES))
     other = COMPANION.view(Snapshot(2, {"dpdk-extra": "x"}, BRIDGES[3:]))
     assert one == other
+
+
+def test_taps_that_others_have_to_do_with() -> None:
+    def bridge(name: str, type_: str, *rows: InterfaceRow) -> BridgeRow:
+        return BridgeRow(UUID(int=9), name, type_, interfaces=rows)
+
+    def row(name: str, tap: str, type_: str = "tap") -> InterfaceRow:
+        return InterfaceRow(UUID(int=8), name, type_, {"tap-name": tap} if tap else {})
+
+    ours = bridge("br0", "vhost", row("a", "t0"), row("b", "t1"), row("c", ""))
+    theirs = bridge("ovs0", "netdev", row("t0", "", ""), row("c", ""), row("d", "t2"),
+                    row("e", "t3", "internal"))
+    seen = COMPANION.view(Snapshot(bridges=(ours, theirs)))
+    assert (seen.taps_elsewhere, seen.taps_shared) == ({"t2"}, {"t0": "ovs0"})
+    seen = VSWITCHD.view(Snapshot(bridges=(ours, theirs)))
+    assert (seen.taps_elsewhere, seen.taps_shared) == ({"t0", "t1"}, {})
 
 
 @pytest.mark.parametrize("said", ["false", "try", "no"])
