@@ -65,6 +65,8 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     beside.on_ovs("x")
     assert not beside.ping("a", "x", count=1)
     beside.link()
+    # who asked in vain before asks for the address again a moment later
+    wait_until(lambda: beside.ping("a", "x", count=1), "the link works")
     assert beside.ping("a", "x")
     assert beside.ping("x", "a")
     # so few that none is lost while a process waits for a busy machine
@@ -77,6 +79,7 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     beside.host.vsctl("set", "Port", "a", "tag=5")
     assert not beside.ping("a", "x", count=1)
     beside.host.vsctl("set", "Port", beside.namespaces["x"].outer, "tag=5")
+    wait_until(lambda: beside.ping("a", "x", count=1), "both are on VLAN 5")
     assert beside.ping("a", "x")                    # the link is a trunk
     done = beside.host.run(*beside.host.netns.command(AGENT, "unlink", "br0", "ovs0"))
     assert done.returncode == 0
