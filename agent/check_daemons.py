@@ -32,6 +32,11 @@ def is_vswitchd(daemon: Daemon) -> bool:
     return daemon.name == THEIRS and not is_agent(daemon)
 
 
+def vswitchds(daemons: Sequence[Daemon]) -> list[Daemon]:
+    """Real ones that run."""
+    return [daemon for daemon in daemons if daemon.process is not None and is_vswitchd(daemon)]
+
+
 def agents(daemons: Sequence[Daemon]) -> list[Daemon]:
     return [daemon for daemon in daemons if daemon.process is not None and is_agent(daemon)]
 
@@ -39,6 +44,13 @@ def agents(daemons: Sequence[Daemon]) -> list[Daemon]:
 def running(daemons: Sequence[Daemon], role: Role) -> Process | None:
     """The process of the agent of the role, if one runs."""
     return next((daemon.process for daemon in agents(daemons) if role_of(daemon) == role), None)
+
+
+def target(daemons: Sequence[Daemon], role: Role, found: str) -> str:
+    """' -t SOCKET' of the agent of the role, unless that is the control socket that was found
+    without; empty where it is not known."""
+    control = next((d.control for d in agents(daemons) if role_of(d) == role), "")
+    return f" -t {control}" if control and control != found else ""
 
 
 def wanted_lock(daemon: Daemon) -> str | None:
@@ -61,6 +73,10 @@ def check(daemons: Sequence[Daemon], ports: int, role: Role = VSWITCHD, prefix: 
             *leftovers(daemons)]
 
 
+def start(role: Role) -> str:
+    return START + (f" --role={role.name}" if role.beside else "")
+
+
 def named(daemon: Daemon) -> str:
     return f"{daemon.name} (process {daemon.pid})"
 
@@ -71,10 +87,9 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role, unit: bool
     if running(daemons, role) is None:
         why = f"{ports} ports of the database are not served" if ports else (
             "ports are not served before one runs")
-        what, options = (f"no agent of the role {role.name}", f" --role={role.name}"
-                         ) if role.beside else ("no agent", "")
+        what = f"no agent of the role {role.name}" if role.beside else "no agent"
         yield Finding("agent-not-running", WARNING, f"{what} runs on this run directory", why,
-                      START_UNIT if unit else START + options)
+                      START_UNIT if unit else start(role))
     for daemon in found:
         if daemon.version is None and "Permission denied" in daemon.silence:
             yield Finding("not-seen", INFO, f"{named(daemon)} may not be asked by this user",
@@ -92,7 +107,7 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role, unit: bool
             yield Finding("agent-version", WARNING, f"{named(daemon)} is {daemon.version}, "
                           f"installed is {VERSION}", "it was not started again since the update",
                           START_UNIT if unit else
-                          f"ovs-appctl -t {daemon.control} exit && {START}")
+                          f"ovs-appctl -t {daemon.control} exit && {start(role_of(daemon))}")
         else:
             yield Finding("agent", OK, f"{named(daemon)} runs and answers: {daemon.version}")
 
@@ -115,11 +130,12 @@ def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:
     """Whether there is one at most that wants the lock."""
     names = ", ".join(map(named, found))
     if len(found) > 1:
+        # ports that a real ovs-vswitchd serves would be down
+        last = (agents(found) or found)[-1]
         yield Finding(
             "lock-contended", WARNING, f"{len(found)} processes want the lock {lock}: {names}",
             "only the one that has it serves the database; the others wait, and say so in their "
-            "logs", f"ovs-appctl -t {found[-1].control or found[-1].name} exit     # the one that "
-            "is to go")
+            "logs", f"ovs-appctl -t {last.control or last.name} exit     # the one that is to go")
     elif found:
         yield Finding("lock", OK, f"{names} is the only process here that wants the lock {lock}")
 

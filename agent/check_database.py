@@ -81,13 +81,14 @@ def schema(facts: DatabaseFacts) -> Iterator[Finding]:
 
 # --- rows -----------------------------------------------------------------------------------------
 
-def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITCHD
-         ) -> list[Finding]:
+def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITCHD,
+         target: str = "") -> list[Finding]:
     """What is wrong with rows. 'desired' is what an agent of the role makes of them; 'runs': one
-    does."""
+    does; 'target' names it to commands that do not find it by themselves."""
     assert facts.snapshot is not None
     view = role.view(facts.snapshot)
-    found = [*dpdk_init(view.other_config, view.bridges, role.prefix),
+    key = f"{role.prefix}dpdk-init"
+    found = [*dpdk_init(view.other_config, view.bridges, key, key in facts.snapshot.other_config),
              *bridges(view.bridges, role.datapath_type), *settings(desired.problems)]
     errors = dict(desired.errors)
     ours = {row.name for bridge in view.bridges for row in bridge.interfaces
@@ -108,7 +109,7 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITC
             found.append(problem(name, "; ".join(own)))
     if runs:
         found += [finding for told in said_of if not told.error
-                  for finding in said(told, desired.problems)]
+                  for finding in said(told, desired.problems, target)]
     if desired.ports and not any(f.severity in (WARNING, ERROR) for f in found):
         number = len(desired.ports)
         found.append(Finding("ports", OK, f"{number} {'ports' if number > 1 else 'port'} of the "
@@ -117,20 +118,21 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITC
     return found
 
 
-def dpdk_init(other_config: Mapping[str, str], bridges: Sequence[BridgeRow], prefix: str
-              ) -> Iterator[Finding]:
+def dpdk_init(other_config: Mapping[str, str], bridges: Sequence[BridgeRow], key: str,
+              is_set: bool) -> Iterator[Finding]:
     mode = other_config.get("dpdk-init", "").lower()
     needs = [row.name for bridge in bridges for row in bridge.interfaces
              if row.type in (*VHOST_TYPES, ETH_TYPE)]
     if mode in STARTED:
-        yield Finding("dpdk-init", OK, f"other_config:{prefix}dpdk-init is {mode}")
+        yield Finding("dpdk-init", OK, f"other_config:{key} is " + (
+            mode if is_set else "not set: DPDK starts by itself"))
     else:
         some = ", ".join(needs[:SOME]) + (", ..." if len(needs) > SOME else "")
         yield Finding(
             "dpdk-init-missing", ERROR if needs else WARNING,
-            f"other_config:{prefix}dpdk-init is " + (f"'{mode}'" if mode else "not set"),
+            f"other_config:{key} is " + (f"'{mode}'" if mode else "not set"),
             "without DPDK no port is served" + (f", here {some}" if needs else ""),
-            f"ovs-vsctl --no-wait set Open_vSwitch . other_config:{prefix}dpdk-init=true")
+            f"ovs-vsctl --no-wait set Open_vSwitch . other_config:{key}=true")
 
 
 def bridges(found: Sequence[BridgeRow], datapath_type: str) -> Iterator[Finding]:
@@ -161,7 +163,7 @@ def settings(problems: Sequence[str]) -> Iterator[Finding]:
                       "ovs-vsctl list Open_vSwitch     # docs/options.md has what is allowed")
 
 
-def said(told: Told, known: Sequence[str]) -> Iterator[Finding]:
+def said(told: Told, known: Sequence[str], target: str) -> Iterator[Finding]:
     """What the agent says of a port; 'known' has been said of all of them."""
     problems = told.problems
     for text in known:
@@ -172,7 +174,7 @@ def said(told: Told, known: Sequence[str]) -> Iterator[Finding]:
         half = told.link_state == "up"
         yield Finding("port-reason", WARNING if half else INFO, f"port {told.name}: {told.reason}",
                       "the port works in part" if half else "the port is down",
-                      f"vhost-agent explain {told.name}")
+                      f"vhost-agent explain{target} {told.name}")
 
 
 def problem(port: str, text: str) -> Finding:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from agent import VERSION, doctor_cli, explain_cli, guest_cli, link_cli, live_cli
+from agent.console import Program
 from agent.pcapng import SNAPLEN_MAX
 from agent.remotes import RemoteError
 from agent.role import COMPANION, ROLES, VSWITCHD
@@ -30,7 +31,7 @@ class GetoptCommand(click.Command):
             for arg in args])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name=PROGRAM)
 def main() -> None:
     """Serves Open vSwitch's DPDK vHost User ports."""

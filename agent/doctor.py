@@ -57,22 +57,25 @@ def gather(place: Place, role: str | None) -> Facts:
         "the host": host_facts.gather,
         # one after the other, for python-ovs is made for one thread
         "the database and its daemons": lambda: (
-            database_facts.gather(place.remote, place.tls), daemons(place.rundir, companions)),
+            database_facts.gather(place.remote, place.tls), daemons(place.rundir, companions),
+            process_facts.found_control(place.rundir)),
         "QEMU and libvirt": lambda: (
             process_facts.programs(), tuple(process_facts.qemus()), process_facts.libvirt_user()),
     })
-    database, (running, no_daemons) = found.get("the database and its daemons", (None, (None, "")))
+    database, (running, no_daemons), control = found.get(
+        "the database and its daemons", (None, (None, ""), ""))
     programs, qemus, user = found.get("QEMU and libvirt", (None, (), None))
     if no_daemons:
         missed["daemons"] = no_daemons
     facts = replace(facts, dpdk=found.get("DPDK"), host=found.get("the host"), database=database,
-                    daemons=running, programs=programs, qemus=qemus, libvirt_user=user)
+                    daemons=running, found_control=control, programs=programs, qemus=qemus,
+                    libvirt_user=user)
     if facts.role.beside:
         facts = replace(facts, rundir=companions)
     found, more = within(LIMIT_S, {"files and devices of ports": lambda: of_ports(facts)})
     files, devices = found.get("files and devices of ports", ({}, {}))
     if more:                    # nothing can be said of ports then
-        facts = replace(facts, database=None)
+        facts = replace(facts, database=None, role_name=facts.role.name)
     return replace(facts, files=files, devices=devices, missed=missed | more)
 
 

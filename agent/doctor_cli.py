@@ -17,8 +17,9 @@ from agent.settings import rundir
 @click.option("-v", "--verbose", is_flag=True,
               help="Print all details: DPDK's drivers and features, libraries, cores.")
 @click.option("--role", type=click.Choice(list(ROLES)),
-              help="Of the agent that is to serve the database (default: that of one that runs, "
-                   "else vswitchd).")
+              help="Of the agent that is to serve the database (default: that of one that runs; "
+                   "else companion, where ovs-vswitchd runs or a bridge has "
+                   "datapath_type=vhost; else vswitchd).")
 @database_options
 def doctor(as_json: bool, verbose: bool, role: str | None, **options: Any) -> None:
     """Examine the host: DPDK's libraries and drivers, hugepages, cores, sockets and who may use

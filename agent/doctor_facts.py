@@ -22,7 +22,7 @@ from agent.finding import Finding, unseen
 from agent.host_values import Daemon, FileFacts, HostFacts, PciDevice, Process, Program, User
 from agent.hostconfig import host_config
 from agent.model import Desired, PortSpec
-from agent.role import ROLES, VSWITCHD, Role
+from agent.role import COMPANION, ROLES, VSWITCHD, Role, usual
 from agent.validate import desired
 
 
@@ -38,6 +38,7 @@ class Facts:
     host: HostFacts | None = None
     database: DatabaseFacts | None = None
     daemons: tuple[Daemon, ...] | None = None
+    found_control: str = ""                     # of the agent that commands find by themselves
     programs: tuple[Program, ...] | None = None
     qemus: tuple[Process, ...] = ()
     libvirt_user: User | None = None            # whom libvirt starts QEMU as
@@ -47,16 +48,26 @@ class Facts:
 
     @property
     def role(self) -> Role:
-        """That was asked for, or that of an agent that runs."""
-        runs = check_daemons.agents(self.daemons or ())
-        if self.role_name is None and runs:
+        """That was asked for, or that of an agent that runs, or else the one that is wanted by what
+        else runs, and by the database."""
+        if self.role_name is not None:
+            return ROLES[self.role_name]
+        daemons = self.daemons or ()
+        if runs := check_daemons.agents(daemons):
             return check_daemons.role_of(runs[0])
-        return ROLES[self.role_name or VSWITCHD.name]
+        if check_daemons.vswitchds(daemons):
+            return COMPANION
+        return usual(self.database.snapshot if self.database is not None else None)
 
     @property
     def agent(self) -> Process | None:
         """Of the role, that runs."""
         return check_daemons.running(self.daemons or (), self.role)
+
+    @property
+    def target(self) -> str:
+        """What names the agent to commands that do not find it by themselves."""
+        return check_daemons.target(self.daemons or (), self.role, self.found_control)
 
     @property
     def agent_user(self) -> User | None:
@@ -110,7 +121,8 @@ def of_database(facts: Facts, ports: Desired) -> list[Finding]:
     agent = facts.agent.user if facts.agent is not None else None
     said = check_database.check(facts.database, facts.files, facts.me.user, agent)
     if facts.database.snapshot is not None:
-        said += check_database.rows(facts.database, ports, facts.agent is not None, facts.role)
+        said += check_database.rows(facts.database, ports, facts.agent is not None, facts.role,
+                                    facts.target)
     return said
 
 

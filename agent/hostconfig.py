@@ -36,6 +36,7 @@ class HostConfig:
     placing: Placing = field(default_factory=Placing)
     auto_balance: AutoBalance | None = None
     numa_nodes: int = 1
+    cores: frozenset[int] = frozenset()     # of the host; empty: not known
     stats_interval_ms: int = 5000
     vlan_limit: int = 1                 # VLAN tags of a frame that are looked at, 1 or 2
     dpdk_initialized: bool = False
@@ -130,6 +131,7 @@ def host_config(other_config: Mapping[str, str], *, rundir: str,
         pmds=pmds(texts, numa_cores, default_sleep_us, sleep_us, last=role.beside),
         default_sleep_us=default_sleep_us, placing=placing(texts),
         auto_balance=auto_balance(texts), numa_nodes=len(numa_cores),
+        cores=frozenset(core for cores in numa_cores.values() for core in cores),
         stats_interval_ms=texts.integer("stats-update-interval"),
         vlan_limit=texts.integer("vlan-limit") or VLAN_TAGS_MOST, dpdk_initialized=dpdk_initialized,
         role=role)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent.db_options import database, database_options
-from agent.role import ROLES, VSWITCHD
+from agent.role import ROLES
 from agent.settings import rundir
 from agent.target import target_option
 from agent.top import SORTS
@@ -52,11 +52,12 @@ def top(seconds: float, count: int | None, once: bool, batch: bool, sort: str, t
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--exit-code", is_flag=True,
               help="End with status 2 when something would change (default: 0).")
-@click.option("--role", type=click.Choice(list(ROLES)), default=VSWITCHD.name, show_default=True,
-              help="Of the agent that would be started, where none runs.")
+@click.option("--role", type=click.Choice(list(ROLES)),
+              help="Of the agent that would be started, where none answers (default: companion, "
+                   "where a bridge has datapath_type=vhost; else vswitchd).")
 @target_option
 @database_options
-def plan(file: Path | None, exit_code: bool, role: str, target: str, **options: Any) -> None:
+def plan(file: Path | None, exit_code: bool, role: str | None, target: str, **options: Any) -> None:
     """Say what would change if the agent served the database in FILE, or at REMOTE, and what of it
     could not be used. Nothing is changed."""
     from agent import plan_command
@@ -64,4 +65,4 @@ def plan(file: Path | None, exit_code: bool, role: str, target: str, **options: 
     if file is not None and options["db"] is not None:
         raise click.UsageError("FILE and --db are two databases: one is planned with.")
     sys.exit(plan_command.run(target, rundir(os.environ), plan_command.PlanWish(
-        file, *database(**options), exit_code, ROLES[role])))
+        file, *database(**options), exit_code, ROLES[role] if role is not None else None)))

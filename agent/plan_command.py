@@ -36,7 +36,7 @@ class PlanWish:
     remote: str
     tls: TlsFiles
     exit_code: bool
-    role: Role                      # of an agent that would be started, where none runs
+    role: Role | None               # of an agent that would be started; None: the usual one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Now:
 
 def run(target: str, rundir: str, wish: PlanWish) -> int:
     """Prints the plan; the exit status."""
+    now, why = None, ""
     try:
         now = ask(target, rundir)
     except NoAgentError as e:
-        click.echo(f"{PROGRAM}: {e}; planning for one that is started now", err=True)
-        now = Now(wish.role, rundir=rundir)
+        why = str(e)
     except (RefusedError, FormError) as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1
@@ -70,7 +70,8 @@ def run(target: str, rundir: str, wish: PlanWish) -> int:
             source = (nullcontext(wish.remote) if wish.file is None
                       else read_database.served(wish.file))
             with source as remote:
-                snapshot = read_database.snapshot(remote, wish.tls, now.role)
+                role, snapshot = read_database.snapshot(
+                    remote, wish.tls, now.role if now is not None else wish.role)
     except AskError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1
@@ -78,6 +79,10 @@ def run(target: str, rundir: str, wish: PlanWish) -> int:
         click.echo(f"{PROGRAM}: the database holds no Open_vSwitch row: nothing would change "
                    "before there is one (ovs-vsctl init)", err=True)
         return 1
+    if now is None:
+        click.echo(f"{PROGRAM}: {why}; planning for one of the role {role.name} that is started "
+                   "now", err=True)
+        now = Now(role, rundir=rundir)
     changes = tell(now, snapshot, click.secho)
     return CHANGES if changes and wish.exit_code else 0
 

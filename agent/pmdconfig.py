@@ -1,7 +1,7 @@
 """Settings of PMD threads and of which rxqs they poll: pure."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from agent.model import (
     ASSIGN_GROUP,
@@ -114,11 +114,11 @@ def auto_balance(texts: Texts) -> AutoBalance | None:
     return wanted
 
 
-def affinity(texts: Texts, running: Sequence[PmdSpec], mask_key: str = "pmd-cpu-mask"
-             ) -> tuple[tuple[int, int], ...]:
+def affinity(texts: Texts, running: Sequence[PmdSpec], mask_key: str = "pmd-cpu-mask",
+             there: Collection[int] = ()) -> tuple[tuple[int, int], ...]:
     """(queue, core) of a port's pinned rxqs, ascending. A core without a PMD thread stays in it:
     what polls the queue instead is the scheduler's to say. 'mask_key' is what a user types for
-    pmd-cpu-mask."""
+    pmd-cpu-mask, 'there' are the cores of the host; empty: not known."""
     found: dict[int, int] = {}
     again = []
     for word, key, value in pairs(texts.text("pmd-rxq-affinity")):
@@ -134,6 +134,11 @@ def affinity(texts: Texts, running: Sequence[PmdSpec], mask_key: str = "pmd-cpu-
         texts.complain("pmd-rxq-affinity", "the list has another core for the same queue: "
                        f"{some(again)}, the last one is used")
     without = sorted(set(found.values()) - {pmd.core for pmd in running})
+    absent = [core for core in without if there and core not in there]
+    if absent and running:
+        texts.complain("pmd-rxq-affinity", f"this host has no core {number_ranges(absent)}: "
+                       "another core is used")
+    without = [core for core in without if core not in absent]
     if without and running:
         named = number_ranges(without)
         texts.complain("pmd-rxq-affinity", f"no PMD thread on core {named}: use {mask_key} "
@@ -142,11 +147,12 @@ def affinity(texts: Texts, running: Sequence[PmdSpec], mask_key: str = "pmd-cpu-
 
 
 def queues(texts: Texts, device: Device | None, kind: str, running: Sequence[PmdSpec],
-           mask_key: str = "pmd-cpu-mask") -> tuple[tuple[tuple[int, int], ...], bool]:
+           mask_key: str = "pmd-cpu-mask", there: Collection[int] = ()
+           ) -> tuple[tuple[tuple[int, int], ...], bool]:
     """Pinned rxqs of a port, and whether its txq is chosen by flow; 'kind' names its type,
-    'mask_key' is as of affinity()."""
+    'mask_key' and 'there' are as of affinity()."""
     if not isinstance(device, WITHOUT_QUEUES):
-        return affinity(texts, running, mask_key), texts.choice("tx-steering") == HASH
+        return affinity(texts, running, mask_key, there), texts.choice("tx-steering") == HASH
     for key in ("pmd-rxq-affinity", "tx-steering"):
         if texts.is_set(key):
             texts.complain(key, f"has no effect on type {kind}: no PMD thread polls the port")

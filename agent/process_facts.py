@@ -100,6 +100,14 @@ def daemons(rundir: str) -> tuple[Daemon, ...]:
     return tuple(found)
 
 
+def found_control(rundir: str) -> str:
+    """Control socket of the agent that commands find without -t; empty where they find none."""
+    try:
+        return appctl.control_socket(PROGRAM, rundir)
+    except appctl.NoAgentError:
+        return ""
+
+
 def elsewhere(rundir: str, name: str) -> Daemon | None:
     """The daemon of a pid file, whose control socket is somewhere else (--unixctl)."""
     try:

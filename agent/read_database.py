@@ -16,15 +16,16 @@ from agent.db_schema import DATABASE, SchemaProbe, usable
 from agent.model import Snapshot
 from agent.ovsdb import Replica
 from agent.remotes import TlsFiles
-from agent.role import Role
+from agent.role import VSWITCHD, Role, usual
 from agent.rows import Rows
 from agent.standalone import OwnDatabase, StandaloneError, program, run
 
 ANSWER_MS = 30_000
 
 
-def snapshot(remote: str, tls: TlsFiles, role: Role) -> Snapshot | None:
-    """The role's view of the database; None while it holds no Open_vSwitch row. Raises AskError."""
+def snapshot(remote: str, tls: TlsFiles, role: Role | None) -> tuple[Role, Snapshot | None]:
+    """The role, or the usual one for the database, and its view of that; None while it holds no
+    Open_vSwitch row. Raises AskError."""
     # says at once what a replica would try again and again; makes TLS known, too
     ask.transact(remote, tls, {"op": "select", "table": DATABASE, "where": [],
                                "columns": ["_uuid"]})
@@ -42,7 +43,8 @@ def snapshot(remote: str, tls: TlsFiles, role: Role) -> Snapshot | None:
         for table, names in schema.columns_read().items() if table in columns})
     try:
         until(replica.has_ever_connected, replica.run, replica.wait, due_ms, remote)
-        return Rows(role).read(replica)
+        role = role or usual(Rows(VSWITCHD).read(replica))
+        return role, Rows(role).read(replica)
     finally:
         replica.close()
 
@@ -71,7 +73,9 @@ def served(file: Path) -> Iterator[str]:
             copy = Path(directory, "conf.db")
             tool = program("ovsdb-tool")
             if not file.is_file():
-                raise AskError(f"{file}: there is no such file")
+                what = "a directory" if file.is_dir() else "a device, a socket or a pipe"
+                raise AskError(f"{file}: " + (f"it is {what}, not a database file"
+                                              if file.exists() else "there is no such file"))
             if (name := run(tool, "db-name", str(file))) != DATABASE:
                 raise AskError(f"{file}: it holds the database {name}, not {DATABASE}")
             if clustered(tool, file):

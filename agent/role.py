@@ -59,3 +59,12 @@ VSWITCHD = Role("vswitchd", "ovs_vswitchd", "ovs-vswitchd", "netdev", leaves="vh
 COMPANION = Role("companion", "ovs_vhost_agent", "companion", "vhost", prefix="vhost-agent-",
                  beside=True, file_prefix="vhost-agent")
 ROLES = {role.name: role for role in (VSWITCHD, COMPANION)}
+
+
+def usual(snapshot: Snapshot | None) -> Role:
+    """That a database is made for, of the whole of it or VSWITCHD's view: the companion, if one of
+    the bridges is its own."""
+    if snapshot is None:
+        return VSWITCHD
+    own = snapshot.apart or any(COMPANION.owns(b.datapath_type) for b in snapshot.bridges)
+    return COMPANION if own else VSWITCHD

@@ -176,7 +176,7 @@ def port_spec(bridge: BridgeRow, row: InterfaceRow, config: HostConfig, before: 
     interface_texts = Texts(row.other_config, "Interface", "other_config")
     kind = device.kind if isinstance(device, HostDevice) else row.type
     pinned, tx_hash = queues(interface_texts, device, kind, config.pmds,
-                               f"{config.role.prefix}pmd-cpu-mask")
+                               f"{config.role.prefix}pmd-cpu-mask", config.cores)
     limited, limit_problems = limits(row, memory.mtu, interface_texts,
                                      NO_LIMITS if before is None else before.limits)
     access, access_problems = vhost_device.access(row, config, before)

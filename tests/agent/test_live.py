@@ -275,7 +275,8 @@ def test_plan_without_an_agent() -> None:
                    "s0", "type=dpdkvhostuser")
         done = host.run(AGENT, "plan")
         assert done.returncode == 0
-        assert done.stderr.endswith("planning for one that is started now\n")
+        assert done.stderr.endswith(
+            "planning for one of the role vswitchd that is started now\n")
         assert "! s0: not served: " in done.stdout
         host.enable_dpdk()
         assert changes(host.run(AGENT, "plan").stdout)[:3] == [
@@ -293,6 +294,8 @@ def test_database_that_cannot_be_planned_with(contract: Contract, tmp_path: Path
     (tmp_path / "text").write_text("no database")
     for words, said in (
             ([str(tmp_path / "none")], f"{tmp_path}/none: there is no such file"),
+            ([str(tmp_path)], f"{tmp_path}: it is a directory, not a database file"),
+            (["/dev/zero"], "/dev/zero: it is a device, a socket or a pipe"),
             ([str(tmp_path / "text")], "unexpected file format"),
             ([str(other)], "it holds the database Other, not Open_vSwitch"),
             ([str(empty)], "the database holds no Open_vSwitch row"),

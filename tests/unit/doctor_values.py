@@ -1,12 +1,17 @@
 """Values that tests of doctor's checks are made of."""
 from __future__ import annotations
 
+from uuid import UUID
+
+from agent import VERSION
 from agent.dpdk_values import DpdkFacts, Driver, Library, Loaded
 from agent.finding import Finding
-from agent.host_values import User
-from agent.model import Device, Memory, PortSpec, Registration
+from agent.host_values import Daemon, HostFacts, Node, Process, User
+from agent.model import Device, InterfaceRow, Memory, PortRow, PortSpec, Registration
 
 ROOT = User("root", 0, frozenset({0}), (1 << 41) - 1)
+REMOTE = "unix:/run/ovs/db.sock"
+HOST = HostFacts((Node(0, (0, 1), 1 << 34),))
 STANDARD = Memory(1500, 2048)
 
 VHOST = Library("/lib/librte_vhost.so.23", "librte_vhost.so.23",
@@ -35,3 +40,18 @@ def client(name: str = "c0", path: str = "/run/vm/c0", **kw: object) -> PortSpec
 
 def server(name: str = "s0", path: str = "/run/ovs/s0", **kw: object) -> PortSpec:
     return port(name, Registration(path, False), **kw)      # type: ignore[arg-type]
+
+
+def row(name: str, type_: str = "dpdkvhostuserclient") -> InterfaceRow:
+    return InterfaceRow(UUID(bytes=name.encode().rjust(16, b"\0")), name, type_,
+                        {"vhost-server-path": f"/tmp/{name}"}, port=PortRow(name))
+
+
+def daemon(name: str = "vhost-agent", pid: int = 5, version: str | None = "", words: str = "",
+           silence: str = "") -> Daemon:
+    said = f"{name} (ovs-vhost-agent) {VERSION}" if version == "" else version
+    return Daemon(name, pid, f"/run/{name}.{pid}.ctl", Process(pid, tuple(words.split())), said,
+                  silence)
+
+
+VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")

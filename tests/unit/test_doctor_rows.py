@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 
 from agent import (
-    VERSION,
     check_daemons,
     check_database,
     check_programs,
@@ -27,15 +26,11 @@ from agent.database_values import DatabaseFacts, Told
 from agent.dpdk_values import Driver
 from agent.finding import Finding, exit_status
 from agent.host_facts import module_name
-from agent.host_values import Daemon, FileFacts, HostFacts, Kernel, Node, Process, Program, User
+from agent.host_values import Daemon, FileFacts, Kernel, Program, User
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
-from agent.role import COMPANION
-from agent.role import VSWITCHD as VSWITCHD_ROLE
-from tests.unit.doctor_values import ROOT, client, ids
+from tests.unit.doctor_values import HOST, REMOTE, ROOT, VSWITCHD, client, daemon, ids, row
 
 NOBODY = User("nobody", 65534, frozenset({65534}))
-REMOTE = "unix:/run/ovs/db.sock"
-HOST = HostFacts((Node(0, (0, 1), 1 << 34),))
 
 
 def files(mode: int = 0o750, error: int = 0) -> dict[str, FileFacts]:
@@ -81,11 +76,6 @@ def test_both_users_are_named_at_the_databases_door() -> None:
     (DatabaseFacts(REMOTE, "", "8.3.1"), ("warning", "database-empty"))])
 def test_schema(facts: DatabaseFacts, expected: tuple[str, str]) -> None:
     assert ids(check_database.check(facts, files(), ROOT, None)) == [("ok", "database"), expected]
-
-
-def row(name: str, type_: str = "dpdkvhostuserclient") -> InterfaceRow:
-    return InterfaceRow(UUID(bytes=name.encode().rjust(16, b"\0")), name, type_,
-                        {"vhost-server-path": f"/tmp/{name}"}, port=PortRow(name))
 
 
 def rows(*found: InterfaceRow, told: tuple[Told, ...] = (), runs: bool = True,
@@ -169,16 +159,6 @@ def test_rows_of_select_become_what_decisions_are_made_of() -> None:
 
 # --- daemons and programs -------------------------------------------------------------------------
 
-def daemon(name: str = "vhost-agent", pid: int = 5, version: str | None = "", words: str = "",
-           silence: str = "") -> Daemon:
-    said = f"{name} (ovs-vhost-agent) {VERSION}" if version == "" else version
-    return Daemon(name, pid, f"/run/{name}.{pid}.ctl", Process(pid, tuple(words.split())), said,
-                  silence)
-
-
-VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")
-
-
 @pytest.mark.parametrize(("daemons", "expected"), [
     ([], [("warning", "agent-not-running")]),
     ([daemon()], [("ok", "agent"), ("ok", "lock")]),
@@ -199,37 +179,6 @@ VSWITCHD = daemon("ovs-vswitchd", 6, "ovs-vswitchd (Open vSwitch) 3.1.0")
      [("warning", "agent-not-running"), ("info", "control-socket-left")])])
 def test_daemons(daemons: list[Daemon], expected: list[tuple[str, str]]) -> None:
     assert ids(check_daemons.check(daemons, 0)) == expected
-
-
-def test_companion_and_ovs_vswitchd_have_a_lock_each() -> None:
-    both = [daemon(words="vhost-agent run --role companion"), VSWITCHD]
-    assert ids(check_daemons.check(both, 0, COMPANION)) == [
-        ("ok", "agent"), ("ok", "lock"), ("ok", "lock")]
-    assert ids(check_daemons.check(both, 0, VSWITCHD_ROLE))[0] == ("warning", "agent-not-running")
-    found = check_daemons.check([VSWITCHD], 2, COMPANION)
-    assert ids(found) == [("warning", "agent-not-running"), ("ok", "lock")]
-    assert str(found[0].fix).endswith(" --role=companion")
-    found = check_daemons.check([VSWITCHD], 2, COMPANION, "/usr")
-    assert found[0].fix == "systemctl restart vhost-agent"
-    facts = doctor_facts.Facts(Process(1), "/run", daemons=tuple(both))
-    assert (facts.role, facts.agent) == (COMPANION, both[0].process)
-    assert replace(facts, role_name="vswitchd").role == VSWITCHD_ROLE
-    assert replace(facts, daemons=()).role == VSWITCHD_ROLE
-
-
-def test_companion_looks_at_its_own_bridges_and_keys() -> None:
-    mine = BridgeRow(UUID(int=1), "mine", "vhost", interfaces=(row("c0"),))
-    other = BridgeRow(UUID(int=2), "other", "system", interfaces=(row("x"),))
-    told = (Told("c0"), Told("x", "no DPDK"))
-    settings = {"vhost-agent-pmd-cpu-mask": "0x10", "pmd-cpu-mask": "0x2"}
-    facts = DatabaseFacts(REMOTE, "", "8.3.1", (), Snapshot(1, settings, (mine, other)), told)
-    wanted = doctor_facts.wanted(facts, HOST, "/run/ovs", COMPANION)
-    assert wanted.ports.keys() == {"c0"}
-    found = check_database.rows(facts, wanted, True, COMPANION)
-    assert ids(found) == [("ok", "dpdk-init"), *[("warning", "setting-unusable")] * 2]
-    assert "remove Open_vSwitch . other_config vhost-agent-pmd-cpu-mask" in str(found[1].fix)
-    found = check_database.rows(facts, doctor_facts.wanted(facts, HOST, "/run/ovs"), True)
-    assert ids(found) == [("error", "dpdk-init-missing"), ("error", "bridge-datapath")]
 
 
 @pytest.mark.parametrize(("version", "iommu", "postcopy", "expected"), [

@@ -31,6 +31,7 @@ def test_nothing_configured_is_all_defaults() -> None:
     assert config() == HostConfig(
         socket_dir=RUNDIR, pmds=(PmdSpec(0, 0), PmdSpec(2, 1)), default_sleep_us=0,
         placing=Placing("cycles", isolate=True), auto_balance=None, numa_nodes=2,
+        cores=frozenset(range(4)),
         stats_interval_ms=5000, dpdk_initialized=True, port_problems=none)
     assert not config(dpdk=False).dpdk_initialized
 
@@ -48,7 +49,7 @@ def test_everything_configured() -> None:
         f"{RUNDIR}/sub", iommu=True, postcopy=True, tso=True, own_memory=True,
         shared_mtus=(1500, 9000), pmds=(PmdSpec(3, 1, 70, block=True),), default_sleep_us=50,
         placing=Placing("group", isolate=False), auto_balance=AutoBalance(120_000, 80, 10),
-        numa_nodes=2, stats_interval_ms=60000, dpdk_initialized=True,
+        numa_nodes=2, cores=frozenset(range(4)), stats_interval_ms=60000, dpdk_initialized=True,
         port_problems={ETH_TYPE: (), SERVER_TYPE: (), CLIENT_TYPE: ()})
 
 

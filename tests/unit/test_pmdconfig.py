@@ -244,6 +244,15 @@ def test_core_without_a_pmd_thread_is_named_and_stays_wanted(text: str, named: s
                     f"{named}; another core is used"]
 
 
+def test_core_that_the_host_lacks_cannot_be_enabled() -> None:
+    texts = Texts({"pmd-rxq-affinity": "0:7,1:2,2:1"}, "Interface", "other_config")
+    assert pmdconfig.affinity(texts, RUNNING, there=range(4)) == ((0, 7), (1, 2), (2, 1))
+    assert [problem for _, problem in texts.problems] == [
+        "pmd-rxq-affinity: this host has no core 7: another core is used",
+        "pmd-rxq-affinity: no PMD thread on core 2: use pmd-cpu-mask to enable a PMD on core 2; "
+        "another core is used"]
+
+
 def test_where_nothing_is_polled_no_other_core_is_promised() -> None:
     assert pinned("0:1", ()) == (((0, 1),), [])
 

@@ -11,7 +11,7 @@ from agent import cli
 from agent.eal_args import eal_args
 from agent.hostconfig import COLUMN, LOCKED, TABLE, host_config
 from agent.model import BridgeRow, InterfaceRow, Snapshot
-from agent.role import COMPANION, ROLES, VSWITCHD
+from agent.role import COMPANION, ROLES, VSWITCHD, Role, usual
 from agent.validate import desired
 
 BRIDGES = tuple(BridgeRow(UUID(int=i), f"br{i}", type_)
@@ -132,3 +132,10 @@ def test_a_companion_needs_somebody_to_be_beside() -> None:
     result = CliRunner().invoke(cli.main, ["run", "--standalone", "--role", "companion"])
     assert result.exit_code == 2
     assert "--standalone has no ovs-vswitchd" in result.output
+
+
+@pytest.mark.parametrize(("bridges", "role"), [
+    (BRIDGES, COMPANION), (BRIDGES[4:], COMPANION), (BRIDGES[:4], VSWITCHD), ((), VSWITCHD)])
+def test_role_that_a_database_is_made_for(bridges: tuple[BridgeRow, ...], role: Role) -> None:
+    assert usual(Snapshot(bridges=bridges)) == role
+    assert usual(VSWITCHD.view(Snapshot(bridges=bridges))) == role
