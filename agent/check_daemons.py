@@ -11,6 +11,7 @@ from agent import VERSION
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import Daemon, Process
 from agent.role import COMPANION, VSWITCHD, Role
+from agent.shell import quoted
 
 OURS, THEIRS = "vhost-agent", "ovs-vswitchd"
 OUR_VERSION = "(ovs-vhost-agent)"
@@ -86,7 +87,7 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role) -> Iterator[
         elif not daemon.version.endswith(f"{OUR_VERSION} {VERSION}"):
             yield Finding("agent-version", WARNING, f"{named(daemon)} is {daemon.version}, "
                           f"installed is {VERSION}", "it was not started again since the update",
-                          f"ovs-appctl -t {daemon.control} exit && {START}")
+                          f"ovs-appctl -t {quoted(daemon.control)} exit && {START}")
         else:
             yield Finding("agent", OK, f"{named(daemon)} runs and answers: {daemon.version}")
 
@@ -112,8 +113,8 @@ def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:
         yield Finding(
             "lock-contended", WARNING, f"{len(found)} processes want the lock {lock}: {names}",
             "only the one that has it serves the database; the others wait, and say so in their "
-            "logs", f"ovs-appctl -t {found[-1].control or found[-1].name} exit     # the one that "
-            "is to go")
+            "logs", f"ovs-appctl -t {quoted(found[-1].control or found[-1].name)} exit     "
+            "# the one that is to go")
     elif found:
         yield Finding("lock", OK, f"{names} is the only process here that wants the lock {lock}")
 

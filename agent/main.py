@@ -84,7 +84,8 @@ class Agent:
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         self._reasons = PortReasons(numa_cores, settings.role.prefix)
         ExplainCommand(self._reconciler, self._reasons, lambda: self._datapath,
-                       lambda: self._snapshot, ovs.timeval.msec)
+                       lambda: self._snapshot, lambda port: self._database.bridge_of(port),
+                       ovs.timeval.msec)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
                                      self._publisher.counters, self._look_again,
                                      fdb_commands.events)

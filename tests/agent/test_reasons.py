@@ -106,6 +106,16 @@ def test_socket_that_is_not_there_comes_and_is_left_behind(asked: Contract) -> N
     wait_reason(asked, f"there is no socket {path}")
 
 
+def test_commands_of_ports_with_odd_names_are_quoted(asked: Contract) -> None:
+    directory = f"{asked.host.directory}/no dir;touch x"
+    asked.host.vsctl("add-port", "br0", "$(c 0)", "--", "set", "Interface", "$(c 0)",
+                     "type=dpdkvhostuserclient",
+                     f'options:vhost-server-path="{directory}/s"')
+    wait_reason(asked, f"(mkdir -p '{directory}', then start the guest: qemu-system-x86_64 ... "
+                "$(vhost-agent qemu-args '$(c 0)'))", "$(c 0)")
+    assert f" mkdir -p '{directory}', then " in explained(asked, "$(c 0)")
+
+
 def test_directory_of_the_socket_is_missing(asked: Contract) -> None:
     directory = asked.host.directory / "qemu"
     asked.client("c0", f"options:vhost-server-path={directory}/c0")
@@ -210,7 +220,7 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
         front_end.ask(Request.GET_FEATURES)
         wait_reason(asked, "the guest's memory is not shared: its driver has started, and QEMU had "
                     "no memory to give to the switch (QEMU: -object memory-backend-memfd,id=mem,"
-                    "size=SIZE,share=on -machine memory-backend=mem, as 'vhost-agent qemu-args c0' "
+                    "size=SIZE,share=on -machine memory-backend=mem, as vhost-agent qemu-args c0 "
                     "prints it; libvirt: ")
         assert "its last request was GET_FEATURES, it took " in explained(asked)
     wait_reason(asked, "the guest's QEMU ended the connection before a driver ran; its last "
