@@ -11,6 +11,7 @@ from agent.model import PortSpec, PortState, Registration
 from agent.options import number_ranges
 from agent.reason_model import Facts, Reason, Sight
 from agent.shell import argument, quoted
+from agent.virtio import ACCESS_PLATFORM
 
 
 def no_dpdk(prefix: str = "") -> Reason:
@@ -63,11 +64,23 @@ def half_working(spec: PortSpec, state: PortState, facts: Facts) -> Iterator[Rea
         yield Reason("memory-not-shared", "the guest's memory is not shared: its driver has "
                      "started, and the switch sees only zeros in it",
                      SHARED.format(argument(spec.name)))
+    elif facts.stuck and state.enabled_txqs and facts.sight is Sight.USED:
+        yield stuck(state)
     if facts.sight is Sight.UNUSED and facts.settled:
         yield Reason("guest-interface-down", "the guest's driver has not put a buffer into a ring "
                      "yet: its interface is down", "in the guest: ip link set DEVICE up")
     yield from queues(state)
     yield from asked(spec, state)
+
+
+def stuck(state: PortState) -> Reason:
+    rings = " or ".join(map(str, sorted({size for size in state.vring_sizes[::2] if size})))
+    full = f"its ring of {rings} is full"
+    if state.features & ACCESS_PLATFORM:
+        full += ", or its IOMMU does not answer"
+    return Reason("guest-stuck", f"the guest takes no packets: {full}, and all that was sent to it "
+                  "in the last statistics interval was dropped", "see whether the guest hangs or "
+                  "is paused, or its program no longer reads the device")
 
 
 def queues(state: PortState) -> Iterator[Reason]:

@@ -86,6 +86,7 @@ class Facts:
     sight: Sight = Sight.NONE
     settled: bool = False           # none of that changed for a while
     silent: bool = False            # its bridge forwards nothing
+    stuck: bool = False             # its guest takes no packets
     cores: Mapping[int, int] = field(default_factory=dict)      # {rxq: core that polls it}
     nodes: Mapping[int, int] = field(default_factory=dict)      # {core of a PMD: its NUMA node}
     numa_cores: Mapping[int, tuple[int, ...]] = field(default_factory=dict)

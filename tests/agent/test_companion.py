@@ -193,8 +193,9 @@ def test_ovs_vsctl_hears_of_a_real_error(both: Host) -> None:
 
 
 def test_explain_knows_ports_of_others_and_what_there_is_not(both: Host) -> None:
-    assert both.appctl("vhost/explain", "ovs0") == ("ovs0 is on bridge ovs0, which another daemon serves\n"
-                    "  type      internal on bridge ovs0\n")
+    assert both.appctl("vhost/explain", "ovs0") == (
+        "ovs0 is on bridge ovs0, which another daemon serves\n"
+        "  type      internal on bridge ovs0\n")
     control = f"{both.directory}/vhost-agent.{both.agents[-1].pid}.ctl"
     done = both.run(AGENT, "explain", "-t", control, "zzzz")
     assert (done.returncode, done.stdout) == (1, "")
