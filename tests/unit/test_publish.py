@@ -237,8 +237,8 @@ def test_guest_is_stuck_that_took_nothing_of_what_came_for_a_whole_interval() ->
     world.states["a"] = state("a", 1, connected=True)
 
     def after(taken: int, dropped: int, later_ms: int = INTERVAL_MS) -> set[str]:
-        world.counters["a"] = Counters({"tx_failure_drops": dropped},
-                                       tx_queues=(defaultdict(int, good_packets=taken), defaultdict(int)))
+        world.counters["a"] = Counters({"tx_failure_drops": dropped}, tx_queues=(
+            defaultdict(int, good_packets=taken), defaultdict(int)))
         world.now_ms += later_ms
         world.columns()
         world.statistics()
