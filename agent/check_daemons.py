@@ -11,6 +11,7 @@ from agent import VERSION
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import Daemon, Process
 from agent.role import COMPANION, VSWITCHD, Role
+from agent.shell import quoted
 
 OURS, THEIRS = "vhost-agent", "ovs-vswitchd"
 OUR_VERSION = "(ovs-vhost-agent)"
@@ -50,7 +51,7 @@ def target(daemons: Sequence[Daemon], role: Role, found: str) -> str:
     """' -t SOCKET' of the agent of the role, unless that is the control socket that was found
     without; empty where it is not known."""
     control = next((d.control for d in agents(daemons) if role_of(d) == role), "")
-    return f" -t {control}" if control and control != found else ""
+    return f" -t {quoted(control)}" if control and control != found else ""
 
 
 def wanted_lock(daemon: Daemon) -> str | None:
@@ -106,8 +107,8 @@ def running_ones(daemons: Sequence[Daemon], ports: int, role: Role, unit: bool
         elif not daemon.version.endswith(f"{OUR_VERSION} {VERSION}"):
             yield Finding("agent-version", WARNING, f"{named(daemon)} is {daemon.version}, "
                           f"installed is {VERSION}", "it was not started again since the update",
-                          START_UNIT if unit else
-                          f"ovs-appctl -t {daemon.control} exit && {start(role_of(daemon))}")
+                          START_UNIT if unit else f"ovs-appctl -t {quoted(daemon.control)} exit && "
+                          f"{start(role_of(daemon))}")
         else:
             yield Finding("agent", OK, f"{named(daemon)} runs and answers: {daemon.version}")
 
@@ -135,7 +136,8 @@ def alone(found: Sequence[Daemon], lock: str) -> Iterator[Finding]:
         yield Finding(
             "lock-contended", WARNING, f"{len(found)} processes want the lock {lock}: {names}",
             "only the one that has it serves the database; the others wait, and say so in their "
-            "logs", f"ovs-appctl -t {last.control or last.name} exit     # the one that is to go")
+            "logs", f"ovs-appctl -t {quoted(last.control or last.name)} exit     "
+            "# the one that is to go")
     elif found:
         yield Finding("lock", OK, f"{names} is the only process here that wants the lock {lock}")
 

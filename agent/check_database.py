@@ -10,10 +10,11 @@ from agent.host_values import SEARCH, WRITE, FileFacts, User
 from agent.model import ETH_TYPE, VHOST_TYPES, BridgeRow, Desired
 from agent.reach import CLOSED, MISSING, obstacle, opening
 from agent.role import VSWITCHD, Role
+from agent.shell import argument, is_plain, quoted
 
 STARTED = ("true", "try")
 KEY = re.compile(r"([\w-]+): ")
-COMMAND = re.compile(r"\(((?:ovs-vsctl|modprobe|vdpa) [^()]+)\)")
+COMMAND = re.compile(r"\(((?:ovs-vsctl|modprobe|vdpa) (?:[^()']|'[^']*')+)\)$")
 SOME = 5                            # of many ports that a title repeats
 
 
@@ -100,9 +101,10 @@ def rows(facts: DatabaseFacts, desired: Desired, runs: bool, role: Role = VSWITC
     for name, text in sorted(errors.items()):
         match = COMMAND.search(text)
         found.append(Finding("port-error", ERROR, f"port {name} is not served: {text}",
-                             "nobody behind it is reached", match[1] if match else
-                             f"ovs-vsctl list Interface {name}     # and set what the sentence "
-                             "says"))
+                             "nobody behind it is reached",
+                             match[1] if match and is_plain(match[1]) else
+                             f"ovs-vsctl list Interface {quoted(name)}     # and set what "
+                             "the sentence says"))
     for name, spec in sorted(desired.ports.items()):
         own = [text for text in spec.problems if text not in desired.problems]
         if not runs and own:
@@ -141,7 +143,7 @@ def bridges(found: Sequence[BridgeRow], datapath_type: str) -> Iterator[Finding]
             continue
         kind = bridge.datapath_type or "system"
         ports = [row.name for row in bridge.interfaces if row.type in (*VHOST_TYPES, ETH_TYPE)]
-        fix = f"ovs-vsctl set Bridge {bridge.name} datapath_type={datapath_type}"
+        fix = f"ovs-vsctl set Bridge {quoted(bridge.name)} datapath_type={datapath_type}"
         if ports:
             yield Finding(
                 "bridge-datapath", ERROR, f"bridge {bridge.name} has datapath_type {kind} and "
@@ -174,10 +176,11 @@ def said(told: Told, known: Sequence[str], target: str) -> Iterator[Finding]:
         half = told.link_state == "up"
         yield Finding("port-reason", WARNING if half else INFO, f"port {told.name}: {told.reason}",
                       "the port works in part" if half else "the port is down",
-                      f"vhost-agent explain{target} {told.name}")
+                      f"vhost-agent explain{target} {argument(told.name)}")
 
 
 def problem(port: str, text: str) -> Finding:
     return Finding("port-problems", WARNING, f"port {port}: {text}",
                    "the port works, but otherwise than its row says",
-                   f"ovs-vsctl list Interface {port}     # docs/options.md has what is allowed")
+                   f"ovs-vsctl list Interface {quoted(port)}     # docs/options.md has what "
+                   "is allowed")

@@ -10,6 +10,7 @@ from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import SEARCH, WRITE, FileFacts, User
 from agent.model import PortSpec, Registration
 from agent.reach import CLOSED, MISSING, Obstacle, obstacle, opening
+from agent.shell import quoted
 from agent.vduse import is_vduse
 
 SETTINGS = ("ovs-vsctl set Open_vSwitch . other_config:{prefix}vhost-sock-owner={user} \\\n"
@@ -82,7 +83,7 @@ def server(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
     file = files[path]
     if not file.error and file.kind != "socket":
         yield Finding("socket-path-taken", ERROR, f"{path} is there and is no socket",
-                      "the agent does not remove what it did not make", f"rm -i {path}")
+                      "the agent does not remove what it did not make", f"rm -i {quoted(path)}")
         return
     for qemu in qemus:
         if stop := obstacle(files, path, qemu.user, WRITE):
@@ -94,7 +95,7 @@ def server(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
                 f"{stop.text}: {whose(qemu)}", f"the agent runs as {agent.name}; a guest can only "
                 "connect to a socket that its QEMU may write to",
                 opening(stop, qemu.user, SEARCH) if way else
-                SETTINGS.replace("{user}", qemu.user.name))
+                SETTINGS.replace("{user}", quoted(qemu.user.name)))
 
 
 def client(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequence[Qemu]
@@ -105,7 +106,7 @@ def client(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
     if stop is None:
         if files[path].kind != "socket":
             yield Finding("socket-path-taken", ERROR, f"{path} is there and is no socket",
-                          "QEMU cannot listen there", f"rm -i {path}")
+                          "QEMU cannot listen there", f"rm -i {quoted(path)}")
     elif stop.kind != MISSING:
         need = WRITE if stop.at == path else SEARCH
         yield from stopped(stop, ERROR, agent, need, "the agent cannot connect to the guest")
@@ -125,7 +126,7 @@ def client(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
 def stopped(stop: Obstacle, severity: str, user: User, need: int, why: str) -> Iterator[Finding]:
     if stop.kind == MISSING:
         yield Finding("socket-directory-missing", severity, f"{stop.text}: the directory of a "
-                      "port's socket", why, f"mkdir -p {stop.at}")
+                      "port's socket", why, f"mkdir -p {quoted(stop.at)}")
     elif stop.kind == CLOSED:
         yield Finding("socket-closed-to-agent", severity, stop.text, f"the agent runs as "
                       f"{user.name}: {why}", opening(stop, user, need))

@@ -13,6 +13,7 @@ from agent.main import Agent
 from agent.metrics_server import MetricsError, MetricsServer
 from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
+from agent.shell import quoted
 from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
 
@@ -42,7 +43,7 @@ def run(settings: Settings) -> int:
         if settings.standalone is not None:
             own_database = OwnDatabase(settings.standalone, settings.schema_file)
             own_database.start()
-            print(f"ovs-vsctl --db={own_database.remote} show", flush=True)
+            print(f"ovs-vsctl {quoted(f'--db={own_database.remote}')} show", flush=True)
         metrics = None
         if settings.metrics is not None:
             metrics = serve_metrics(settings.metrics, settings.control)

@@ -9,6 +9,7 @@ import click
 
 from agent import VERSION
 from agent.finding import ERROR, INFO, OK, SEVERITIES, WARNING, Finding, exit_status, numbers
+from agent.table import printable
 
 MARKS = {ERROR: "✗", WARNING: "!", INFO: "i", OK: "✓"}
 COLOURS = {ERROR: "red", WARNING: "yellow", INFO: "blue", OK: "green"}
@@ -35,23 +36,18 @@ def paragraph(finding: Finding, verbose: bool, eyes: bool) -> Iterator[str]:
     if eyes:
         head = click.style(head, fg=COLOURS[finding.severity], bold=True)
     bad = finding.severity != OK
-    title = visible(finding.title)
+    title = printable(finding.title)
     yield f"{head} {title} [{finding.id}]" if bad else f"{head} {title}"
     if bad and finding.why:
-        yield f"{INDENT}why: {visible(finding.why)}"
+        yield f"{INDENT}why: {printable(finding.why)}"
     if bad and finding.fix:
         for i, part in enumerate(finding.fix.splitlines()):
-            yield f"{INDENT}{'fix: ' if not i else '     '}{visible(part)}"
+            yield f"{INDENT}{'fix: ' if not i else '     '}{printable(part)}"
     shown = finding.details if verbose else finding.details[:DETAILS_MOST] if bad else ()
     for detail in shown:
-        yield f"{INDENT}{visible(detail)}"
+        yield f"{INDENT}{printable(detail)}"
     if bad and len(shown) < len(finding.details):
         yield f"{INDENT}... {len(finding.details) - len(shown)} more (--verbose)"
-
-
-def visible(words: str) -> str:
-    """On one line, whatever somebody wrote into the database."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in words)
 
 
 def summary(findings: Sequence[Finding]) -> str:

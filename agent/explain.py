@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ from agent.host_model import HostDevice
 from agent.model import PatchDevice, PortSpec, PortState, Registration
 from agent.options import number_ranges, shown
 from agent.reason_model import Facts, Found, Reason
+from agent.table import printable
 from agent.virtio import features, request
 
 WIDTH = 100                     # columns
 NAME = 10                       # of them for the name of a fact
+QUOTED = re.compile(r"(?<!\w)'[^']*'")      # not the apostrophe of a genitive
+NO_BREAK = "\xa0"               # printable() leaves none
 NEAR_MOST = 3                   # names like an unknown one that are told
 
 
@@ -41,14 +45,14 @@ class View:
 def unknown(name: str, names: Collection[str]) -> str:
     """A sentence about a port that there is not."""
     near = difflib.get_close_matches(name, names, NEAR_MOST)
-    like = f"; did you mean {' or '.join(near)}?" if near else ""
+    like = f"; did you mean {printable(' or '.join(near))}?" if near else ""
     return f"no port {shown(name)} is in the database{like or ': '}" + (
         "" if like else "'ovs-vsctl show' lists ports")
 
 
 def text(view: View) -> str:
     """A line that says how the port is, what is wrong and what to do, then the facts."""
-    lines = [f"{view.name} {headline(view)}"]
+    lines = [printable(f"{view.name} {headline(view)}")]
     said = view.reasons[0:1] if not is_up(view) else ()
     if said and said[0].mend:
         lines += wrapped("    do: ", said[0].mend)
@@ -66,9 +70,11 @@ def text(view: View) -> str:
 
 
 def wrapped(head: str, words: str) -> list[str]:
-    """Lines of at most WIDTH columns, but that words and paths stay whole."""
-    return textwrap.wrap(words, WIDTH, initial_indent=head, subsequent_indent=" " * len(head),
-                         break_long_words=False, break_on_hyphens=False) or [head.rstrip()]
+    """Lines of at most WIDTH columns, but that words, paths and what is in quotes stay whole."""
+    whole = QUOTED.sub(lambda found: found[0].replace(" ", NO_BREAK), printable(words))
+    lines = textwrap.wrap(whole, WIDTH, initial_indent=head, subsequent_indent=" " * len(head),
+                          break_long_words=False, break_on_hyphens=False) or [head.rstrip()]
+    return [line.replace(NO_BREAK, " ") for line in lines]
 
 
 def headline(view: View) -> str:

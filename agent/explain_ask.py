@@ -7,8 +7,10 @@ from agent import appctl, ask, remotes
 from agent.appctl import NoAgentError, RefusedError
 from agent.ask import AskError
 from agent.guest_command import say
+from agent.options import shown
 from agent.remotes import RemoteError, TlsFiles
 from agent.select_rows import plain
+from agent.table import printable
 
 COLUMNS = ["name", "type", "error", "status", "link_state", "admin_state"]
 
@@ -37,9 +39,9 @@ def from_database(port: str, remote: str) -> int:
         say(str(e))
         return 1
     if not found["rows"]:
-        say(f"no port {port} is in the database: 'ovs-vsctl show' lists ports")
+        say(f"no port {shown(port)} is in the database: 'ovs-vsctl show' lists ports")
         return 1
-    print(sentence({name: plain(value) for name, value in found["rows"][0].items()}))
+    print(printable(sentence({name: plain(value) for name, value in found["rows"][0].items()})))
     return 1
 
 

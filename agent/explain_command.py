@@ -35,18 +35,28 @@ class ExplainCommand:
 
     def __init__(self, reconciler: Reconciler, reasons: PortReasons,
                  datapath: Callable[[], Datapath | None],
-                 snapshot: Callable[[], Snapshot | None], now_ms: Callable[[], int]) -> None:
+                 snapshot: Callable[[], Snapshot | None],
+                 bridge_of: Callable[[str], tuple[str, str] | None],
+                 now_ms: Callable[[], int]) -> None:
+        """'bridge_of' is rows.bridge_of() of the whole database."""
         self._reconciler = reconciler
         self._reasons = reasons
         self._datapath = datapath
         self._snapshot = snapshot
+        self._bridge_of = bridge_of
         self._now_ms = now_ms
         control.register("vhost/explain", "port", 1, 1, lambda words: self._explain(words[0]))
 
     def _explain(self, name: str) -> str:
         snapshot = self._snapshot()
-        bridges = snapshot.bridges if snapshot is not None else ()
-        rows = {row.name: (bridge, row) for bridge in bridges for row in bridge.interfaces}
+        if snapshot is None:
+            raise CommandError("the database was not seen yet, or is empty: nothing is known of "
+                               "ports")
+        rows = {row.name: (bridge, row) for bridge in snapshot.bridges
+                for row in bridge.interfaces}
+        if name not in rows and (elsewhere := self._bridge_of(name)) is not None:
+            bridge, type_ = elsewhere
+            return explain.text(View(name, type_, bridge, served=False))
         if name not in rows:
             raise CommandError(explain.unknown(name, rows))
         return explain.text(self._view(*rows[name]))

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from agent.model import PortSpec, PortState, Registration
 from agent.reason_model import Access, Facts, Found, Handshake, Reason, SocketFacts
+from agent.shell import argument, quoted
 from agent.vduse import VDUSE_DIR, is_vduse
 from agent.virtio import ACCESS_PLATFORM, HOST_TSO, features, request
 
 QEMU = "qemu-system-x86_64 ... $(vhost-agent qemu-args {})"
 SHARED = ("QEMU: -object memory-backend-memfd,id=mem,size=SIZE,share=on -machine "
-          "memory-backend=mem, as 'vhost-agent qemu-args {}' prints it; libvirt: <memoryBacking>"
+          "memory-backend=mem, as vhost-agent qemu-args {} prints it; libvirt: <memoryBacking>"
           "<source type='memfd'/><access mode='shared'/></memoryBacking>")
 
 
@@ -39,14 +40,14 @@ def no_guest(spec: PortSpec, state: PortState, facts: Facts) -> Iterator[Reason]
 def vduse(path: str) -> Reason:
     name = path.removeprefix(VDUSE_DIR)
     return Reason("vduse-unused", f"the VDUSE device {path} is there, and no driver uses it",
-                  f"vdpa dev add name {name} mgmtdev vduse; modprobe virtio_vdpa (a network device "
-                  "of this host) or vhost_vdpa (for QEMU)")
+                  f"vdpa dev add name {quoted(name)} mgmtdev vduse; modprobe virtio_vdpa (a "
+                  "network device of this host) or vhost_vdpa (for QEMU)")
 
 
 # --- its socket -----------------------------------------------------------------------------------
 
 def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
-    path, start = socket.path, f"start the guest: {QEMU.format(spec.name)}"
+    path, start = socket.path, f"start the guest: {QEMU.format(argument(spec.name))}"
     match socket.found:
         case Found.NOTHING:
             yield Reason("socket-missing",
@@ -55,10 +56,10 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
             directory = os.path.dirname(path) or "."
             yield Reason("directory-missing",
                          f"there is no directory {directory} for the socket {path}",
-                         f"mkdir -p {directory}, then {start}")
+                         f"mkdir -p {argument(directory)}, then {start}")
         case Found.OTHER:
             yield Reason("not-a-socket", f"{path} is no socket",
-                         f"remove it and {start}; or ovs-vsctl set Interface {spec.name} "
+                         f"remove it and {start}; or ovs-vsctl set Interface {quoted(spec.name)} "
                          "options:vhost-server-path=/path/to/socket")
         case Found.CLOSED:
             yield closed(socket)
@@ -66,7 +67,7 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
             yield denied(socket.user, socket.access)
         case Found.SOCKET if socket.listening:
             yield Reason("socket-busy", f"somebody listens on the socket {path} and takes no more "
-                         "connections: another switch has one", f"ss -xp src {path}")
+                         "connections: another switch has one", f"ss -xp src {quoted(path)}")
         case Found.SOCKET:
             yield Reason("socket-stale", f"nobody listens on the socket {path}: who made it has "
                          "ended", start)
@@ -78,25 +79,26 @@ def closed(socket: SocketFacts) -> Reason:
         return Reason("permission-denied", f"{what}look at {socket.path}")
     return Reason("permission-denied", f"{what}enter the directory {socket.access.path} of the "
                   f"socket {socket.path}: it has {socket.access}",
-                  f"setfacl -m u:{socket.user}:x {socket.access.path}")
+                  f"setfacl -m {quoted(f'u:{socket.user}:x')} {argument(socket.access.path)}")
 
 
 def denied(user: str, access: Access) -> Reason:
     return Reason("permission-denied", f"user {user}, who the agent runs as, may not connect to "
                   f"the socket {access.path}: it has {access}",
-                  f"setfacl -m u:{user}:rw {access.path}; for good, let QEMU and the agent have a "
-                  "group in common, and QEMU a umask of 007")
+                  f"setfacl -m {quoted(f'u:{user}:rw')} {argument(access.path)}; for good, "
+                  "let QEMU and the agent have a group in common, and QEMU a umask of 007")
 
 
 def server_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
     if socket.found is not Found.SOCKET or socket.access is None:
         yield Reason("socket-removed", f"somebody removed the socket {socket.path}, which the "
                      "agent made: no guest can connect",
-                     f"ovs-vsctl del-port {spec.name} and add it again, or start the agent again")
+                     f"ovs-vsctl del-port {quoted(spec.name)} and add it again, or start the "
+                     "agent again")
         return
     yield Reason("no-guest", f"no guest has connected to the socket {socket.path}; "
                  f"{who(socket.access)} may",
-                 f"start it: {QEMU.format(spec.name)}; for a QEMU of another user see "
+                 f"start it: {QEMU.format(argument(spec.name))}; for a QEMU of another user see "
                  "options:vhost-sock-owner, vhost-sock-group and vhost-sock-mode")
 
 
@@ -132,7 +134,7 @@ def how_to_offer(spec: PortSpec, missed: int) -> str:
     """How the port offers features, as far as it can."""
     said = []
     if missed & ACCESS_PLATFORM and spec.client:
-        said.append(f"for iommu_platform=on: ovs-vsctl set Interface {spec.name} "
+        said.append(f"for iommu_platform=on: ovs-vsctl set Interface {quoted(spec.name)} "
                     "options:vhost-iommu-support=true")
     if missed & HOST_TSO:
         said.append("for a guest that ran with segmentation offloads: ovs-vsctl set Open_vSwitch . "
@@ -147,13 +149,13 @@ def unfinished(spec: PortSpec, path: str, facts: Facts) -> Iterator[Reason]:
         if facts.settled:
             yield Reason("nothing-heard", f"the socket {path} is connected, and nothing comes: "
                          "another switch was first, for QEMU talks to one, or QEMU hangs",
-                         f"ss -xp src {path}")
+                         f"ss -xp src {quoted(path)}")
         return
     if said.asked and not said.regions:
         if facts.settled and not said.asked & ~said.offered:
             yield Reason("memory-not-shared", "the guest's memory is not shared: its driver has "
                          "started, and QEMU had no memory to give to the switch",
-                         SHARED.format(spec.name))
+                         SHARED.format(argument(spec.name)))
         return
     if said.withheld:
         yield Reason("ring-withheld", "a ring of the guest lies, behind its IOMMU, on pages that "

@@ -13,6 +13,7 @@ from agent.options import Texts, shown
 from agent.refusal import PortError
 from agent.remotes import TlsFiles
 from agent.role import VSWITCHD, Role
+from agent.shell import quoted
 from agent.validate import port_memory
 from agent.vduse import is_vduse
 
@@ -86,12 +87,12 @@ def nic(found: GuestRow, config: HostConfig, wish: Wish) -> tuple[Nic, list[str]
         texts = Texts(row.options, "Interface", "options")
         queues = texts.integer("n_rxq")
         said += [problem for _, problem in texts.problems]
-    # n_rxq is the guest's here: the agent, which asks the guest, need not call it without effect
+    # what is wrong with n_rxq is said already, or of no concern
     options = {key: text for key, text in row.options.items() if key != "n_rxq"}
     device, problems = DEVICES[row.type](replace(row, options=options), config)
     if device is None:
-        raise PortError(f"port {row.name} has no socket yet: ovs-vsctl set Interface {row.name} "
-                        "options:vhost-server-path=/path/to/socket")
+        raise PortError(f"port {row.name} has no socket yet: ovs-vsctl set Interface "
+                        f"{quoted(row.name)} options:vhost-server-path=/path/to/socket")
     if is_vduse(device.path):
         raise PortError(f"port {row.name} is the VDUSE device {device.path}, which the kernel "
                         "gives to a guest ('vdpa dev add'): QEMU does not speak vhost-user to it")

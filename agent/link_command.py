@@ -22,6 +22,7 @@ from agent.linking import (
 )
 from agent.remotes import TlsFiles
 from agent.select_rows import plain, uuids
+from agent.shell import argument, quoted
 
 TRIES = 3                       # while somebody else changes the same bridges
 WAIT_S = 10
@@ -91,7 +92,7 @@ def unlink(remote: str, tls: TlsFiles, bridge: str, ovs_bridge: str) -> int:
                 lambda left: not left, f"the agent to remove the tap {taps[0]}")
     for tap in left:
         say(f"{bridge} and {ovs_bridge} are not linked any more, but the tap {tap} is there still: "
-            f"no agent has removed it within {WAIT_S} s (ip link delete {tap})")
+            f"no agent has removed it within {WAIT_S} s (ip link delete {quoted(tap)})")
     if left:
         return 1
     print(f"{bridge} and {ovs_bridge} are not linked any more")
@@ -166,15 +167,15 @@ def wait_for_numbers(transact: Transact, ours: str, theirs: str, tap: str) -> tu
                 for port, end in found.items() if not end.served]
         raise LinkError(
             f"{ours} and {theirs} are linked in the database, but not yet in fact: "
-            + "; ".join(whys) + f". It works as soon as that is mended (vhost-agent unlink {ours} "
-            f"{theirs} takes it back)")
+            + "; ".join(whys) + f". It works as soon as that is mended (vhost-agent unlink "
+            f"{argument(ours, theirs)} takes it back)")
     return found[tap + OUR_END].number, found[tap].number
 
 
 def why_not(end: End, tap: str, who: str) -> str:
     """Where the row has no error."""
     if end.number > 0 and (device := netdev.look(tap)) and not device.up:
-        return f"the tap {tap} is down (ip link set {tap} up)"
+        return f"the tap {tap} is down (ip link set {quoted(tap)} up)"
     return f"nobody serves it; see whether {who}"
 
 

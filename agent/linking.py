@@ -15,6 +15,7 @@ from uuid import UUID
 from agent.host_device import NAME_BYTES, no_name
 from agent.options import shown
 from agent.role import COMPANION
+from agent.shell import argument, quoted
 
 MARK = "vhost-agent-link"           # key of external_ids of both ports: the other bridge
 OUR_END = "-vhost"                  # after the tap's name, of our Interface
@@ -93,11 +94,11 @@ def check(found: Bridges, name: str) -> None:
         raise LinkError(f"{ours.name} is named twice: a link has two bridges")
     if ours.datapath_type != vhost and theirs.datapath_type == vhost:
         raise LinkError(f"{theirs.name} is the companion's bridge, and comes first: vhost-agent "
-                        f"link {theirs.name} {ours.name}")
+                        f"link {argument(theirs.name, ours.name)}")
     if ours.datapath_type != vhost:
         raise LinkError(f"bridge {ours.name} has datapath_type "
                         f"{shown(ours.datapath_type or 'system')}, a bridge of the companion has "
-                        f"{vhost} (ovs-vsctl set Bridge {ours.name} datapath_type={vhost})")
+                        f"{vhost} (ovs-vsctl set Bridge {quoted(ours.name)} datapath_type={vhost})")
     if theirs.datapath_type not in OVS_TYPES:
         why = ("two bridges of the companion are joined by patch ports"
                if theirs.datapath_type == vhost
@@ -107,7 +108,7 @@ def check(found: Bridges, name: str) -> None:
     if ends := [port.name for port in parts(found)]:
         raise LinkError(f"{ours.name} and {theirs.name} are linked already, by "
                         f"{' and '.join(ends)}: a second link would be a loop (vhost-agent unlink "
-                        f"{ours.name} {theirs.name} takes it away)")
+                        f"{argument(ours.name, theirs.name)} takes it away)")
     if wrong := no_name(name):
         raise LinkError(f"{shown(name)}: {wrong[1]}")
     if not name:

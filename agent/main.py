@@ -82,9 +82,11 @@ class Agent:
         self._notify = Notify(os.environ)
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
-        self._reasons = PortReasons(numa_cores, settings.role.prefix)
+        self._reasons = PortReasons(numa_cores, settings.role.prefix,
+                                    lambda: self._publisher.stuck())
         ExplainCommand(self._reconciler, self._reasons, lambda: self._datapath,
-                       lambda: self._snapshot, ovs.timeval.msec)
+                       lambda: self._snapshot, lambda port: self._database.bridge_of(port),
+                       ovs.timeval.msec)
         self._commands = PmdCommands(self._reconciler, lambda: self._datapath,
                                      self._publisher.counters, self._look_again,
                                      fdb_commands.events)

@@ -14,7 +14,7 @@ from agent import log, standing
 from agent.db_schema import DATABASE, SchemaProbe, usable
 from agent.model import Snapshot
 from agent.role import Role
-from agent.rows import Rows, first, values
+from agent.rows import Rows, bridge_of, first, values
 from agent.transaction import Transaction
 
 MISSING = object()
@@ -171,6 +171,10 @@ class Database:
         """The role's view of the database; None while that was never seen or holds no Open_vSwitch
         row."""
         return None if self._idl is None else self._rows.read(self._idl)
+
+    def bridge_of(self, interface: str) -> tuple[str, str] | None:
+        """As rows.bridge_of()."""
+        return None if self._idl is None else bridge_of(self._idl, interface)
 
     def write(self, updates: Updates) -> None:
         """Brings the named columns to these values, now or as soon as the database is there.

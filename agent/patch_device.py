@@ -8,6 +8,7 @@ from agent.hostconfig import HostConfig
 from agent.model import PATCH_TYPE, InterfaceRow, PatchDevice, PortSpec
 from agent.options import Texts, unknown
 from agent.refusal import PortError
+from agent.shell import quoted
 
 
 def patch(row: InterfaceRow, config: HostConfig) -> tuple[PatchDevice, list[str]]:
@@ -18,7 +19,7 @@ def patch(row: InterfaceRow, config: HostConfig) -> tuple[PatchDevice, list[str]
     peer = texts.text("peer")
     if not peer:
         raise PortError(f"{row.name}: patch type requires valid 'peer' argument: the name of the "
-                        f"patch port at the other end (ovs-vsctl set Interface {row.name} "
+                        f"patch port at the other end (ovs-vsctl set Interface {quoted(row.name)} "
                         "options:peer=NAME)")
     if peer == row.name:
         raise PortError(f"{row.name}: patch peer must not be self")

@@ -1,7 +1,7 @@
 """Why ports are down: gathers the facts, and remembers what was said of them."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -37,8 +37,11 @@ class _Known:
 class PortReasons:
     """For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]], prefix: str) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], prefix: str,
+                 stuck: Callable[[], set[str]]) -> None:
+        """'stuck' names ports whose guest takes no packets."""
         self.prefix = prefix                            # as of Facts
+        self._stuck = stuck
         self._numa_cores = {node: tuple(cores) for node, cores in numa_cores.items()}
         self._known: dict[str, _Known] = {}
         self._polls: PollLists = ()                     # what the next was made of
@@ -51,7 +54,7 @@ class PortReasons:
         """{port: status:reason} of those that have one. What changed of ports is looked at always;
         with 'due' also what only shows when it is looked at: sockets, what front ends say."""
         self._look_at_polling(observed)
-        silent = self._silent(desired)
+        silent, stuck = self._silent(desired), self._stuck()
         listening: frozenset[str] | None = None
         texts: dict[str, str] = {}
         for name, spec in desired.ports.items():
@@ -62,6 +65,7 @@ class PortReasons:
                 continue
             if (known is None or known.spec is not spec or known.state is not state
                     or known.facts.silent != (name in silent)
+                    or known.facts.stuck != (name in stuck)
                     or known.facts.nodes is not self._nodes
                     or known.facts.cores != self._cores.get(name, NO_CORES)
                     or (due and isinstance(state.device, Registration)
@@ -145,8 +149,8 @@ class PortReasons:
             assert isinstance(state.device, HostDevice)
             deaf = desired.taps_shared.get(state.device.name, "")
         facts = Facts(handshake, socket, sight, now_ms - since_ms >= SETTLED_MS, silent, deaf,
-                      self._cores.get(spec.name, NO_CORES), self._nodes, self._numa_cores,
-                      self.prefix)
+                      spec.name in self._stuck(), self._cores.get(spec.name, NO_CORES),
+                      self._nodes, self._numa_cores, self.prefix)
         return facts, since_ms
 
 

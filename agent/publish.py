@@ -13,6 +13,7 @@ from agent.model import (
     Counters,
     Desired,
     Observed,
+    Registration,
     Snapshot,
 )
 
@@ -28,6 +29,8 @@ class Publisher:
         self._numbers: dict[str, ofport.Numbers] = {}       # bridge -> its interfaces' numbers
         self._bridges: dict[str, tuple[BridgeRow, frozenset[str]]] = {}     # inputs of _numbers
         self._statistics: dict[str, tuple[bool, Counters]] = {}     # port -> inputs of its own
+        self._sent: dict[str, tuple[int, int]] = {}     # guest's port -> as of sent(), when due
+        self._stuck: set[str] = set()
         self._rewritten: set[str] = set()       # interfaces since the last statistics
         self._released: set[tuple[str, UUID]] = set()
         self._stats_at_ms = 0
@@ -46,6 +49,11 @@ class Publisher:
     def counters(self, port: str) -> Counters:
         """The port's counters as of its last statistics."""
         return self._statistics.get(port, (False, Counters()))[1]
+
+    def stuck(self) -> set[str]:
+        """Ports of guests that had frames dropped for a full ring through the whole of the last
+        statistics interval, and took none."""
+        return self._stuck
 
     def first_columns(self, snapshot: Snapshot, errors: Mapping[str, str], now_ms: int) -> Updates:
         """What is known of new rows before the data plane is touched: numbers, and errors of the
@@ -154,5 +162,23 @@ class Publisher:
                     "statistics": report.statistics_of(
                         desired.ports[name], values[1], connected=values[0])}
             self._statistics[name] = values
+            if not values[0]:
+                self._stuck.discard(name)
+        if due:
+            self._look_for_stuck(desired)
         self._rewritten.clear()
         return updates
+
+    def _look_for_stuck(self, desired: Desired) -> None:
+        now = {name: sent(counters) for name, (connected, counters) in self._statistics.items()
+               if connected and isinstance(desired.ports[name].device, Registration)}
+        self._stuck = {
+            name for name, (dropped, taken) in now.items() if name in self._sent
+            and dropped > self._sent[name][0] and taken == self._sent[name][1]}
+        self._sent = now
+
+
+def sent(counters: Counters) -> tuple[int, int]:
+    """(frames that a full ring had dropped, frames that the guest's rings took)"""
+    return (counters.port.get("tx_failure_drops", 0),
+            sum(queue["good_packets"] for queue in counters.tx_queues))

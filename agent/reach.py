@@ -15,6 +15,7 @@ from agent.host_values import (
     FileFacts,
     User,
 )
+from agent.shell import argument, quoted
 
 MISSING, CLOSED, UNSEEN = "missing", "closed", "unseen"
 VERBS = {SEARCH: "pass through", WRITE: "use", WRITE | SEARCH: "make files in", READ: "read",
@@ -68,4 +69,4 @@ def opening(found: Obstacle, user: User, need: int) -> str:
     """The command that lets the user through."""
     letters = "".join(letter for bit, letter in ((READ, "r"), (WRITE, "w"), (SEARCH, "x"))
                       if need & bit)
-    return f"setfacl -m u:{user.name}:{letters} {found.at}"
+    return f"setfacl -m {quoted(f'u:{user.name}:{letters}')} {argument(found.at)}"

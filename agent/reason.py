@@ -10,6 +10,8 @@ from agent.host_model import HostDevice
 from agent.model import PortSpec, PortState, Registration
 from agent.options import number_ranges
 from agent.reason_model import Facts, Reason, Sight
+from agent.shell import argument, quoted
+from agent.virtio import ACCESS_PLATFORM
 
 
 def no_dpdk(prefix: str = "") -> Reason:
@@ -28,7 +30,8 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
         return                      # its row says why, or that it has no socket yet
     if not state.up:
         yield Reason("admin-down", "it was set down",
-                     f"ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state {spec.name} up")
+                     "ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state "
+                     f"{quoted(spec.name)} up")
     match state.device:
         case Registration() if state.connected:
             yield from half_working(spec, state, facts)
@@ -44,19 +47,20 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
             pass                # who has no use for the bridge's own port leaves it down
         case HostDevice() if state.host.link is not None and not state.host.link.up:
             yield Reason("device-down", "the device is down",
-                         f"ip link set {state.device.name} up")
+                         f"ip link set {quoted(state.device.name)} up")
         case HostDevice() if state.host.link is not None and not state.host.link.running:
             yield Reason("no-carrier", "the device has no carrier: the other end is missing or "
                          "down")
     if facts.deaf:
+        both = argument(spec.bridge, facts.deaf)
         yield Reason("tap-not-taken-up", "the switch at the other end of the tap does not listen "
                      "to it: the tap was made anew, and that switch has kept the old one, or it "
-                     "does not run", f"vhost-agent unlink {spec.bridge} {facts.deaf} && "
-                     f"vhost-agent link {spec.bridge} {facts.deaf}, or restart ovs-vswitchd")
+                     "does not run", f"vhost-agent unlink {both} && vhost-agent link {both}, or "
+                     "restart ovs-vswitchd")
     if facts.silent:
         yield Reason("bridge-silent", f"bridge {spec.bridge} forwards nothing: fail_mode is "
                      "secure, and there is no OpenFlow here",
-                     f"ovs-vsctl del-fail-mode {spec.bridge}")
+                     f"ovs-vsctl del-fail-mode {quoted(spec.bridge)}")
 
 
 # --- a guest that is connected --------------------------------------------------------------------
@@ -64,12 +68,25 @@ def _reasons(spec: PortSpec, state: PortState | None, facts: Facts) -> Iterator[
 def half_working(spec: PortSpec, state: PortState, facts: Facts) -> Iterator[Reason]:
     if facts.sight is Sight.BLANK and facts.settled:
         yield Reason("memory-not-shared", "the guest's memory is not shared: its driver has "
-                     "started, and the switch sees only zeros in it", SHARED.format(spec.name))
+                     "started, and the switch sees only zeros in it",
+                     SHARED.format(argument(spec.name)))
+    elif facts.stuck and state.enabled_txqs and facts.sight is Sight.USED:
+        yield stuck(state)
     if facts.sight is Sight.UNUSED and facts.settled:
         yield Reason("guest-interface-down", "the guest's driver has not put a buffer into a ring "
                      "yet: its interface is down", "in the guest: ip link set DEVICE up")
     yield from queues(state)
     yield from asked(spec, state)
+
+
+def stuck(state: PortState) -> Reason:
+    rings = " or ".join(map(str, sorted({size for size in state.vring_sizes[::2] if size})))
+    full = f"its ring of {rings} is full"
+    if state.features & ACCESS_PLATFORM:
+        full += ", or its IOMMU does not answer"
+    return Reason("guest-stuck", f"the guest takes no packets: {full}, and all that was sent to it "
+                  "in the last statistics interval was dropped", "see whether the guest hangs or "
+                  "is paused, or its program no longer reads the device")
 
 
 def queues(state: PortState) -> Iterator[Reason]:
@@ -83,12 +100,12 @@ def queues(state: PortState) -> Iterator[Reason]:
 
 def asked(spec: PortSpec, state: PortState) -> Iterator[Reason]:
     """Of what the row asks for and the guest decides."""
-    wanted = dict(spec.asked)
+    wanted, name = dict(spec.asked), argument(spec.name)
     pairs = len(state.vring_sizes) // 2
     if "n_rxq" in wanted and pairs != wanted["n_rxq"]:
         n = wanted["n_rxq"]
         yield Reason("queues-asked", f"n_rxq={n} was asked for, and the guest has {counted(pairs)}",
-                     f"start it with as many: vhost-agent qemu-args --queues {n} {spec.name}")
+                     f"start it with as many: vhost-agent qemu-args --queues {n} {name}")
     # a receive queue of the switch is a ring that the guest sends by
     for key, first, option in (("n_rxq_desc", 1, "--tx-queue-size"),
                                ("n_txq_desc", 0, "--rx-queue-size")):
@@ -99,9 +116,9 @@ def asked(spec: PortSpec, state: PortState) -> Iterator[Reason]:
             yield Reason("ring-size", f"{key}={wanted[key]} was asked for, and the guest's rings "
                          f"have {has}",
                          f"start it with longer ones: vhost-agent qemu-args {option} {wanted[key]} "
-                         f"{spec.name}" if can and max(sizes) < wanted[key] else
+                         f"{name}" if can and max(sizes) < wanted[key] else
                          f"start it with others: vhost-agent qemu-args {option} {wanted[key]} "
-                         f"{spec.name}" if can else
+                         f"{name}" if can else
                          f"QEMU has {', '.join(map(str, RING_SIZES))}")
 
 
@@ -139,7 +156,7 @@ def far_mend(spec: PortSpec, node: int, far: list[int], pins: Mapping[int, int],
         return f"node {node} has no core that the agent may use: give the guest memory of another"
     if any(q in pins for q in far):
         return (f"pin it to a core of node {node} ({number_ranges(here)}): ovs-vsctl set Interface "
-                f"{spec.name} other_config:pmd-rxq-affinity={far[0]}:{here[0]}")
+                f"{quoted(spec.name)} other_config:pmd-rxq-affinity={far[0]}:{here[0]}")
     if node in facts.nodes.values():
         return (f"the PMD threads of node {node} are kept for the queues that pmd-rxq-affinity "
                 "pins to them: ovs-vsctl set Open_vSwitch . "

@@ -87,6 +87,7 @@ class Facts:
     settled: bool = False           # none of that changed for a while
     silent: bool = False            # its bridge forwards nothing
     deaf: str = ""                  # bridge that has its tap for a port and does not listen to it
+    stuck: bool = False             # its guest takes no packets
     cores: Mapping[int, int] = field(default_factory=dict)      # {rxq: core that polls it}
     nodes: Mapping[int, int] = field(default_factory=dict)      # {core of a PMD: its NUMA node}
     numa_cores: Mapping[int, tuple[int, ...]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ import schema
 from agent.drops import dropped, happened
 from agent.host_model import HostDevice
 from agent.model import Counters, PortSpec, PortState
+from agent.shell import quoted
 
 # Kept by ovs-vswitchd of every such port; here nothing of the kind can happen.
 NEVER = ("rx_errors", "tx_errors", "rx_frame_err", "rx_over_err", "rx_crc_err", "collisions")
@@ -37,7 +38,7 @@ def shortcomings(spec: PortSpec, state: PortState) -> Iterator[str]:
     mtu, link = spec.memory.mtu, state.host.link
     if link is not None and link.mtu > mtu:
         yield (f"MTU {link.mtu} of the device: frames of more than {mtu + 18} bytes are not sent "
-               f"to it (ovs-vsctl set Interface {spec.name} mtu_request={link.mtu})")
+               f"to it (ovs-vsctl set Interface {quoted(spec.name)} mtu_request={link.mtu})")
     if state.host.segmentable:
         yield ("frames came that are to be cut and are not TCP, which is not served: they are "
                "dropped, counted as rx_oversize_drops (ethtool -K DEVICE tx-udp-segmentation off "

@@ -219,3 +219,14 @@ def mirrors(bridge: Any) -> tuple[MirrorRow, ...]:
             output_vlan=first(row, "output_vlan"), snaplen=first(row, "snaplen"),
             filter=first(row, "filter") or "")
         for row in (found[uuid] for uuid in sorted(values(bridge, "mirrors")) if uuid in found))
+
+
+def bridge_of(idl: Any, interface: str) -> tuple[str, str] | None:
+    """(name of the bridge, type) of an interface of any bridge; None: the database has none."""
+    ports, interfaces = idl.tables["Port"].rows, idl.tables["Interface"].rows
+    for bridge in idl.tables["Bridge"].rows.values():
+        for port in values(bridge, "ports"):
+            for uuid in values(ports[port], "interfaces") if port in ports else ():
+                if uuid in interfaces and first(interfaces[uuid], "name") == interface:
+                    return first(bridge, "name"), first(interfaces[uuid], "type")
+    return None

@@ -44,6 +44,7 @@ from agent.options import (
 from agent.pmdconfig import queues
 from agent.policing import limits
 from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
+from agent.shell import quoted
 
 ROOM_STEP_BYTES = 1024          # OVS: dpdk_buf_size() rounds packet buffers to these
 FRAME_EXTRA_BYTES = 26          # OVS: Ethernet header, two VLAN tags, FCS
@@ -119,7 +120,7 @@ def refuse_row(bridge: BridgeRow, row: InterfaceRow, config: HostConfig) -> None
         raise PortError(
             NO_OFPORT.format(row.name, "Invalid argument")
             + f": bridge {bridge.name} has datapath_type {found}, only {served} is served here "
-            f"(ovs-vsctl set Bridge {bridge.name} datapath_type={served})")
+            f"(ovs-vsctl set Bridge {quoted(bridge.name)} datapath_type={served})")
     if row.type not in DEVICES and not is_local(bridge, row):
         raise PortError(
             NO_DEVICE.format(row.name, "Address family not supported by protocol")

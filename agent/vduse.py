@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from agent.shell import quoted
+
 VDUSE_DIR = "/dev/vduse/"
 CONTROL_QUEUE = ("the kernel makes no VDUSE network device with a control queue, which more than "
                  "one queue pair needs: set vhost-max-queue-pairs=1")
@@ -34,7 +36,7 @@ def reason(error: int, path: str, pairs: int, dpdk_version: str) -> str | None:
         case errno.EBUSY:
             return ("another process serves it, or it was left with other queue pairs or features, "
                     "or without its file in /var/run/vduse "
-                    f"(vdpa dev del {path.removeprefix(VDUSE_DIR)})")
+                    f"(vdpa dev del {quoted(path.removeprefix(VDUSE_DIR))})")
         case errno.EINVAL if pairs > 1:
             return CONTROL_QUEUE
     return None

@@ -17,15 +17,13 @@ from agent.model import (
     PortSpec,
     Registration,
 )
-from agent.options import Texts, integer, shown, unknown, without_effect
+from agent.options import Texts, shown, unknown, using, value, without_effect
 from agent.refusal import NO_DEVICE, NO_OFPORT, PortError
 from agent.vduse import VDUSE_DIR, is_vduse, named
 
 PATH_MAX_BYTES = 107            # sun_path less its final zero; the vhost library cuts silently
-# Options of Ethernet devices that a guest decides about here.
-GUEST_DECIDES = {"n_rxq": "the guest decides how many queues there are",
-                 "n_rxq_desc": "the guest decides how long its rings are",
-                 "n_txq_desc": "the guest decides how long its rings are"}
+# Options of Ethernet devices that a guest decides about here: status:reason has where it differs.
+GUEST_DECIDES = ("n_rxq", "n_rxq_desc", "n_txq_desc")
 # Options of server ports' sockets.
 QEMU_DECIDES = dict.fromkeys(accessconfig.KEYS, "QEMU makes the socket of this type of port")
 
@@ -43,7 +41,11 @@ def unused(row: InterfaceRow, known: Collection[str], decided: Mapping[str, str]
     """A sentence for each option that does nothing; 'decided' are those of others that somebody
     else decides about, and who."""
     said = [f"{key}: has no effect: {why}" for key, why in decided.items() if key in row.options]
-    said += unknown(row.options.keys() - decided.keys(), "Interface", "options", known,
+    for key in GUEST_DECIDES:
+        o = schema.option("Interface", "options", key)
+        if problem := value(o, row.options.get(key))[1]:
+            said.append(problem.removesuffix(using(o)))
+    said += unknown(row.options.keys() - {*decided, *GUEST_DECIDES}, "Interface", "options", known,
                     f"type {row.type}")
     said += without_effect(row.options, "Interface", "options")
     return said
@@ -70,7 +72,7 @@ def client(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
                            f"{VDUSE_DIR}) has it; here the guest decides")
         pairs = 1
     said = [problem for _, problem in texts.problems]
-    said += unused(row, known, GUEST_DECIDES | QEMU_DECIDES)
+    said += unused(row, known, QEMU_DECIDES)
     if not path:
         said.append("vhost-server-path is not set: the port has no socket yet")
         return None, said
@@ -91,15 +93,17 @@ def server(row: InterfaceRow, config: HostConfig) -> tuple[Registration | None, 
     check_length(row, path)
     registration = Registration(path, False, tso=TSO_ON if config.tso else TSO_OFF)
     known = [o.key for o in schema.options_of("Interface", "options", SERVER_TYPE)]
-    return registration, unused(row, known, GUEST_DECIDES)
+    return registration, unused(row, known, {})
 
 
 def asked(row: InterfaceRow) -> tuple[tuple[str, int], ...]:
     """What the row says of queues and rings, which a guest of these ports decides about."""
     if row.type not in VHOST_TYPES:
         return ()
-    return tuple((key, number) for key in GUEST_DECIDES
-                 if (number := integer(row.options.get(key, ""))) is not None and number > 0)
+    found = {key: value(schema.option("Interface", "options", key), row.options[key])
+             for key in GUEST_DECIDES if key in row.options}
+    return tuple((key, number) for key, (number, problem) in found.items()
+                 if problem is None and isinstance(number, int))
 
 
 def access(row: InterfaceRow, config: HostConfig, before: PortSpec | None

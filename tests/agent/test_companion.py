@@ -164,7 +164,7 @@ def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
     def typed(*words: str) -> None:
         done = both.run("ovs-vsctl", "--timeout=30", *words)
         assert done.returncode == 0, words
-        complaints.extend(filter(None, [done.stderr]))
+        complaints.extend(done.stderr.splitlines()[:1])
 
     for number in range(10):
         typed(*port(both, "br0", f"a{number}"))
@@ -183,8 +183,7 @@ def test_ovs_vsctl_hears_of_no_error(both: Host) -> None:
     assert [both.interface(f"a{number}", "ofport") for number in range(10)] == told
     wait_until(lambda: both.interface("br1", "ofport") == 65534, "the bridge's own port has its")
     wait_until(lambda: both.interface("d", "ofport") == 77, "the number that was asked for")
-    # none, but on a machine that has more to do than it can; without orders it is nearly all 13
-    assert len(complaints) <= 4, complaints
+    assert len(complaints) <= 4, complaints     # of 13, on a machine that has too much to do
 
 
 def test_ovs_vsctl_seldom_hears_of_an_error_from_a_clustered_database(directory: Host) -> None:
@@ -199,8 +198,7 @@ def test_ovs_vsctl_seldom_hears_of_an_error_from_a_clustered_database(directory:
         bridge(host, "br0", "vhost")
         done = [host.run("ovs-vsctl", "--timeout=30", *port(host, "br0", f"a{number}"))
                 for number in range(5)]
-        assert [one.returncode for one in done] == [0] * 5
-        assert sum(one.stderr != "" for one in done) <= 2
+        assert sum((one.returncode, one.stderr) != (0, "") for one in done) <= 2
 
 
 def test_ovs_vsctl_hears_of_a_real_error(both: Host) -> None:
@@ -209,6 +207,16 @@ def test_ovs_vsctl_hears_of_a_real_error(both: Host) -> None:
     assert "Error detected while setting up 'x'" in done.stderr
     wait_until(lambda: both.interface("x", "ofport") == -1, "it is refused")
     assert "type 'vxlan' is not served" in both.interface("x", "error")
+
+
+def test_explain_knows_ports_of_others_and_what_there_is_not(both: Host) -> None:
+    assert both.appctl("vhost/explain", "ovs0") == (
+        "ovs0 is on bridge ovs0, which another daemon serves\n"
+        "  type      internal on bridge ovs0\n")
+    control = f"{both.directory}/vhost-agent.{both.agents[-1].pid}.ctl"
+    done = both.run(AGENT, "explain", "-t", control, "zzzz")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no port 'zzzz' is in the database" in done.stderr
 
 
 def test_emergency_reset_and_deletion(both: Host) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -112,6 +113,16 @@ def test_scrape_has_the_agents_and_the_process_metrics(server: MetricsServer) ->
 def test_other_pages(server: MetricsServer) -> None:
     assert get(server, "/")[:2] == (200, "text/plain; charset=utf-8")
     assert get(server, "/x") == (404, "text/plain; charset=utf-8", "metrics are at /metrics\n")
+
+
+def test_head_has_what_get_has_but_the_text(server: MetricsServer) -> None:
+    client = HTTPConnection(*server.server_address[:2], timeout=20)     # type: ignore[arg-type]
+    for path, status in (("/metrics", 200), ("/", 200), ("/x", 404)):
+        client.request("HEAD", path)
+        reply = client.getresponse()
+        assert (reply.status, reply.read()) == (status, b"")
+        assert int(reply.headers["Content-Length"]) > 0
+        client.close()
 
 
 def test_scrapes_within_a_second_ask_once(server: MetricsServer, fake: FakeAgent,

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
-from tools.frontend import FrontEnd
+from tools.frontend import FrontEnd, ethernet
 from tools.host import AGENT, ORDINARY_MEMORY, Host, wait_until
 from tools.vhost_user import MESSAGE, VHOST_USER_VERSION, Request
 
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 F_ACCESS_PLATFORM, F_HOST_TSO4 = 1 << 33, 1 << 11
 NOBODY = 65534
 START = "start the guest: qemu-system-x86_64 ... $(vhost-agent qemu-args c0)"
@@ -104,6 +105,16 @@ def test_socket_that_is_not_there_comes_and_is_left_behind(asked: Contract) -> N
     wait_reason(asked, f"nobody listens on the socket {path}: who made it has ended ({START})")
     Path(path).unlink()
     wait_reason(asked, f"there is no socket {path}")
+
+
+def test_commands_of_ports_with_odd_names_are_quoted(asked: Contract) -> None:
+    directory = f"{asked.host.directory}/no dir;touch x"
+    asked.host.vsctl("add-port", "br0", "$(c 0)", "--", "set", "Interface", "$(c 0)",
+                     "type=dpdkvhostuserclient",
+                     f'options:vhost-server-path="{directory}/s"')
+    wait_reason(asked, f"(mkdir -p '{directory}', then start the guest: qemu-system-x86_64 ... "
+                "$(vhost-agent qemu-args '$(c 0)'))", "$(c 0)")
+    assert f" mkdir -p '{directory}', then " in explained(asked, "$(c 0)")
 
 
 def test_directory_of_the_socket_is_missing(asked: Contract) -> None:
@@ -210,7 +221,7 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
         front_end.ask(Request.GET_FEATURES)
         wait_reason(asked, "the guest's memory is not shared: its driver has started, and QEMU had "
                     "no memory to give to the switch (QEMU: -object memory-backend-memfd,id=mem,"
-                    "size=SIZE,share=on -machine memory-backend=mem, as 'vhost-agent qemu-args c0' "
+                    "size=SIZE,share=on -machine memory-backend=mem, as vhost-agent qemu-args c0 "
                     "prints it; libvirt: ")
         assert "its last request was GET_FEATURES, it took " in explained(asked)
     wait_reason(asked, "the guest's QEMU ended the connection before a driver ran; its last "
@@ -279,6 +290,28 @@ def test_ring_behind_an_iommu_that_cannot_be_put_in_order(asked: Contract) -> No
 
 
 # --- half working ---------------------------------------------------------------------------------
+
+def test_guest_that_takes_nothing(asked: Contract) -> None:
+    asked.client("c1")
+    asked.client()
+    sender, guest = asked.joined("c1"), asked.joined("c0", queue_size=64)
+    burst = [ethernet(A, B)] * 32
+
+    def send_until(words: str, takes: bool) -> None:
+        def said() -> bool:
+            sender.send(burst)
+            sender.recv()
+            if takes:
+                guest.recv()
+            return (words in reason(asked)) if words else not reason(asked)
+        wait_until(said, f"c0 says {words!r}, last {reason(asked)!r}", 3 * LOOKS_S)
+
+    send_until("the guest takes no packets: its ring of 64 is full, and all that was sent to it in "
+               "the last statistics interval was dropped (see whether the guest hangs", False)
+    assert explained(asked).startswith("c0 is up, with something to say: - the guest takes no ")
+    assert reason(asked, "c1") == ""
+    send_until("", True)
+
 
 def test_queues_and_rings_that_were_asked_for(asked: Contract) -> None:
     path = asked.client("c0", "options:n_rxq=4", "options:n_rxq_desc=1024",

@@ -120,6 +120,18 @@ def test_errors_of_ports_are_the_agents_or_what_an_agent_would_say() -> None:
     assert "File name too long" in rows(long, runs=False, dpdk_init="true")[1].title
 
 
+def test_only_a_plain_command_of_an_error_is_repeated() -> None:
+    for error in ("no (ovs-vsctl set Bridge $(x) a=b)", "no (ovs-vsctl x; y)",
+                  "no 'x (ovs-vsctl del-br br0)' is there"):
+        found = rows(row("c0"), told=(Told("c0", error),), dpdk_init="true")[1]
+        assert str(found.fix).startswith("ovs-vsctl list Interface c0 ")
+    found = rows(row("c 0"), told=(Told("c 0", "no (ovs-vsctl set Bridge 'b r' a=b)"),),
+                 dpdk_init="true")[1]
+    assert found.fix == "ovs-vsctl set Bridge 'b r' a=b"
+    found = rows(row("$(x)"), told=(Told("$(x)", "no"),), dpdk_init="true")[1]
+    assert str(found.fix).startswith("ovs-vsctl list Interface '$(x)' ")
+
+
 def test_what_concerns_all_ports_is_said_once() -> None:
     mask = "pmd-cpu-mask: no such core: 4, left out"
     told = (Told("c0", problems=f"{mask}; own"), Told("c1", problems=mask))

@@ -84,6 +84,14 @@ def test_ports_of_other_types() -> None:
         "a is up\n  type      patch on bridge br0\n  peer      b\n")
 
 
+def test_names_are_neither_obeyed_nor_torn_apart() -> None:
+    said = text(View("a\nb\x1b[31m", "x\x07", "b\rr", error="c\x1b"))
+    assert said == "a\\x0ab\\x1b[31m is not served: c\\x1b\n  type      x\\x07 on bridge b\\x0dr\n"
+    path = "'/tmp/" + "a b " * 40 + "'"
+    assert f" {path}\n" in text(view(problems=(f"x: {path} it is the guest's",)))
+    assert unknown("clent\x1b0", ["client\x1b0"]).isprintable()
+
+
 def test_unknown_port() -> None:
     assert unknown("dpdkvhostclent0", ["dpdkvhostclient0", "dpdkvhostclient1", "br0"]) == (
         "no port 'dpdkvhostclent0' is in the database; did you mean dpdkvhostclient0 or "

@@ -1,6 +1,7 @@
 """Which rows are written, and when: only what changed, and never less than a fresh look says."""
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -229,6 +230,29 @@ def test_guest_that_comes_or_goes_is_in_the_statistics_at_once_and_no_other_port
         assert columns_of(updates, "a") == {
             "statistics": report.statistics(world.counters["a"], now.connected)}
         assert world.read == ["a"]
+
+
+def test_guest_is_stuck_that_took_nothing_of_what_came_for_a_whole_interval() -> None:
+    world = World("a")
+    world.states["a"] = state("a", 1, connected=True)
+
+    def after(taken: int, dropped: int, later_ms: int = INTERVAL_MS) -> set[str]:
+        world.counters["a"] = Counters({"tx_failure_drops": dropped}, tx_queues=(
+            defaultdict(int, good_packets=taken), defaultdict(int)))
+        world.now_ms += later_ms
+        world.columns()
+        world.statistics()
+        return set(world.publisher.stuck())
+    assert after(64, 100) == set()
+    assert after(64, 100) == set()          # nothing came
+    assert after(65, 200) == set()          # it took one
+    assert after(65, 300, 1) == set()       # not yet an interval
+    assert after(65, 400) == {"a"}
+    assert after(65, 500, 1) == {"a"}
+    assert after(66, 500) == set()
+    assert after(66, 600) == {"a"}
+    world.states["a"] = state("a", 1)
+    assert after(66, 700, 1) == set()       # it has gone
 
 
 def test_port_without_a_state_has_the_six_zeros_and_is_not_asked_for_counters() -> None:

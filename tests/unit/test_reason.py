@@ -78,6 +78,7 @@ CASES: dict[str, tuple[PortSpec, PortState, Facts]] = {
     "feature-refused": (CLIENT, LONE, said(asked=OFFERED | 1 << 33)),
     "gave-up": (CLIENT, LONE, said(given_up=2, last_request=14)),
     "guest-interface-down": (CLIENT, UP, connected(sight=Sight.UNUSED, settled=True)),
+    "guest-stuck": (CLIENT, UP, connected(sight=Sight.USED, stuck=True)),
     "queues-disabled": (CLIENT, replace(UP, enabled_rxqs=(0,), enabled_txqs=(0,)), connected()),
     "queues-asked": (replace(CLIENT, asked=(("n_rxq", 8),)), UP, connected()),
     "ring-size": (replace(CLIENT, asked=(("n_rxq_desc", 1024),)), UP, connected()),

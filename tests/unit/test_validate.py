@@ -85,7 +85,6 @@ def test_server_port_by_default_and_without_what_only_clients_have() -> None:
     ("tx-retries-max", "not an option of type dpdkvhostuser"),
     ("colour", "not an option of type dpdkvhostuser"),
     ("vhost-sock-mod", "not an option of type dpdkvhostuser; did you mean vhost-sock-mode?"),
-    ("n_rxq", "has no effect: the guest decides how many queues there are"),
     ("tx-flow-ctrl", "has no effect: flow control is left as the device has it")])
 def test_option_that_a_server_port_does_not_have_does_nothing_and_that_is_said(
         key: str, said: str) -> None:
@@ -111,7 +110,6 @@ def test_client_port_without_path_says_what_else_is_wrong() -> None:
 def test_options_that_are_none_are_said_each_in_its_way() -> None:
     options = {"vhost-server-path": "/x", "tx-retries-mx": "1", "n_rxq": "4", "colour": "red"}
     assert wish(row("p", options=options)).ports["p"].problems == (
-        "n_rxq: has no effect: the guest decides how many queues there are",
         "colour: not an option of type dpdkvhostuserclient",
         "tx-retries-mx: not an option of type dpdkvhostuserclient; did you mean tx-retries-max?")
 
@@ -371,3 +369,13 @@ def test_settings_of_the_whole_are_handed_on() -> None:
     assert (result.pmds, result.placing, result.auto_balance) == (
         (PmdSpec(0, 0, 50, block=True), PmdSpec(3, 1, 50, block=True)), Placing("group"),
         AutoBalance())
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_what_the_guest_decides_is_asked_for_once_and_in_range(type_: str) -> None:
+    options = {"vhost-server-path": "/x"} if type_ == CLIENT_TYPE else {}
+    spec = wish(row("p", type_, options={**options, "n_rxq": "4", "n_txq_desc": "512"})).ports["p"]
+    assert (spec.asked, spec.problems) == ((("n_rxq", 4), ("n_txq_desc", 512)), ())
+    spec = wish(row("p", type_, options={**options, "n_rxq": "129", "n_rxq_desc": "x"})).ports["p"]
+    assert (spec.asked, spec.problems) == (
+        (), ("n_rxq: 129 is outside 1..128", "n_rxq_desc: 'x' is not an integer"))
