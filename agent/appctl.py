@@ -1,17 +1,11 @@
 """One question to a running agent, over its control socket, as ovs-appctl asks."""
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 
-import ovs.jsonrpc
-import ovs.poller
-import ovs.stream
-import ovs.timeval
-import ovs.util
-
-from agent import rpc
+from agent import jsonrpc
+from agent.jsonrpc import NoReplyError
 from agent.settings import PACKAGED_CONTROL, PACKAGED_RUNDIR, PROGRAM, companion_rundir
 
 IN_PLACE = "ovs-vswitchd"       # what --as calls an agent there
@@ -71,38 +65,11 @@ def _in_place(rundir: str) -> int | None:
 def call(control: str, command: str, words: Sequence[str] = (), *, answer_ms: int = ANSWER_MS
          ) -> str:
     """What the agent at the control socket answers. Raises NoAgentError and RefusedError."""
-    rpc.install()           # python-ovs's own parser takes a minute for a large answer
-    due_ms = ovs.timeval.msec() + answer_ms
-    error, stream = ovs.stream.Stream.open_block(ovs.stream.Stream.open(f"unix:{control}"),
-                                                 answer_ms)
-    if error:
-        raise NoAgentError(f"no agent answers at {control}: {os.strerror(error)}")
-    connection = ovs.jsonrpc.Connection(stream)
     try:
-        request = ovs.jsonrpc.Message.create_request(command, list(words))
-        error = connection.send(request)
-        while not error:
-            connection.run()
-            error, reply = connection.recv()
-            if not error and reply.id == request.id:
-                if reply.error is not None:
-                    raise RefusedError(str(reply.error).strip())
-                return str(reply.result)
-            if error == errno.EAGAIN:
-                error = _wait(connection, due_ms)
-        raise NoAgentError(f"the agent at {control} does not answer: "
-                           f"{ovs.util.ovs_retval_to_string(error)}")
-    finally:
-        connection.close()
-
-
-def _wait(connection: ovs.jsonrpc.Connection, due_ms: int) -> int:
-    """0 when there may be more of the answer, or ETIMEDOUT."""
-    if ovs.timeval.msec() >= due_ms:
-        return errno.ETIMEDOUT
-    poller = ovs.poller.Poller()
-    connection.wait(poller)
-    connection.recv_wait(poller)
-    poller.timer_wait_until(due_ms)
-    poller.block()
-    return 0
+        reply = jsonrpc.call(f"unix:{control}", command, words, answer_ms)
+    except NoReplyError as e:
+        raise NoAgentError(f"the agent at {control} does not answer: {e}" if e.connected
+                           else f"no agent answers at {control}: {e}") from e
+    if reply.error is not None:
+        raise RefusedError(str(reply.error).strip())
+    return str(reply.result)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "appctl", "ask", "read_database", "transaction"}
+                 "db_schema", "jsonrpc", "ask", "read_database", "transaction"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
