@@ -70,6 +70,9 @@ def test_hundred_cycles(site: Site) -> None:
     churn.add("x0")                                 # the library's threads start with the first
     churn.reconnect("x0")
     churn.end()
+    assert site.ping("a", "b")
+    for name in ("a", "b"):     # the agent keeps files of a guest's memory until it saw it used
+        wait_until(lambda n=name: site.host.statistic(n, "rx_packets") > 2, f"{name} was looked at")
     before = threads_and_files(site.host)
     in_use = site.host.appctl("memory/show")
     assert "packet-buffers-in-use:0 " in in_use
