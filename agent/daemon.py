@@ -4,18 +4,21 @@ from __future__ import annotations
 import gc
 import resource
 import sys
+from typing import TYPE_CHECKING
 
 import ovs.daemon
 
 from agent import log
 from agent.dpdk import FatalError
 from agent.main import Agent
-from agent.metrics_server import MetricsError, MetricsServer
 from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
 from agent.shell import quoted
 from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
+
+if TYPE_CHECKING:
+    from agent.metrics_server import MetricsServer
 
 
 def run(settings: Settings) -> int:
@@ -50,7 +53,7 @@ def run(settings: Settings) -> int:
         Agent(settings, own_database, signals).run()
         if metrics is not None:
             metrics.stop()
-    except (FatalError, StandaloneError, MetricsError) as e:
+    except (FatalError, StandaloneError) as e:
         log.main.emer(str(e))
         if settings.detach:
             print(e, file=sys.stderr)
@@ -62,9 +65,15 @@ def run(settings: Settings) -> int:
 
 
 def serve_metrics(listen: Listen, control: str) -> MetricsServer:
-    """Raises MetricsError."""
-    server = MetricsServer(listen, control)
-    server.start()
+    """Raises FatalError."""
+    # Not at the top: prometheus_client is a tenth of the time that a restart takes.
+    from agent.metrics_server import MetricsError, MetricsServer
+
+    try:
+        server = MetricsServer(listen, control)
+        server.start()
+    except MetricsError as e:
+        raise FatalError(str(e)) from e
     log.main.info(f"metrics are served at http://{listen}/metrics")
     if not listen.is_loopback:
         log.main.warn(f"--metrics={listen}: whoever reaches this address can read the metrics")
