@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env \
+	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
+# Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
