@@ -64,23 +64,19 @@ from pmd_ext.runtime import (
     DatapathError,
     Runtime,
     dpdk_version,
-    open_log,
 )
 
-__all__ = ["PmdDatapath", "dpdk_version", "open_log"]
+__all__ = ["PmdDatapath", "dpdk_version"]
 
 MIB = 1 << 20
 ANY_NODE = -1
 
 
 class PmdDatapath:
-    """The running data plane. Starts DPDK; raises ApplyError when it refuses."""
+    """The running data plane."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        try:
-            self._runtime = Runtime(argv)
-        except DatapathError as e:
-            raise ApplyError(e.strerror) from e
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._host_ports = HostPorts()
         self._server_sockets = ServerSockets()
         self._wake = select.epoll()
