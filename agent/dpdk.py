@@ -61,10 +61,10 @@ class Dpdk:
                 log.dpdk.err(f"{text}; going on without it")
                 return None
             raise FatalError(text) from e
+        log.dpdk.info("DPDK Enabled - initialized")
         from agent.pmd_datapath import PmdDatapath  # not at the top: as in ovsdb.py
 
         datapath = PmdDatapath(runtime)
-        log.dpdk.info("DPDK Enabled - initialized")
         log.dpdk.info(datapath.memory_line())
         return datapath
 
