@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 
 import click
 
@@ -57,8 +58,7 @@ def parts(log: str, killed_s: float, died_ms: float, gap_ms: float) -> dict[str,
     """Milliseconds of each of PARTS."""
     ends = [0.0, died_ms,
             *(logged_ms(log, line, killed_s) for line in (LOADED, SEEN, STARTED, SERVED)), gap_ms]
-    return {part: end - begin
-            for part, begin, end in zip(PARTS, ends, ends[1:], strict=True)}
+    return {part: end - begin for part, (begin, end) in zip(PARTS, pairwise(ends), strict=True)}
 
 
 class Site:
