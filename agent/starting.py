@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import ovs.poller
 import ovs.timeval
 
+from agent import log
 from agent.dpdk import Dpdk
 from agent.ovsdb import Database
 from agent.signals import Signals
@@ -25,8 +26,12 @@ def start_dpdk(database: Database, dpdk: Dpdk, signals: Signals) -> Datapath | N
     """The data plane, if the database asks for one by now. Raises FatalError."""
     until_ms = ovs.timeval.msec() + DATABASE_MS
     while not signals.exit:
-        database.run()
-        other_config = database.other_config() if database.has_lock else None
+        try:
+            database.run()
+            other_config = database.other_config() if database.has_lock else None
+        except Exception:
+            log.main.exception("internal error, going on")      # as the agent's loop does
+            break
         if other_config is not None:
             with loading("agent.main"):
                 return dpdk.start(other_config)
