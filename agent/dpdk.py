@@ -1,7 +1,11 @@
 """Starting DPDK, once in a process, when the database asks for it; and its log."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import ovs.util
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
 LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
 MIB = 1 << 20
+SWITCH_S = 0.0002               # that who loads keeps the GIL from who starts DPDK
 
 
 class FatalError(Exception):
@@ -54,14 +59,15 @@ class Dpdk:
         argv = self._argv(other_config)
         log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
         try:
-            runtime = Runtime(argv)
+            with loading("agent.main"):
+                runtime = Runtime(argv)
+                log.dpdk.info("DPDK Enabled - initialized")
         except DatapathError as e:
             text = f"DPDK does not start: {e.strerror}{hugepage_hint(argv, self._role.prefix)}"
             if mode == "try":
                 log.dpdk.err(f"{text}; going on without it")
                 return None
             raise FatalError(text) from e
-        log.dpdk.info("DPDK Enabled - initialized")
         from agent.pmd_datapath import PmdDatapath  # not at the top: as in ovsdb.py
 
         datapath = PmdDatapath(runtime)
@@ -82,6 +88,22 @@ class Dpdk:
                           "running on ordinary memory, which is slower (sysctl "
                           "vm.nr_hugepages=512 reserves hugepages)")
         return argv
+
+
+@contextmanager
+def loading(module: str) -> Iterator[None]:
+    """Another thread imports the module meanwhile, as what guests wait for: DPDK needs the GIL for
+    nothing, and sleeps for a tenth of a second where it has to measure the clock. What the import
+    raises, it raises again where the module is needed."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    thread = Thread(target=import_module, args=(module,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        sys.setswitchinterval(interval_s)
 
 
 def hugepage_hint(argv: Sequence[str], prefix: str) -> str:

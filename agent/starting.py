@@ -1,11 +1,7 @@
 """The way to a running data plane: DPDK starts as soon as the database has been seen, for guests
-wait for it, and what else the agent is made of is loaded meanwhile."""
+wait for it."""
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import ovs.poller
@@ -33,8 +29,7 @@ def start_dpdk(database: Database, dpdk: Dpdk, signals: Signals) -> Datapath | N
             log.main.exception("internal error, going on")      # as the agent's loop does
             break
         if other_config is not None:
-            with loading("agent.main"):
-                return dpdk.start(other_config)
+            return dpdk.start(other_config)
         if database.is_contended or ovs.timeval.msec() >= until_ms:
             break
         poller = ovs.poller.Poller()
@@ -43,16 +38,3 @@ def start_dpdk(database: Database, dpdk: Dpdk, signals: Signals) -> Datapath | N
         poller.timer_wait_until(until_ms)
         poller.block()
     return None
-
-
-@contextmanager
-def loading(module: str) -> Iterator[None]:
-    """Another thread imports the module meanwhile: DPDK needs the GIL for nothing, and sleeps for a
-    tenth of a second where it has to measure the clock. What the import raises, it raises again
-    where the module is needed."""
-    thread = Thread(target=importlib.import_module, args=(module,))
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
