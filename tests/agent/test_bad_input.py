@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
-from tools.frontend import ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.host import Host, HostError, wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -18,8 +18,15 @@ A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 class Pair:
     """Two guests whose traffic must go on."""
 
-    def __init__(self, contract: Contract) -> None:
-        self.guests = [contract.attached(name) for name in ("good0", "good1")]
+    def __init__(self, host: Host) -> None:
+        paths = {name: str(host.directory / f"{name}.sock") for name in ("good0", "good1")}
+        self.guests = [FrontEnd(path, listen=True) for path in paths.values()]
+        for name, path in paths.items():
+            host.vsctl("add-port", "br0", name, "--", "set", "Interface", name,
+                       "type=dpdkvhostuserclient", f"options:vhost-server-path={path}")
+        for guest, name in zip(self.guests, paths, strict=True):
+            guest.connect()
+            wait_until(lambda name=name: host.connected(name), f"{name} is connected")
 
     def exchange(self) -> None:
         """Frames cross, both ways, on the connection that was there at the start."""
@@ -29,6 +36,10 @@ class Pair:
         b.send([ethernet(A, B)] * 20)
         assert len(a.recv_wait(20)) == 20
 
+    def close(self) -> None:
+        for guest in self.guests:
+            guest.close()
+
 
 @pytest.fixture
 def served(contract: Contract) -> Host:
@@ -37,10 +48,13 @@ def served(contract: Contract) -> Host:
 
 @pytest.fixture
 def pair(contract: Contract) -> Iterator[Pair]:
-    pair = Pair(contract)
+    pair = Pair(contract.host)
     pair.exchange()
     yield pair
-    pair.exchange()
+    try:
+        pair.exchange()
+    finally:
+        pair.close()
 
 
 def refused(host: Host, name: str, *settings: str, bridge: str = "br0") -> str:
