@@ -1,7 +1,6 @@
 """Becoming a daemon, and what must be around the loop: pid file, own database."""
 from __future__ import annotations
 
-import gc
 import resource
 import sys
 from typing import TYPE_CHECKING
@@ -37,9 +36,6 @@ def run(settings: Settings) -> int:
     # A port takes a descriptor, each queue of a guest three more: the usual 1024 are soon gone.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # A thousand ports are half a million objects that stay; Python's default looks through all of
-    # them many times while they are made.
-    gc.set_threshold(200_000, 50, 1000)
     ovs.daemon.daemonize_start()
     signals = Signals()
     try:
