@@ -238,7 +238,8 @@ def test_3_12_postcopy_port_serves(contract: Contract) -> None:
 # --- appendix B: lines that operators and scripts wait for ----------------------------------------
 
 def test_b_lines_of_a_ports_life(contract: Contract) -> None:
-    path =    guest = contract.attached("c0")
+    path = contract.path("c0")
+    guest = contract.attached("c0")
     guest.stop()
     wait_until(lambda: not contract.host.connected("c0"), "the guest has left")
     contract.host.vsctl("del-port", "c0")
