@@ -303,11 +303,12 @@ def test_the_second_companion_waits_for_the_first(both: Host) -> None:
     both.vsctl(*port(both, "br0", "a"))
     number = both.interface("a", "ofport")
     assert number > 0
+    added = f"added interface a on port {number}"
+    wait_until(lambda: added in both.output(), "the first serves it")
     both.agents.remove(first)
     first.kill()
     first.wait()
-    wait_until(lambda: both.output().count(f"added interface a on port {number}") == 2,
-               "it takes over")
+    wait_until(lambda: both.output().count(added) == 2, "it takes over")
 
 
 def test_agents_in_both_roles_each_have_their_bridges(host: Host) -> None:
