@@ -57,6 +57,7 @@ from agent.refused import sentence
 from agent.socket_access import ServerSockets
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
+    OFFENCE_NAMES,
     PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
     QUEUE_COUNTER_NAMES,
@@ -109,7 +110,7 @@ class PmdDatapath:
         look = set(self._host_names()) if self._host_ports.look_again() else set()
         left: list[int] = []            # whose guest went, if only to come again
         for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
-             rxqs, txqs) in self._runtime.changes():
+             rxqs, txqs, offences, offence) in self._runtime.changes():
             name = self._names[slot]
             before = self._states[name]
             if isinstance(before.device, HostDevice):
@@ -123,7 +124,8 @@ class PmdDatapath:
             self._states[name] = replace(
                 before, connections=connections, attached=attached, connects=connects,
                 connected=connected, features=features, numa=numa, guest_mtu=guest_mtu,
-                vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
+                vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs, offences=offences,
+                offence=OFFENCE_NAMES[offence] if offence else "")
         if left:
             self._runtime.bridges.flush_ports(left)
         for name in look:
