@@ -20,6 +20,7 @@ cdef enum:
     OFFENCE_DESCRIPTOR          # an interrupt that is no eventfd
     OFFENCE_REQUEST             # a request that no network device has a use for
     OFFENCE_SHRUNK              # the file of its memory was made shorter
+    OFFENCE_BEYOND              # a buffer that goes on behind its memory
     OFFENCE_STUCK               # a descriptor of its kept a thread of the switch waiting
 
 # Of a ring, what its front end said since it was stopped.

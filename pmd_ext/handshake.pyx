@@ -4,7 +4,7 @@ The library shows each message before it handles it. What is noted of them wakes
 it when it looks. It stays after the connection, until the next one says something: a QEMU that
 gives up is connected to once more before it is gone, and says nothing then.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pmd_ext.connection cimport connection_backend, connection_drop
@@ -14,8 +14,9 @@ from pmd_ext.dpdk.vhost cimport (
     rte_vhost_user_extern_ops,
 )
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_NONE, SEEN_RINGS, front_end, piece, ring_places, seen_memory,
+    MAX_PIECES, OFFENCE_MEMORY, OFFENCE_NONE, SEEN_RINGS, front_end, piece, ring_places, seen_memory,
 )
+from pmd_ext.guards cimport guards_after, guards_before, guards_close
 from pmd_ext.message cimport (
     SET_BACKEND_REQ_FD, SET_FEATURES, SET_MEM_TABLE, SET_VRING_ADDR, shim_addr, shim_message,
     shim_region,
@@ -85,6 +86,10 @@ cdef void note_ring(front_end *f, const shim_addr *addr) noexcept nogil:
     rte_spinlock_unlock(&f.lock)
 
 
+cdef inline int16_t number_of(const slot *s) noexcept nogil:
+    return <int16_t>(s - dataplane_get().slots)
+
+
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
     forget_memory(&s.said, False)
     s.said.heard = 0
@@ -103,6 +108,8 @@ cdef void handshake_done(slot *s) noexcept nogil:
 
 cdef void handshake_end(slot *s) noexcept nogil:
     forget_memory(&s.said, False)
+    if s.iotlb:
+        guards_close(number_of(s))
     if s.said.heard and not s.said.was_ready:
         s.said.given_up += 1
     s.said.heard = 0
@@ -128,6 +135,13 @@ cdef void handshake_lend(slot *s, seen_memory *memory) noexcept nogil:
 
 cdef void handshake_used(slot *s) noexcept nogil:
     forget_memory(&s.said, True)
+
+
+cdef rte_vhost_msg_result with_iommu(slot *s, int vid, shim_message *m) noexcept nogil:
+    cdef rte_vhost_msg_result result = rings_before(vid, m)
+    if m.request == SET_MEM_TABLE:
+        guards_before(number_of(s), m)
+    return result
 
 
 cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
@@ -160,11 +174,15 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
         note_ring(&s.said, &m.u.addr)
     elif m.request == SET_BACKEND_REQ_FD and m.n_fds == 1:
         connection_backend(s, m.fds[0])
-    return rings_before(vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
+    return with_iommu(s, vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
 
 cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
+    cdef shim_message *m = <shim_message *>message
     if s != NULL and s.iotlb:
-        rings_after(vid, <shim_message *>message)
+        rings_after(vid, m)
+        # another thread mapped something in between: better the guest comes again
+        if m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
+            connection_drop(s, OFFENCE_MEMORY)
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED

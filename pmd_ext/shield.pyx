@@ -5,15 +5,16 @@ was cut off gets SIGBUS. There a page of zeros is put in its place, and the conn
 can let a descriptor that PMDs write to, for the guest's interrupts, take no more: the writer waits.
 So a thread looks after the others, and has one that waits on a guest's behalf carry on.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int16_t, uint32_t
 from libc.string cimport memset
 from posix.types cimport pid_t
 
 from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_i16
 from pmd_ext.connection cimport connection_drop
-from pmd_ext.front_end cimport OFFENCE_SHRUNK, OFFENCE_STUCK
+from pmd_ext.front_end cimport OFFENCE_BEYOND, OFFENCE_SHRUNK, OFFENCE_STUCK
+from pmd_ext.guards cimport guards_have
 from pmd_ext.state cimport (
-    MAX_PMDS, MAX_QUEUE_PAIRS, TXQ_NONE, dataplane, pmd, slot, slot_changed,
+    MAX_PMDS, MAX_QUEUE_PAIRS, TXQ_NONE, dataplane, dataplane_get, pmd, slot, slot_changed,
 )
 
 
@@ -183,7 +184,8 @@ cdef int on_missing(void *address) noexcept nogil:
     cdef slot *s = served(me) if me != NULL else <slot *>shim_get_slot()
     if s == NULL or not shim_put_zeros(address):
         return False
-    connection_drop(s, OFFENCE_SHRUNK)
+    connection_drop(s, OFFENCE_BEYOND if guards_have(<int16_t>(s - dataplane_get().slots), address)
+                    else OFFENCE_SHRUNK)
     silence(s)
     return True
 

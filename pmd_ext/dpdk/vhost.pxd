@@ -39,6 +39,7 @@ cdef extern from "rte_vhost.h" nogil:
         uint64_t host_user_addr
         uint64_t size
         void *mmap_addr
+        uint64_t mmap_size
         int fd
         # ...
 
