@@ -1,14 +1,18 @@
 """ovs-appctl commands."""
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ovs.unixctl
+import ovs.unixctl.server
 import ovs.util
 
 from agent import VERSION, log
 from agent.command import CommandError
+from agent.stale_socket import make_way
 
 
 def register(name: str, usage: str, minimum: int, maximum: int,
@@ -17,6 +21,20 @@ def register(name: str, usage: str, minimum: int, maximum: int,
     def callback(connection: Any, argv: Sequence[str], _: object) -> None:
         connection.reply(line(answer(argv)))
     ovs.unixctl.command_register(name, usage, minimum, maximum, guarded(name, callback), None)
+
+
+def listen(path: str) -> ovs.unixctl.server.UnixctlServer:
+    """The control socket, for the agent's own user and root. Raises OSError."""
+    make_way(path)              # python-ovs would remove whatever is there
+    # What python-ovs gives the socket is no file's mode: that is the umask's.
+    umask = os.umask(0o777 & ~stat.S_IRWXU)
+    try:
+        error, server = ovs.unixctl.server.UnixctlServer.create(path)
+    finally:
+        os.umask(umask)
+    if error:
+        raise OSError(error, os.strerror(error))
+    return server
 
 
 def line(text: str) -> str:
