@@ -123,6 +123,8 @@ def serve(parsed: Settings) -> int:
         if parsed.standalone is not None:
             parsed.standalone.mkdir(parents=True, exist_ok=True)
         log.start(parsed)
+        if parsed.pidfile is not None:
+            daemon.check_pidfile(parsed.pidfile)
     except ValueError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1

@@ -92,6 +92,24 @@ def test_control_socket_takes_the_place_of_no_file_and_of_no_agent(host: Host) -
     wait_until(lambda: is_listening(control), "it listens in its place")
 
 
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite-pidfile"]])
+@pytest.mark.parametrize("to", ["precious", None, "/dev/null"])
+def test_pid_file_takes_the_place_of_no_other(host: Host, to: str | None, overwrite: list[str]
+                                              ) -> None:
+    """It did: python-ovs takes it for one of a process that is gone."""
+    path = host.directory / "x.pid"
+    if to == "precious":
+        path.write_text(to)
+    else:
+        path.symlink_to(to or "precious.pid")
+    before = os.lstat(path)
+    done = host.run(*host.agent_command(), "run", f"--pidfile={path}", *overwrite)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1, f"vhost-agent: cannot create {path}: a file that is no pid file is in the way")
+    after = os.lstat(path)
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 # --- sockets of server ports stay where they belong -----------------------------------------------
 
 def test_no_link_leads_a_socket_out_of_the_run_directory(contract: Contract, tmp_path: Path
