@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from agent import remotes
 from agent.settings import Settings
 
 OTHERS_WRITE = 0o002            # of a umask: nobody but owner and group writes to what is made
@@ -33,6 +34,11 @@ def exposures(settings: Settings, umask: int) -> Iterator[str]:
     if key is not None and (mode := _mode(key)) & (stat.S_IRGRP | stat.S_IROTH):
         yield (f"--private-key={key}: others than its owner may read it (mode "
                f"{stat.S_IMODE(mode):04o}), and so be taken for this agent")
+    for remote in remotes.split(settings.remote) if settings.standalone is None else ():
+        kind, _, address = remote.partition(":")
+        if kind == "tcp" and not remotes.listen("", address).is_loopback:
+            yield (f"remote {remote}: whoever is on the way there can read and change the database; "
+                   "ssl: cannot be listened to")
 
 
 def _mode(path: str) -> int:

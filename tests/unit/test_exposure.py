@@ -60,6 +60,15 @@ def test_directories_are_said(private: Settings, tmp_path: Path) -> None:
             assert f"directory {tmp_path}/{what}: every user of this host may put files" in said
 
 
+@pytest.mark.parametrize(("remote", "said"), [
+    ("tcp:10.0.0.1:6640", 1), ("tcp:[fe80::1]:6640,tcp:10.0.0.1:6640", 2),
+    ("tcp:127.0.0.1:6640,tcp:[::1]:6640,unix:/x,y,ssl:10.0.0.1:6640", 0)])
+def test_remotes_that_anybody_can_read_are_said(private: Settings, remote: str, said: int) -> None:
+    found = list(exposures(replace(private, remote=remote), 0o022))
+    assert [text.split(": ")[0] for text in found] == [
+        f"remote {r}" for r in remote.split(",")[:said]]
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
 def test_private_key_is_said(private: Settings, mode: int) -> None:
     key = Path(str(private.tls.private_key))
