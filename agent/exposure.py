@@ -37,7 +37,7 @@ def exposures(settings: Settings, umask: int) -> Iterator[str]:
     for remote in remotes.split(settings.remote) if settings.standalone is None else ():
         kind, _, address = remote.partition(":")
         if kind == "tcp" and not remotes.listen("", address).is_loopback:
-            yield (f"remote {remote}: whoever is on the way there can read and change the database; "
+            yield (f"remote {remote}: whoever is on the way can read and change the database; "
                    "ssl: cannot be listened to")
 
 
