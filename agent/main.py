@@ -100,14 +100,14 @@ class Agent:
             lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
         self._control = self._open_control()
 
-    def _open_control(self) -> Any:
+    def _open_control(self) -> control.ControlSocket:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
         try:
-            server = control.listen(self._settings.control)
+            server = control.ControlSocket(self._settings.control)
         except OSError as e:
             raise FatalError(
                 f"cannot open the control socket {self._settings.control}: {e.strerror}") from e

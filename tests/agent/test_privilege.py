@@ -90,6 +90,10 @@ def test_control_socket_takes_the_place_of_no_file_and_of_no_agent(host: Host) -
     host.kill_agent()
     host.start_agent(f"--unixctl={control}", wait=False)        # and after a SIGKILL another one
     wait_until(lambda: is_listening(control), "it listens in its place")
+    control.unlink()
+    control.write_text("precious")
+    assert host.stop_agent() == 0
+    assert control.read_text() == "precious"
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite-pidfile"]])
