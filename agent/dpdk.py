@@ -22,10 +22,11 @@ class FatalError(Exception):
 class Dpdk:
     """The one attempt to start DPDK. For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, standalone: bool
-                 ) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, rundir: str,
+                 standalone: bool) -> None:
         self._online = [core for cores in numa_cores.values() for core in cores]
         self._role = role
+        self._rundir = rundir
         self._standalone = standalone
         self._tried = False
         self._said_disabled = False
@@ -51,7 +52,7 @@ class Dpdk:
         argv = self._argv(other_config)
         log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
         try:
-            datapath = PmdDatapath(argv)
+            datapath = PmdDatapath(argv, self._rundir)
         except ApplyError as e:
             text = f"DPDK does not start: {e}{hugepage_hint(argv, self._role.prefix)}"
             if mode == "try":

@@ -10,7 +10,6 @@ import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
-import ovs.unixctl.server
 
 from agent import (
     VERSION,
@@ -66,7 +65,8 @@ class Agent:
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
                                       machine.main_node(numa_cores), settings.role)
-        self._dpdk = Dpdk(numa_cores, settings.role, standalone=own_database is not None)
+        self._dpdk = Dpdk(numa_cores, settings.role, settings.rundir,
+                          standalone=own_database is not None)
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
         self._seqno = 0
@@ -100,15 +100,17 @@ class Agent:
             lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
         self._control = self._open_control()
 
-    def _open_control(self) -> Any:
+    def _open_control(self) -> control.ControlSocket:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
-        error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
-        if error:
-            raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        try:
+            server = control.ControlSocket(self._settings.control)
+        except OSError as e:
+            raise FatalError(
+                f"cannot open the control socket {self._settings.control}: {e.strerror}") from e
         control.guard_commands()
         return server
 

@@ -77,13 +77,14 @@ ANY_NODE = -1
 class PmdDatapath:
     """The running data plane. Starts DPDK; raises ApplyError when it refuses."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], rundir: str) -> None:
+        """'rundir' is the directory that sockets of ours are in or below."""
         try:
             self._runtime = Runtime(argv)
         except DatapathError as e:
             raise ApplyError(e.strerror) from e
         self._host_ports = HostPorts()
-        self._server_sockets = ServerSockets()
+        self._server_sockets = ServerSockets(rundir)
         self._wake = select.epoll()
         self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
         self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
@@ -155,10 +156,10 @@ class PmdDatapath:
                 self._add(spec)
             case RemovePort(name, tap_stays):
                 slot = self._slots[name]
-                ports.remove(slot)
+                with self._server_sockets.closing(name):
+                    ports.remove(slot)
                 if isinstance(removed := self._states[name].device, HostDevice):
                     self._host_ports.remove(name, removed, tap_stays)
-                self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
                 unset = self._host_ports.set(name, device)
@@ -389,6 +390,7 @@ class PmdDatapath:
 
     def close(self) -> None:
         hosts = self._host_names()
-        self._runtime.close()
+        with self._server_sockets.closing(*self._slots):
+            self._runtime.close()
         for name in hosts:
             self._host_ports.close(name)
