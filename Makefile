@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env \
+	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
+# Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
@@ -18,7 +21,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile lint lock audit docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle gap profile lint lock audit docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +63,9 @@ bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 
 bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 minutes; ARGS=--quick)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
+
+gap: setup  ## how long guests are without a switch when the agent is killed, and why (1 minute)
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.gap $(ARGS)
 
 profile: setup .bench-packages  ## where a PMD thread's time goes under load (15 s; ARGS="--bytes=1500")
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.profile $(ARGS)

@@ -65,24 +65,20 @@ from pmd_ext.runtime import (
     DatapathError,
     Runtime,
     dpdk_version,
-    open_log,
 )
 
-__all__ = ["PmdDatapath", "dpdk_version", "open_log"]
+__all__ = ["PmdDatapath", "dpdk_version"]
 
 MIB = 1 << 20
 ANY_NODE = -1
 
 
 class PmdDatapath:
-    """The running data plane. Starts DPDK; raises ApplyError when it refuses."""
+    """The running data plane."""
 
-    def __init__(self, argv: Sequence[str], rundir: str) -> None:
+    def __init__(self, runtime: Runtime, rundir: str) -> None:
         """'rundir' is the directory that sockets of ours are in or below."""
-        try:
-            self._runtime = Runtime(argv)
-        except DatapathError as e:
-            raise ApplyError(e.strerror) from e
+        self._runtime = runtime
         self._host_ports = HostPorts()
         self._server_sockets = ServerSockets(rundir)
         self._wake = select.epoll()

@@ -113,8 +113,7 @@ def test_guest_and_a_second_device(contract: Contract, type_: str) -> None:
         assert contract.get("h0", "mac_in_use") == A
     host.inside("ip", "link", "set", "h0", "up")
     host.inside("ip", "address", "add", "10.7.1.1/24", "dev", "h0")
-    contract.client("a")
-    guest = contract.joined("a")
+    guest = contract.attached("a")
     arp = bytes.fromhex("0001080006040001" + B.replace(":", "") + "0a070102"
                         + "000000000000" + "0a070101")
     guest.send([ethernet(ALL, B, arp, ethertype=0x0806)])
@@ -128,8 +127,7 @@ def test_guest_and_a_second_device(contract: Contract, type_: str) -> None:
 def test_deleted_from_outside_and_made_again(contract: Contract) -> None:
     host = contract.host
     add(contract, "h0", "internal")
-    contract.client("a")
-    guest = contract.joined("a")
+    guest = contract.attached("a")
     host.inside("ip", "link", "set", "br0", "up")
     before = contract.get("h0", "ifindex")
     host.inside("ip", "link", "del", "h0")
