@@ -1,0 +1,90 @@
+"""Random databases that their schema allows, and random edits: the agent lives on, comes to rest,
+and is then as one that was started on the final database.
+
+FUZZ is how long that is tried, in seconds; FUZZ_SEED begins with another seed than a random one,
+which a failure prints.
+"""
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, seed, settings
+from hypothesis.errors import HypothesisException
+
+from tests.agent.row_edits import START, TRANSACTIONS, Edit
+from tests.agent.twin import Twins
+from tools.host import temporary_host
+from tools.wait import wait_for
+
+FUZZ_S = float(os.environ.get("FUZZ", "30"))
+ALIKE_S = 10.0
+EXAMPLES = 5                    # of one seed: then it is looked at the clock
+
+
+@pytest.fixture(scope="module")
+def twins() -> Iterator[Twins]:
+    # of one length, for a socket's path has an end
+    with temporary_host("vhost-edited") as edited, temporary_host("vhost-fresh0") as fresh:
+        yield Twins(edited, fresh)
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """Where two states are not the same, a line for each place."""
+    if type(a) is type(b) and isinstance(a, dict):
+        return [line for key in sorted(a.keys() | b.keys(), key=str)
+                for line in differences(a.get(key), b.get(key), f"{at}/{key}")]
+    if type(a) is type(b) and isinstance(a, list) and len(a) == len(b):
+        return [line for i, (x, y) in enumerate(zip(a, b, strict=True))
+                for line in differences(x, y, f"{at}/{i}")]
+    return [] if a == b else [f"{at}:\n  edited {a!r}\n  fresh  {b!r}"]
+
+
+def is_as_a_fresh_one(twins: Twins, transactions: list[list[Edit]]) -> None:
+    twins.begin(START)
+    taken = [twins.edit(edits) for edits in transactions]
+    event(f"transactions that the server refuses: {taken.count(False)}")
+    twins.edited.wait()
+    twins.forget_the_past()
+    twins.start_fresh()
+    compared: list[str] = []
+
+    def same() -> bool:
+        edited, fresh = twins.edited.state(), twins.fresh.state()
+        compared[:] = differences(edited, fresh)
+        return not compared
+
+    wait_for(same, ALIKE_S)
+    assert not compared, "\n".join(compared)
+    for half in (twins.edited, twins.fresh):
+        assert half.host.agents[-1].poll() is None, "the agent died"
+        assert "Traceback" not in half.host.output()
+
+
+def test_edited_agent_is_as_one_that_starts_on_the_final_database(twins: Twins) -> None:
+    first = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
+    end = time.monotonic() + FUZZ_S
+    for number in count(first):
+        print(f"FUZZ_SEED={number}")
+
+        @seed(number)
+        @settings(max_examples=EXAMPLES, deadline=None, database=None, print_blob=False,
+                  suppress_health_check=list(HealthCheck))
+        @given(TRANSACTIONS)
+        def example(transactions: list[list[Edit]]) -> None:
+            try:
+                is_as_a_fresh_one(twins, transactions)
+            except HypothesisException:
+                raise
+            except Exception:
+                twins.start_edited()        # what shrinks it begins without a past, too
+                raise
+
+        example()
+        if time.monotonic() > end:
+            break
