@@ -22,6 +22,7 @@ DEVICES = ("eth0", "eth1")
 SETTINGS = {"dpdk-init": "true", "pmd-sleep-max": "1000"}
 RESTART = [o.key for o in schema.options_of("Open_vSwitch", "other_config")
            if o.takes_effect == "restart"]
+ROOTS = ("QoS", "Queue")        # rows that stay when nothing names them
 COPIED = {table: [name for name, column in TABLES[table]["columns"].items()
                   if not column.get("ephemeral")] for table in (*EDITED, "Controller")}
 
@@ -32,6 +33,8 @@ POLICING = ("ingress_policing_rate", "ingress_policing_burst", "ingress_policing
 STAYS = re.compile("stays? in force|in force stay|stay as they were")
 # In error: who came first has it.
 TAKEN = re.compile("already in use|Address already in use|is taken by a tap")
+
+NEXT = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}
 
 
 def by(uuid: str) -> list[Any]:
@@ -84,6 +87,20 @@ class Half:
         except OSError:
             return False
         return True
+
+    def clear(self) -> None:
+        """No row but an Open_vSwitch one: what names others goes first."""
+        self.client.transact({"op": "delete", "table": "Open_vSwitch", "where": []},
+                             {"op": "insert", "table": "Open_vSwitch", "row": {}})
+        self.client.transact(*({"op": "delete", "table": table, "where": []} for table in ROOTS))
+
+    def configure(self, tso: bool) -> None:
+        """What takes effect at a start alone is as it was then; 'tso' lasts once it was set."""
+        pairs = {**SETTINGS, **({"userspace-tso-enable": "true"} if tso else {})}
+        self.client.transact({
+            "op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
+                ["other_config", "delete", ["set", [*RESTART, *pairs]]],
+                ["other_config", "insert", ["map", [list(pair) for pair in pairs.items()]]]]}, NEXT)
 
     def is_up_to_date(self) -> bool:
         (root,) = self.rows()["Open_vSwitch"].values()
@@ -213,23 +230,6 @@ def seen(observed: Any) -> Any:
     return observed
 
 
-NEXT = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}
-
-
-def reset(columns: list[str], *, tso: bool | None = None) -> list[dict[str, Any]]:
-    """Operations that empty columns of the Open_vSwitch row. Its other_config is emptied as well
-    where columns are, else only of what takes effect at a start."""
-    settings = {**SETTINGS, **({"userspace-tso-enable": "true"} if tso else {})}
-    pairs = ["map", [[key, value] for key, value in settings.items()]]
-    again = [*RESTART, *settings]
-    mutations = ([["other_config", "delete", ["set", again]]] if not columns else [])
-    return [{"op": "update", "table": "Open_vSwitch", "where": [],
-             "row": {**({"other_config": pairs} if columns else {}),
-                     **{name: ["set", []] for name in columns}}},
-            {"op": "mutate", "table": "Open_vSwitch", "where": [],
-             "mutations": [*mutations, ["other_config", "insert", pairs]]}, NEXT]
-
-
 class Twins:
     """The host that lives through all edits, and the one that is started anew."""
 
@@ -242,7 +242,8 @@ class Twins:
         half = self.edited
         if half.host.agents:
             half.host.kill_agent()
-        half.client.transact(*reset(["bridges"]))
+        half.clear()
+        half.configure(tso=False)
         half.devices()
         half.host.start_agent()
         self.tso = False                # was enabled, which lasts as long as the agent
@@ -251,7 +252,8 @@ class Twins:
     def begin(self, edits: tuple[Edit, ...]) -> None:
         """Back to a database where nothing but these edits happened."""
         half = self.edited
-        half.client.transact(*reset(["bridges"], tso=self.tso))
+        half.clear()
+        half.configure(self.tso)
         half.wait()
         half.devices()
         assert half.apply(list(edits))
@@ -269,7 +271,7 @@ class Twins:
         each: settings of a start; limits that stay in force where new ones cannot be used; who of
         two has a socket or a device."""
         half = self.edited
-        half.client.transact(*reset([], tso=self.tso))
+        half.configure(self.tso)
         half.wait()
         for _ in range(4):
             if not (operations := list(half.undecided())):
@@ -285,6 +287,7 @@ class Twins:
         half.devices()
         rows = json.loads(json.dumps(self.edited.rows(), ensure_ascii=False).replace(
             here, str(half.host.directory)))
+        half.clear()
         half.client.transact({"op": "delete", "table": "Open_vSwitch", "where": []})
         half.client.transact(*({"op": "insert", "table": table, "uuid": uuid, "row": {
             name: row[name] for name in COPIED[table]}}
