@@ -393,8 +393,8 @@ def policed() -> SearchStrategy[dict[str, str]]:
 @st.composite
 def put_ports(draw: st.DrawFn) -> PutPort:
     name = draw(port_names())
-    interfaces = draw(st.one_of(st.just((name,)), st.just((name,)), st.just((name,)),
-                                st.tuples(port_names()), st.tuples(port_names(), port_names())))
+    interfaces = draw(st.one_of(*[st.just((name,))] * 8, st.tuples(port_names()),
+                                st.tuples(port_names(), port_names())))
     return PutPort(draw(INDEX), name, interfaces, draw(interface_columns()))
 
 
@@ -426,20 +426,21 @@ PUT_BRIDGE = st.builds(
     PutBridge, st.sampled_from((*BRIDGES[:2] * 3, *BRIDGES)), st.fixed_dictionaries({
         "datapath_type": st.sampled_from(("netdev",) * 8 + ("", "system", "vhost", "ünk"))}),
     st.booleans())
+RARE: SearchStrategy[Edit] = st.one_of(
+    st.builds(DropBridge, INDEX), st.builds(DropBridge, INDEX), st.builds(Wipe),
+    st.builds(ReplaceRoot), st.builds(PutController, INDEX, st.booleans()),
+    st.builds(Renumber, st.sampled_from((-5, 0, 1 << 40))))
 EDITS: SearchStrategy[Edit] = st.one_of(
-    put_ports(), put_ports(), put_ports(), set_columns(), set_columns(), set_options(),
-    set_options(), PUT_BRIDGE,
+    *[put_ports()] * 4, *[set_columns()] * 4, *[set_options()] * 4, PUT_BRIDGE,
     st.builds(ReplacePort, INDEX, port_names(), interface_columns()),
-    st.builds(DropPort, INDEX, INDEX), st.builds(SharePort, INDEX, INDEX),
-    st.builds(ShareInterface, INDEX, INDEX, st.booleans()),
-    st.builds(DropBridge, INDEX), put_mirrors(),
+    st.builds(DropPort, INDEX, INDEX), st.builds(DropPort, INDEX, INDEX),
+    st.builds(SharePort, INDEX, INDEX),
+    st.builds(ShareInterface, INDEX, INDEX, st.booleans()), put_mirrors(), put_mirrors(),
     st.builds(ShareMirror, INDEX, INDEX, st.booleans()),
     st.builds(PutQos, INDEX, st.sampled_from(COLUMN_VALUES["QoS.type"]), policed(),
               st.one_of(st.none(), INDEX)),
     st.builds(PutQueue, INDEX, st.sampled_from((0, 1, 7, 4294967295)), policed(),
-              st.one_of(st.none(), INDEX)),
-    st.builds(PutController, INDEX, st.booleans()), st.builds(Wipe),
-    st.builds(ReplaceRoot), st.builds(Renumber, st.sampled_from((-5, 0, 1 << 40))))
+              st.one_of(st.none(), INDEX)), RARE)
 # What a person begins with, so that edits have something to be of.
 START: tuple[Edit, ...] = (
     PutBridge("br0", {"datapath_type": "netdev"}, local=True),
@@ -448,4 +449,4 @@ START: tuple[Edit, ...] = (
     PutPort(0, "p1", ("p1",), {"type": "dpdkvhostuserclient", "options": [
         "map", [["vhost-server-path", f"{MARKED}/v1"]]]}))
 # Each list is one transaction.
-TRANSACTIONS = st.lists(st.lists(EDITS, min_size=1, max_size=6), min_size=1, max_size=8)
+TRANSACTIONS = st.lists(st.lists(EDITS, min_size=1, max_size=6), min_size=1, max_size=10)

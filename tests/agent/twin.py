@@ -60,14 +60,16 @@ class Half:
         self.devices()
 
     def devices(self) -> None:
-        """New ones: a port may have changed them for good."""
-        netns = self.host.netns
-        for link in json.loads(netns.run("ip", "-j", "link")):
-            if link["ifname"] != "lo" and not link["ifname"].endswith("~"):     # ends of a pair
-                netns.run("ip", "link", "del", link["ifname"])
-        for name in DEVICES:
-            netns.run("sh", "-c", f"ip link add {name} type veth peer name {name}~ && "
-                      f"ip link set {name} up && ip link set {name}~ up")
+        """As at the start: a port may have changed them for good."""
+        links = json.loads(self.host.netns.run("ip", "-j", "link"))
+        names = {link["ifname"] for link in links if link["ifname"] != "lo"}
+        if any(link["mtu"] != 1500 for link in links if link["ifname"] != "lo") or names != {
+                *DEVICES, *(f"{name}~" for name in DEVICES)}:
+            # the other end of a pair goes with the first
+            words = [f"ip link del {name}" for name in sorted(names) if not name.endswith("~")]
+            words += [f"ip link add {name} type veth peer name {name}~ && ip link set {name} up "
+                      f"&& ip link set {name}~ up" for name in DEVICES]
+            self.host.netns.run("sh", "-c", "; ".join(words))
 
     def rows(self) -> dict[str, dict[str, dict[str, Any]]]:
         """{table: {uuid: columns}}"""
