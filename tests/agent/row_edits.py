@@ -424,14 +424,14 @@ def put_mirrors(draw: st.DrawFn) -> PutMirror:
 
 PUT_BRIDGE = st.builds(
     PutBridge, st.sampled_from((*BRIDGES[:2] * 3, *BRIDGES)), st.fixed_dictionaries({
-        "datapath_type": st.sampled_from(("netdev",) * 8 + ("", "system", "vhost", "ünk"))}),
+        "datapath_type": st.sampled_from(("netdev",) * 16 + ("", "system", "vhost", "ünk"))}),
     st.booleans())
 RARE: SearchStrategy[Edit] = st.one_of(
     st.builds(DropBridge, INDEX), st.builds(DropBridge, INDEX), st.builds(Wipe),
     st.builds(ReplaceRoot), st.builds(PutController, INDEX, st.booleans()),
     st.builds(Renumber, st.sampled_from((-5, 0, 1 << 40))))
 EDITS: SearchStrategy[Edit] = st.one_of(
-    *[put_ports()] * 4, *[set_columns()] * 4, *[set_options()] * 4, PUT_BRIDGE,
+    *[put_ports()] * 4, *[set_columns()] * 4, *[set_options()] * 4, *[PUT_BRIDGE] * 2,
     st.builds(ReplacePort, INDEX, port_names(), interface_columns()),
     st.builds(DropPort, INDEX, INDEX), st.builds(DropPort, INDEX, INDEX),
     st.builds(SharePort, INDEX, INDEX),
@@ -448,5 +448,7 @@ START: tuple[Edit, ...] = (
     PutPort(0, "p0", ("p0",), {"type": "dpdkvhostuser"}),
     PutPort(0, "p1", ("p1",), {"type": "dpdkvhostuserclient", "options": [
         "map", [["vhost-server-path", f"{MARKED}/v1"]]]}))
-# Each list is one transaction.
-TRANSACTIONS = st.lists(st.lists(EDITS, min_size=1, max_size=6), min_size=1, max_size=10)
+# Edits of one transaction, and whether the agent has handled it before the next one comes.
+Step = tuple[list[Edit], bool]
+STEPS = st.lists(st.tuples(st.lists(EDITS, min_size=1, max_size=6), st.booleans()),
+                 min_size=1, max_size=10)

@@ -59,7 +59,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "eir": ("500000",), "ebs": ("1500",),
 }
 COLUMN_VALUES: dict[str, tuple[str, ...]] = {
-    "Bridge.datapath_type": ("netdev", "netdev", "netdev", "system", "vhost"),
+    "Bridge.datapath_type": ("netdev",) * 24 + ("system", "vhost"),
     "Interface.type": ("dpdkvhostuser", "dpdkvhostuserclient", "internal", "tap", "system",
                        "patch", "dpdk", "vxlan", "DPDKVHOSTUSER"),
     "Interface.mac": ("02:00:00:00:00:77", "01:00:00:00:00:00", "ff"),

@@ -6,6 +6,7 @@ which a failure prints.
 """
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, seed, settings
 
-from tests.agent.row_edits import START, TRANSACTIONS, Edit
+from tests.agent.row_edits import START, STEPS, Step
 from tests.agent.twin import Twins
 from tools.host import temporary_host
 from tools.wait import wait_for
@@ -44,11 +45,12 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
     return [] if a == b else [f"{at}:\n  edited {a!r}\n  fresh  {b!r}"]
 
 
-def is_as_a_fresh_one(twins: Twins, transactions: list[list[Edit]]) -> None:
+def is_as_a_fresh_one(twins: Twins, steps: list[Step]) -> None:
     twins.begin(START)
-    taken = [twins.edit(edits) for edits in transactions]
-    event(f"transactions that the server refuses: {taken.count(False)}")
-    twins.edited.wait()
+    for edits, handled in steps:
+        event(f"the server takes the transaction: {twins.edit(edits)}")
+        if handled:
+            twins.edited.wait()
     twins.forget_the_past()
     twins.start_fresh()
     compared: list[str] = []
@@ -60,7 +62,9 @@ def is_as_a_fresh_one(twins: Twins, transactions: list[list[Edit]]) -> None:
 
     wait_for(same, ALIKE_S)
     assert not compared, "\n".join(compared)
+    assert twins.edited.rests()
     for half in (twins.edited, twins.fresh):
+        half.answers()
         assert half.host.agents[-1].poll() is None, "the agent died"
         assert "Traceback" not in half.host.output()
 
@@ -68,19 +72,20 @@ def is_as_a_fresh_one(twins: Twins, transactions: list[list[Edit]]) -> None:
 def test_edited_agent_is_as_one_that_starts_on_the_final_database(twins: Twins) -> None:
     first = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
     end = time.monotonic() + FUZZ_S
+    faulthandler.cancel_dump_traceback_later()      # it may take as long as is asked for
     for number in count(first):
         failed = False
 
         @seed(number)
         @settings(max_examples=EXAMPLES, deadline=None, database=None, print_blob=False,
                   suppress_health_check=list(HealthCheck))
-        @given(TRANSACTIONS)
-        def example(transactions: list[list[Edit]]) -> None:
+        @given(STEPS)
+        def example(steps: list[Step]) -> None:
             nonlocal failed
             if time.monotonic() > end and not failed:
                 return              # but what failed is made short, however long that takes
             try:
-                is_as_a_fresh_one(twins, transactions)
+                is_as_a_fresh_one(twins, steps)
             except Exception:
                 failed = True
                 twins.start_edited()        # what shrinks it begins without a past, too

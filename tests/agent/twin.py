@@ -119,6 +119,25 @@ class Half:
             answer = f"refused: {e}"
         return answer.replace(str(self.host.directory), "{DIR}")
 
+    def answers(self) -> None:
+        """Commands whose answers are of the moment: they only have to be given."""
+        for words in (["vhost/show"], ["dpctl/show", "-s"], ["dpif-netdev/pmd-rxq-show"],
+                      ["dpif-netdev/pmd-perf-show"], ["coverage/show"], ["memory/show"],
+                      ["netdev-dpdk/get-mempool-info"], ["fdb/stats-show"], ["list-commands"]):
+            self.call(*words)
+
+    def done(self) -> int:
+        """What the data plane was told to do, and did."""
+        reconciler = json.loads(self.call("vhost/state"))["reconciler"]
+        return int(reconciler["actions"] - reconciler["refusals"])
+
+    def rests(self) -> bool:
+        """Whether there is nothing to do where nothing changed but next_cfg."""
+        before = self.done()
+        self.client.transact(NEXT)
+        self.wait()
+        return self.done() == before
+
     # --- what depends on the past -----------------------------------------------------------------
 
     def undecided(self) -> Iterator[dict[str, Any]]:
@@ -176,7 +195,8 @@ class Half:
             "pmd-sleep-show": self.call("dpif-netdev/pmd-sleep-show"),
             **{f"{command} {name}": self.call(command, name) for name in bridges
                for command in ("fdb/show", "mdb/show")},
-            **{f"qos/show {name}": self.call("qos/show", name) for name in ports},
+            **{f"{command} {name}": self.call(command, name) for name in ports
+               for command in ("qos/show", "vhost/explain")},
         }
 
     def columns(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -287,6 +307,9 @@ class Twins:
         if half.host.agents:
             half.host.kill_agent()
         half.devices()
+        for name in DEVICES:        # are the kernel's, and stay as a port has left them
+            link, = json.loads(self.edited.host.netns.run("ip", "-j", "link", "show", name))
+            half.host.netns.run("ip", "link", "set", name, "mtu", str(link["mtu"]))
         rows = json.loads(json.dumps(self.edited.rows(), ensure_ascii=False).replace(
             here, str(half.host.directory)))
         half.clear()
