@@ -33,10 +33,12 @@ MARKED = "{DIR}"                # stands for the run directory of the host
 NUMBERS = (0, 1, -1, 2, 3, 4094, 4095, 65535, 1 << 31, (1 << 32) - 1, 1 << 32, *INT64)
 ODD_TEXTS = ("", " ", "0", "none", "ja", "true", "FALSE", "1e9", "+5", " 7", "0x10", "-1", "08",
              "99999999999999999999", "٣", "½", "ünï\u202ecode", "a b", "'", '"', "%s{0}\\", "🐙",
-             "\t\n\x7f", Long("x" * 3000))
+             "\t\n\x7f", Long("x" * 3000),
+             Long("7" * 5000))
 # What is good, or nearly, for an option that is more than a number or a word.
 TEXTS: dict[str, tuple[str, ...]] = {
-    "pmd-cpu-mask": ("1", "2", "3", "0x3", "0", "8", "zz", Long("f" * 600)),
+    "pmd-cpu-mask": ("1", "2", "3", "0x3", "0", "8", "zz", Long("f" * 600),
+                     Long("f" * 400_000)),
     "pmd-rxq-affinity": ("0:0", "0:1", "0:0,1:1", "0:7", "0:0,0:1", "1", ":", "0:99999999999"),
     "pmd-sleep-max": ("100", "0:50,1:100", "1000000", "0:", "7:7"),
     "shared-mempool-config": ("1500", "4000,9000:0", "1500:1,9702", "67", "1500:-1", ",,"),
