@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from agent.role import ROLES, Role
 from tests.agent.row_values import (
     COLUMN_VALUES,
     MAPS,
@@ -18,6 +19,7 @@ from tests.agent.row_values import (
     settings_of,
 )
 
+OURS_AND_THEIRS = ("netdev", "vhost")      # datapath types, of the role vswitchd
 Operation = dict[str, Any]
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]    # table -> uuid -> column -> value
 EDITED = ("Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue", "Mirror")
@@ -30,8 +32,10 @@ PORTS = ("p0", "p1", "p2", "p3", "eth0", "eth1", "ünïcode", "a b", "x/y", ".."
 class Transaction:
     """One transaction in the making, on rows as they were before it."""
 
-    def __init__(self, rows: Rows, directory: str) -> None:
+    def __init__(self, rows: Rows, directory: str, role: Role) -> None:
+        """'directory' and 'role' are those of the host: edits name neither."""
         self._rows = rows
+        self._role = role
         self._directory = directory
         self._numbers = count()
         self.operations: list[Operation] = []
@@ -42,6 +46,10 @@ class Transaction:
             (table, row["name"]): ["uuid", uuid] for table in ("Bridge", "Port", "Interface")
             for uuid, row in rows.get(table, {}).items()}
 
+    def prefix(self, table: str) -> str:
+        """That keys of the table's other_config have."""
+        return self._role.prefix if table == "Open_vSwitch" else ""
+
     def pick(self, table: str, index: int) -> Any:
         """A row by any number; None when there is none."""
         refs = self._refs[table]
@@ -51,8 +59,12 @@ class Transaction:
         return self._named.get((table, name))
 
     def here(self, value: Any) -> Any:
-        """The value with the host's own directory in it."""
+        """The value with what is the host's own in it."""
         if isinstance(value, str):
+            if value in OURS_AND_THEIRS:
+                return (self._role.datapath_type if value == OURS_AND_THEIRS[0]
+                        else next(role.datapath_type for role in ROLES.values()
+                                  if role is not self._role))
             return value.replace(MARKED, self._directory)
         return [self.here(member) for member in value] if isinstance(value, list) else value
 
@@ -240,12 +252,13 @@ class SetOptions(Edit):
         ref = to.pick(self.table, self.row)
         if ref is None:
             return
-        pairs = ["map", [[key, value] for key, value in self.pairs.items()]]
+        prefix = to.prefix(self.table)
+        pairs = ["map", [[f"{prefix}{key}", value] for key, value in self.pairs.items()]]
         if self.alone and self.table != "Open_vSwitch":
             to.update(self.table, ref, **{self.column: pairs})
         else:
             to.mutate(self.table, ref,
-                      [self.column, "delete", ["set", list(self.pairs)]],
+                      [self.column, "delete", ["set", [key for key, _ in pairs[1]]]],
                       [self.column, "insert", pairs])
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import schema
 from agent import appctl
+from agent.model import VHOST_TYPES
+from agent.role import Role
 from tests.agent.row_edits import EDITED, Edit, Transaction
-from tests.agent.row_values import TABLES
+from tests.agent.row_values import MARKED, TABLES
 from tools.host import Host, wait_until
 from tools.ovsdb_client import Client
 
@@ -36,6 +39,8 @@ TAKEN = re.compile("already in use|Address already in use|is taken by a tap")
 
 NEXT = {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]}
 
+TOKENS = count()
+
 
 def by(uuid: str) -> list[Any]:
     return [["_uuid", "==", ["uuid", uuid]]]
@@ -49,8 +54,9 @@ def members(value: Any) -> list[Any]:
 class Half:
     """One of the two hosts."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, role: Role) -> None:
         self.host = host
+        self.role = role
         host.start_ovsdb()
         host.netns.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1",
                        "net.ipv6.conf.all.disable_ipv6=1")     # the kernel says nothing of its own
@@ -80,7 +86,7 @@ class Half:
 
     def apply(self, edits: list[Edit]) -> bool:
         """All edits in one transaction, and a new next_cfg; whether the server takes it."""
-        to = Transaction(self.rows(), str(self.host.directory))
+        to = Transaction(self.rows(), str(self.host.directory), self.role)
         for edit in edits:
             edit.apply(to)
         to.mutate("Open_vSwitch", to.root(), ["next_cfg", "+=", 1])
@@ -98,26 +104,46 @@ class Half:
 
     def configure(self, tso: bool) -> None:
         """What takes effect at a start alone is as it was then; 'tso' lasts once it was set."""
-        pairs = {**SETTINGS, **({"userspace-tso-enable": "true"} if tso else {})}
+        prefix = self.role.prefix
+        pairs = {f"{prefix}{key}": text for key, text in (
+            *SETTINGS.items(), *([("userspace-tso-enable", "true")] if tso else ()))}
+        keys = [*(f"{prefix}{key}" for key in RESTART), *pairs]
         self.client.transact({
             "op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
-                ["other_config", "delete", ["set", [*RESTART, *pairs]]],
+                ["other_config", "delete", ["set", keys]],
                 ["other_config", "insert", ["map", [list(pair) for pair in pairs.items()]]]]}, NEXT)
+
+    def start_agent(self) -> None:
+        self.host.start_agent("--role", self.role.name)
 
     def is_up_to_date(self) -> bool:
         (root,) = self.rows()["Open_vSwitch"].values()
-        return bool(root["cur_cfg"] == root["next_cfg"])
+        if not self.role.beside:
+            return bool(root["cur_cfg"] == root["next_cfg"])
+        # a companion does not write that; it says what it cannot use, so is given something new
+        return self.token in self.ask("vhost/state")
 
     def wait(self) -> None:
-        wait_until(self.is_up_to_date, "the agent handles next_cfg", SETTLED_S)
+        if self.role.beside:
+            self.token = f"no number {next(TOKENS)}"
+            key = f"{self.role.prefix}stats-update-interval"
+            self.client.transact({
+                "op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
+                    ["other_config", "delete", ["set", [key]]],
+                    ["other_config", "insert", ["map", [[key, self.token]]]]]})
+        wait_until(self.is_up_to_date, "the agent handles the last transaction", SETTLED_S)
 
-    def call(self, command: str, *words: str) -> str:
+    def ask(self, command: str, *words: str) -> str:
         control = self.host.directory / f"vhost-agent.{self.host.agents[-1].pid}.ctl"
         try:
-            answer = appctl.call(str(control), command, words)
+            return appctl.call(str(control), command, words)
         except appctl.RefusedError as e:
-            answer = f"refused: {e}"
-        return answer.replace(str(self.host.directory), "{DIR}")
+            return f"refused: {e}"
+
+    def call(self, command: str, *words: str) -> str:
+        """An answer, without what is this host's own."""
+        answer = self.ask(command, *words).replace(str(self.host.directory), MARKED)
+        return re.sub(r"no number \d+", "no number", answer)
 
     def answers(self) -> None:
         """Commands whose answers are of the moment: they only have to be given."""
@@ -147,7 +173,7 @@ class Half:
         said = " ".join(picture["problems"])
         if any(key in said for key in ACCESS):
             yield self.without("Open_vSwitch", next(iter(rows["Open_vSwitch"])), "other_config",
-                               ACCESS)
+                               [f"{self.role.prefix}{key}" for key in ACCESS])
         uuids = {row["name"]: uuid for uuid, row in rows["Interface"].items()}
         for port in picture["ports"]:
             uuid, problems = uuids[port["name"]], port["status"].get("problems", "")
@@ -180,7 +206,7 @@ class Half:
         bridges = [bridge["name"] for bridge in picture["bridges"]]
         observed = json.loads(self.call("vhost/observed"))
         return {
-            "columns": self.columns(),
+            "columns": self.columns(set(ports), set(bridges)),
             "problems": picture["problems"],
             "bridges": picture["bridges"],
             "ports": [known(port) for port in picture["ports"]],
@@ -199,23 +225,28 @@ class Half:
                for command in ("qos/show", "vhost/explain")},
         }
 
-    def columns(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """What the agent wrote, {table: {uuid: {column: value}}}."""
+    def columns(self, ports: set[str], bridges: set[str]) -> dict[str, dict[str, Any]]:
+        """What the agent wrote into rows that are its own, {row: {column: value}}. Others stay as
+        they were when it left them."""
         rows = self.rows()
-        types = {uuid: row["type"] for uuid, row in rows["Interface"].items()}
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+        mirrors = {ref[1] for row in rows["Bridge"].values() if row["name"] in bridges
+                   for ref in members(row["mirrors"])}
+        found: dict[str, dict[str, Any]] = {}
         for table, names in schema.columns_written().items():
             for uuid, row in rows[table].items():
+                own = {"Interface": row.get("name") in ports, "Mirror": uuid in mirrors,
+                       "Bridge": row.get("name") in bridges, "Open_vSwitch": not self.role.beside}
+                if not own.get(table):
+                    continue
                 columns = {name: json.loads(json.dumps(row[name], ensure_ascii=False).replace(
-                    str(self.host.directory), "{DIR}")) for name in names if name in row}
+                    str(self.host.directory), MARKED)) for name in names if name in row}
                 columns.pop("link_resets", None)    # stays 0 when a port fails, as on ovs-vswitchd
                 if "statistics" in columns:         # of counters, what is counted
                     columns["statistics"] = sorted(key for key, _ in columns["statistics"][1])
-                if table == "Interface" and types[uuid] not in ("dpdkvhostuser",
-                                                                "dpdkvhostuserclient"):
+                if table == "Interface" and row["type"] not in VHOST_TYPES:
                     for name in ("ifindex", "mac_in_use"):      # are the kernel's to choose
                         columns[name] = columns.get(name) != ["set", []]
-                found.setdefault(table, {})[uuid] = columns
+                found[f"{table} {row.get('name', uuid)}"] = columns
         return found
 
 
@@ -255,8 +286,8 @@ def seen(observed: Any) -> Any:
 class Twins:
     """The host that lives through all edits, and the one that is started anew."""
 
-    def __init__(self, edited: Host, fresh: Host) -> None:
-        self.edited, self.fresh = Half(edited), Half(fresh)
+    def __init__(self, edited: Host, fresh: Host, role: Role) -> None:
+        self.edited, self.fresh = Half(edited, role), Half(fresh, role)
         self.start_edited()
 
     def start_edited(self) -> None:
@@ -267,7 +298,7 @@ class Twins:
         half.clear()
         half.configure(tso=False)
         half.devices()
-        half.host.start_agent()
+        half.start_agent()
         self.tso = False                # was enabled, which lasts as long as the agent
         self.mark = len(half.host.output())
 
@@ -285,7 +316,8 @@ class Twins:
         done = self.edited.apply(edits)
         (root,) = self.edited.rows()["Open_vSwitch"].values()
         config = dict(root["other_config"][1])
-        self.tso = self.tso or config.get("userspace-tso-enable", "").lower() == "true"
+        self.tso = self.tso or config.get(
+            f"{self.edited.role.prefix}userspace-tso-enable", "").lower() == "true"
         return done
 
     def forget_the_past(self) -> None:
@@ -317,5 +349,5 @@ class Twins:
         half.client.transact(*({"op": "insert", "table": table, "uuid": uuid, "row": {
             name: row[name] for name in COPIED[table]}}
             for table, members in rows.items() for uuid, row in members.items()))
-        half.host.start_agent()
+        half.start_agent()
         half.wait()
