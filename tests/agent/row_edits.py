@@ -374,6 +374,12 @@ INDEX = st.integers(0, 7)
 GOOD_NUMBERS = {"cir": "1000000", "cbs": "20000", "eir": "500000", "ebs": "15000"}
 
 
+def weighted(*choices: tuple[int, SearchStrategy[Any]]) -> SearchStrategy[Any]:
+    """As st.one_of(), but that takes a strategy given twice as one."""
+    return st.sampled_from([choice for weight, choice in choices for _ in range(weight)]).flatmap(
+        lambda choice: choice)
+
+
 @st.composite
 def interface_columns(draw: st.DrawFn) -> dict[str, Any]:
     """A new interface, mostly one that can be served."""
@@ -406,14 +412,16 @@ def policed() -> SearchStrategy[dict[str, str]]:
 @st.composite
 def put_ports(draw: st.DrawFn) -> PutPort:
     name = draw(port_names())
-    interfaces = draw(st.one_of(*[st.just((name,))] * 8, st.tuples(port_names()),
-                                st.tuples(port_names(), port_names())))
+    interfaces = draw(weighted((14, st.just((name,))), (1, st.tuples(port_names())),
+                               (1, st.tuples(port_names(), port_names()))))
     return PutPort(draw(INDEX), name, interfaces, draw(interface_columns()))
 
 
 @st.composite
 def set_columns(draw: st.DrawFn) -> SetColumn:
     table, column = draw(st.sampled_from(SET_COLUMNS))
+    if column == "datapath_type" and draw(st.integers(0, 3)):
+        return SetColumn(table, draw(INDEX), column, "netdev")      # else nothing is served soon
     return SetColumn(table, draw(INDEX), column, draw(column_value(table, column)))
 
 
@@ -439,21 +447,19 @@ PUT_BRIDGE = st.builds(
     PutBridge, st.sampled_from((*BRIDGES[:2] * 3, *BRIDGES)), st.fixed_dictionaries({
         "datapath_type": st.sampled_from(("netdev",) * 16 + ("", "system", "vhost", "ünk"))}),
     st.booleans())
-RARE: SearchStrategy[Edit] = st.one_of(
-    st.builds(DropBridge, INDEX), st.builds(DropBridge, INDEX), st.builds(Wipe),
-    st.builds(ReplaceRoot), st.builds(PutController, INDEX, st.booleans()),
-    st.builds(Renumber, st.sampled_from((-5, 0, 1 << 40))))
-EDITS: SearchStrategy[Edit] = st.one_of(
-    *[put_ports()] * 4, *[set_columns()] * 4, *[set_options()] * 4, *[PUT_BRIDGE] * 2,
-    st.builds(ReplacePort, INDEX, port_names(), interface_columns()),
-    st.builds(DropPort, INDEX, INDEX), st.builds(DropPort, INDEX, INDEX),
-    st.builds(SharePort, INDEX, INDEX),
-    st.builds(ShareInterface, INDEX, INDEX, st.booleans()), put_mirrors(), put_mirrors(),
-    st.builds(ShareMirror, INDEX, INDEX, st.booleans()),
-    st.builds(PutQos, INDEX, st.sampled_from(COLUMN_VALUES["QoS.type"]), policed(),
-              st.one_of(st.none(), INDEX)),
-    st.builds(PutQueue, INDEX, st.sampled_from((0, 1, 7, 4294967295)), policed(),
-              st.one_of(st.none(), INDEX)), RARE)
+EDITS: SearchStrategy[Edit] = weighted(
+    (24, put_ports()), (16, set_columns()), (20, set_options()), (8, PUT_BRIDGE),
+    (6, st.builds(ReplacePort, INDEX, port_names(), interface_columns())),
+    (6, st.builds(DropPort, INDEX, INDEX)), (3, st.builds(SharePort, INDEX, INDEX)),
+    (3, st.builds(ShareInterface, INDEX, INDEX, st.booleans())),
+    (8, put_mirrors()), (4, st.builds(ShareMirror, INDEX, INDEX, st.booleans())),
+    (6, st.builds(PutQos, INDEX, st.sampled_from(COLUMN_VALUES["QoS.type"]), policed(),
+                  st.one_of(st.none(), INDEX))),
+    (6, st.builds(PutQueue, INDEX, st.sampled_from((0, 1, 7, 4294967295)), policed(),
+                  st.one_of(st.none(), INDEX))),
+    (2, st.builds(ReplaceRoot)), (2, st.builds(PutController, INDEX, st.booleans())),
+    (2, st.builds(Renumber, st.sampled_from((-5, 0, 1 << 40)))),
+    (1, st.builds(DropBridge, INDEX)), (1, st.builds(Wipe)))
 # What a person begins with, so that edits have something to be of.
 START: tuple[Edit, ...] = (
     PutBridge("br0", {"datapath_type": "netdev"}, local=True),
@@ -463,5 +469,7 @@ START: tuple[Edit, ...] = (
         "map", [["vhost-server-path", f"{MARKED}/v1"]]]}))
 # Edits of one transaction, and whether the agent has handled it before the next one comes.
 Step = tuple[list[Edit], bool]
-STEPS = st.lists(st.tuples(st.lists(EDITS, min_size=1, max_size=6), st.booleans()),
-                 min_size=1, max_size=10)
+STEP = st.tuples(st.lists(EDITS, min_size=1, max_size=6), st.booleans())
+# A start takes as long as a hundred edits: most cases are long, and short ones are for the reader.
+STEPS = weighted((1, st.lists(STEP, min_size=1, max_size=6)),
+                 (3, st.lists(STEP, min_size=16, max_size=32)))
