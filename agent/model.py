@@ -75,6 +75,7 @@ class BridgeRow:
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
     mirrors: tuple[MirrorRow, ...] = ()
+    shared: tuple[str, ...] = ()            # which interfaces are another port's, in plain words
 
 
 @dataclass(frozen=True, slots=True)

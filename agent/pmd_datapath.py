@@ -158,7 +158,9 @@ class PmdDatapath:
                     self._host_ports.remove(name, removed, tap_stays)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
-                unset = self._host_ports.set(name, device)
+                before = self._states[name].device
+                assert isinstance(before, HostDevice)
+                unset = self._host_ports.set(name, device, before)
                 ports.set_host_offloads(self._slots[name], device.tso)
                 self._states[name] = replace(
                     self._states[name], device=device,
