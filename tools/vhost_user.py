@@ -10,6 +10,7 @@ from contextlib import suppress
 NET_F_CSUM = 1 << 0  # the guest may leave checksums to the switch
 NET_F_MTU = 1 << 3
 NET_F_HOST_TSO4 = 1 << 11
+NET_F_HOST_TSO6 = 1 << 12
 NET_F_MRG_RXBUF = 1 << 15
 NET_F_MQ = 1 << 22
 F_LOG_ALL = 1 << 26

@@ -41,6 +41,9 @@ class Arena:
         self.host = self._stack.enter_context(temporary_host("vhost-hostile"))
         self.host.start_ovsdb()
         self.host.enable_dpdk(ORDINARY_MEMORY)
+        # with it, there is more that a guest may ask for
+        self.host.vsctl("--no-wait", "set", "Open_vSwitch", ".",
+                        "other_config:userspace-tso-enable=true")
         self.host.start_agent()
         for bridge in ("br0", "br1"):
             self.host.vsctl("add-br", bridge, "--", "set", "Bridge", bridge,
