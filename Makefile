@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS env PYTHONDONTWRITEBYTECODE=1 \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
@@ -18,7 +18,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile lint docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle profile lint docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE
 
 test-metrics: setup .metrics-packages  ## Debian's Prometheus scrapes the agent; the dashboard and the alerts are checked
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/metrics
+
+fuzz: setup  ## a million messages and ring states of hostile guests (FUZZ_MESSAGES=n FUZZ_SEED=x)
+	FUZZ_MESSAGES=$${FUZZ_MESSAGES-1000000} $(ROOT) $(BIN)/python -m pytest -s tests/hostile/test_fuzz.py
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build

@@ -43,7 +43,8 @@ class Arena:
         self.host.enable_dpdk(ORDINARY_MEMORY)
         # with it, there is more that a guest may ask for
         self.host.vsctl("--no-wait", "set", "Open_vSwitch", ".",
-                        "other_config:userspace-tso-enable=true")
+                        "other_config:userspace-tso-enable=true",
+                        "other_config:vhost-iommu-support=true")
         self.host.start_agent()
         for bridge in ("br0", "br1"):
             self.host.vsctl("add-br", bridge, "--", "set", "Bridge", bridge,
@@ -62,17 +63,16 @@ class Arena:
     def pid(self) -> int:
         return self.host.agents[-1].pid
 
-    def port(self, kind: str = "server", *settings: str) -> str:
-        """The socket of a new port to attack."""
+    def port(self, kind: str = "server", path: str | None = None) -> str:
+        """The socket of a new port to attack; a client port's may be had before there is a port."""
         self._made += 1
         name = f"h{self._made}"
         self._ports.append(name)
-        return self._add("br1", name, kind, *settings)
+        return self._add("br1", name, kind, path)
 
-    def _add(self, bridge: str, name: str, kind: str, *settings: str) -> str:
-        path = str(self.host.directory / name)
-        if kind == "client":
-            settings += (f"options:vhost-server-path={path}",)
+    def _add(self, bridge: str, name: str, kind: str, path: str | None = None) -> str:
+        path = path or str(self.host.directory / name)
+        settings = (f"options:vhost-server-path={path}",) if kind == "client" else ()
         self.host.vsctl("add-port", bridge, name, "--", "set", "Interface", name, SETTINGS[kind],
                         *settings)
         return path
