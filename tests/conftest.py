@@ -13,7 +13,8 @@ import pytest
 from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
-TIERS = ("unit", "structure", "agent", "ext", "hostile", "functional", "docs", "metrics", "guests", "package")
+TIERS = ("unit", "structure", "agent", "ext", "hostile", "functional", "docs", "metrics", "guests",
+         "package")
 
 
 def pytest_configure() -> None:

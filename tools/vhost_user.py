@@ -72,7 +72,8 @@ class Request(enum.IntEnum):
     GET_STATUS = 40
 
 
-def message_of(request: int, payload: bytes = b"", flags: int = 0, size: int | None = None) -> bytes:
+def message_of(request: int, payload: bytes = b"", flags: int = 0, size: int | None = None
+               ) -> bytes:
     """A message of these flags besides the version, that says `size` bytes follow, true or not."""
     said = len(payload) if size is None else size
     return MESSAGE.pack(request, VHOST_USER_VERSION | flags, said) + payload

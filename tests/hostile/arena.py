@@ -29,6 +29,7 @@ class Arena:
         self._stack = ExitStack()
         self._ports: list[str] = []
         self._made = 0
+        self._standing: str | None = None
         self.host: Host
         self.neighbours: Neighbours
         self.running = False
@@ -70,6 +71,13 @@ class Arena:
         self._ports.append(name)
         return self._add("br1", name, kind, path)
 
+    def standing_port(self) -> str:
+        """The socket of a server port that is not taken away between tests: for front ends that
+        the switch has no reason to drop."""
+        if self._standing is None:
+            self._standing = self._add("br1", "standing", "server")
+        return self._standing
+
     def _add(self, bridge: str, name: str, kind: str, path: str | None = None) -> str:
         path = path or str(self.host.directory / name)
         settings = (f"options:vhost-server-path={path}",) if kind == "client" else ()
@@ -107,6 +115,7 @@ class Arena:
 
     def close(self) -> None:
         self.running = False
+        self._standing = None
         self._ports.clear()
         for agent in self.host.agents if hasattr(self, "host") else ():
             agent.kill()                        # it may be stuck

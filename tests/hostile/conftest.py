@@ -1,4 +1,4 @@
-"""After each test the agent lives, neighbours noticed nothing, and nothing of the attack is held."""
+"""After each test the agent lives, neighbours noticed nothing, nothing of the attack is held."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,6 @@ import pytest
 from tests.hostile.arena import Arena
 from tests.hostile.front_end import Hostile
 from tools.host import wait_until
-
 
 LET_GO_S = 3.0
 
@@ -25,6 +24,7 @@ def _arena() -> Iterator[Arena]:
 @pytest.fixture
 def arena(_arena: Arena, request: pytest.FixtureRequest) -> Iterator[Arena]:
     _arena.start()
+    _arena.standing_port()
     held = _arena.held()
     yield _arena
     _arena.check()

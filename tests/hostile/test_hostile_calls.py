@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
@@ -23,6 +23,15 @@ def full_eventfd(flags: int) -> int:
     return fd
 
 
+def fill(fd: int) -> None:
+    """Writes as much as there is room for; a writer waits for ever then."""
+    os.set_blocking(fd, False)
+    with suppress(BlockingIOError):
+        while os.write(fd, bytes(4096)):
+            pass
+    os.set_blocking(fd, True)
+
+
 @pytest.fixture
 def files() -> Iterator[dict[str, int]]:
     """Files of many kinds; one end of each whose other end is full, or gone."""
@@ -34,14 +43,9 @@ def files() -> Iterator[dict[str, int]]:
             stack.callback(os.close, fd)
         os.close(gone)
         for end in (ours, theirs):
-            stack.enter_context(closing(end)).setblocking(False)
-        for write in (lambda: os.write(written, bytes(4096)), lambda: theirs.send(bytes(4096))):
-            with pytest.raises(BlockingIOError):
-                os.set_blocking(written, False)
-                while True:
-                    write()
-        os.set_blocking(written, True)
-        theirs.setblocking(True)
+            stack.enter_context(closing(end))
+        for fd in (written, theirs.fileno()):
+            fill(fd)
         found = {"full pipe": written, "broken pipe": broken, "full socket": theirs.fileno(),
                  "read end": pipe}
         for name, fd in (("full eventfd", full_eventfd(0)), ("memory", memfd(0)),

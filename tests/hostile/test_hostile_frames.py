@@ -63,8 +63,9 @@ OFFSETS = (0, 1, 13, 14, 33, 34, 50, 453, 454, 455, 456, 1500, 0x7fff, 0xfffe, 0
 @pytest.mark.parametrize("tso", [False, True], ids=["plain", "TSO"])
 def test_checksums_beyond_the_frame(arena: Arena, hostile: Make, tso: bool) -> None:
     """CVE-2024-11614. Wherever a checksum is said to be, and for whatever kind of segments."""
-    guest = hostile(features=ASKS if tso else NET_F_CSUM, queue_size=1024).connect()
-    assert guest.features & ASKS == (ASKS if tso else NET_F_CSUM)
+    asks = ASKS if tso else NET_F_CSUM
+    guest = hostile(arena.standing_port(), features=asks, queue_size=1024).connect()
+    assert guest.features & ASKS == asks
     with receiver(arena) as other:
         for gso in GSO:
             for start, offset in product(OFFSETS, repeat=2):
@@ -79,7 +80,7 @@ def test_checksums_beyond_the_frame(arena: Arena, hostile: Make, tso: bool) -> N
 
 @pytest.mark.parametrize("gso_bytes", [0, 1, 2, 0xffff])
 def test_segments_of_odd_sizes(arena: Arena, hostile: Make, gso_bytes: int) -> None:
-    guest = hostile(features=ASKS).connect()
+    guest = hostile(arena.standing_port(), features=ASKS).connect()
     with receiver(arena) as other:
         for gso, flags, header_bytes in product(GSO, (0, 1, 2, 4, 0xff), (0, 1, 54, 0xffff)):
             while not guest.send([TCP], header=net_header(flags, gso, header_bytes, gso_bytes,
@@ -90,7 +91,7 @@ def test_segments_of_odd_sizes(arena: Arena, hostile: Make, gso_bytes: int) -> N
 
 def test_header_that_changes_while_it_is_read(arena: Arena, hostile: Make) -> None:
     """What was checked is what is used: another thread writes checksum and segments anew."""
-    guest = hostile(features=ASKS).connect()
+    guest = hostile(arena.standing_port(), features=ASKS).connect()
     memory, ring = guest.tx.memory, guest.tx
     stop = threading.Event()
     places = [ring.start + i * ring.buffer_bytes for i in range(256)]
@@ -129,7 +130,7 @@ def cut_off() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", cut_off())
 def test_frames_that_are_cut_off(arena: Arena, hostile: Make, kind: str) -> None:
     """Each length up to the whole: no frame comes that was not sent, and the port goes on."""
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     whole = cut_off()[kind]
     sent = [whole[:length] for length in range(len(whole) + 1)]
     with receiver(arena) as other:
@@ -141,7 +142,7 @@ def test_frames_that_are_cut_off(arena: Arena, hostile: Make, kind: str) -> None
 
 @pytest.mark.parametrize("bytes_", [1515, 1600, 2036])
 def test_frames_that_are_too_long(arena: Arena, hostile: Make, bytes_: int) -> None:
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     with receiver(arena) as other:
         guest.send([ethernet(ALL, A).ljust(bytes_, b"l")] * 100)
         assert set(until_last(other, guest)) <= {ethernet(ALL, A).ljust(bytes_, b"l")}
@@ -149,7 +150,7 @@ def test_frames_that_are_too_long(arena: Arena, hostile: Make, bytes_: int) -> N
 
 def test_frame_of_64_kib_in_pieces(arena: Arena, hostile: Make) -> None:
     """Chains of all buffers there are."""
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     for i in range(256):
         guest.tx.describe(i, guest.tx.buffer(i), 2048, i < 255, i + 1)
     for _ in range(50):

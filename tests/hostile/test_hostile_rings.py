@@ -173,7 +173,7 @@ STATES: list[Write] = [
 @pytest.mark.parametrize("state", STATES, ids=lambda s: s.__name__)
 def test_frames_of_a_guest(arena: Arena, hostile: Make, state: Write, packed: bool) -> None:
     """What the switch takes from the guest. All of the ring is offered, and then again."""
-    guest = hostile(packed=packed).connect()
+    guest = hostile(arena.standing_port(), packed=packed).connect()
     state(guest.tx)
     for _ in range(3):
         guest.tx.offer(*range(SIZE))
@@ -185,7 +185,7 @@ def test_frames_of_a_guest(arena: Arena, hostile: Make, state: Write, packed: bo
 @pytest.mark.parametrize("state", STATES, ids=lambda s: s.__name__)
 def test_buffers_of_a_guest(arena: Arena, hostile: Make, state: Write, packed: bool) -> None:
     """What the switch writes to: a feeder broadcasts all the while."""
-    guest = hostile(packed=packed).connect()
+    guest = hostile(arena.standing_port(), packed=packed).connect()
     state(guest.rx)
     for i in range(SIZE):
         at = guest.rx.desc + 16 * i + (14 if packed else 12)
@@ -199,7 +199,7 @@ def test_buffers_of_a_guest(arena: Arena, hostile: Make, state: Write, packed: b
 
 @pytest.mark.parametrize("jump", [SIZE + 1, 0x7fff, 0x8000, 0xffff])
 def test_available_index_that_jumps(arena: Arena, hostile: Make, jump: int) -> None:
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     for i in range(SIZE):
         guest.tx.describe(i, guest.tx.buffer(i), 100)
     for ring in (guest.tx, guest.rx):
@@ -209,7 +209,7 @@ def test_available_index_that_jumps(arena: Arena, hostile: Make, jump: int) -> N
 
 
 def test_available_ring_of_descriptors_that_are_none(arena: Arena, hostile: Make) -> None:
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     for ring in (guest.tx, guest.rx):
         ring.offer(*range(SIZE, SIZE + 64), *range(0xffff - 64, 0x10000))
         arena.check()
@@ -217,7 +217,7 @@ def test_available_ring_of_descriptors_that_are_none(arena: Arena, hostile: Make
 
 @pytest.mark.parametrize("index", [0, 1, 0x7fff, 0xffff])
 def test_used_index_that_the_guest_writes(arena: Arena, hostile: Make, index: int) -> None:
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     for i in range(SIZE):
         guest.tx.describe(i, guest.tx.buffer(i), 100)
     for ring in (guest.tx, guest.rx):
@@ -231,7 +231,8 @@ def test_used_index_that_the_guest_writes(arena: Arena, hostile: Make, index: in
 def test_longest_ring_of_chains_of_nothing(arena: Arena, hostile: Make, packed: bool) -> None:
     """As many descriptors as a ring can have, and each frame is a walk over all of them."""
     size = 32768
-    guest = hostile(packed=packed, queue_size=size, tx_buffer_bytes=64).connect()
+    guest = hostile(arena.standing_port(), packed=packed, queue_size=size,
+                    tx_buffer_bytes=64).connect()
     ring = guest.tx
     for i in range(size):
         ring.describe(i, ring.buffer(0), 0, DESC_F_NEXT if i + 1 < size else 0, (i + 1) % size)
@@ -242,7 +243,7 @@ def test_longest_ring_of_chains_of_nothing(arena: Arena, hostile: Make, packed: 
 
 def test_ring_that_is_rewritten_while_it_is_read(arena: Arena, hostile: Make) -> None:
     """Between a check and a use of it the switch may see anything: lengths and flags change."""
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     ring = guest.tx
     for round_ in range(400):
         for i in range(0, SIZE, 8):
@@ -254,7 +255,7 @@ def test_ring_that_is_rewritten_while_it_is_read(arena: Arena, hostile: Make) ->
 
 def test_ring_whose_memory_is_elsewhere_than_its_guest_says(arena: Arena, hostile: Make) -> None:
     """Rings at the very end of the region, over it, and at odd addresses."""
-    guest = hostile().connect()
+    guest = hostile(arena.standing_port()).connect()
     end = len(guest.tx.memory)
     for at in (end - 16, end - PAGE, end - 1, 3):
         places = [0x5000_0000_0000 + at] * 3
