@@ -237,7 +237,7 @@ def test_longest_ring_of_chains_of_nothing(arena: Arena, hostile: Make, packed: 
     for i in range(size):
         ring.describe(i, ring.buffer(0), 0, DESC_F_NEXT if i + 1 < size else 0, (i + 1) % size)
     ring.offer(*([0] * size if not packed else range(size)))
-    wait_until(lambda: ring.used_index > 0 or guest.hung_up(0) or arena.check(), "looked at")
+    wait_until(lambda: ring.used_index > (0 if packed else 100), "the switch has walked")
     arena.check()
 
 
