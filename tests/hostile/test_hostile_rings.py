@@ -18,7 +18,6 @@ from tests.hostile.rings import (
     HandRing,
 )
 from tools.frontend import GUEST_BASE
-from tools.host import wait_until
 from tools.vhost_user import Request
 
 Make = Callable[..., Hostile]
@@ -225,20 +224,6 @@ def test_used_index_that_the_guest_writes(arena: Arena, hostile: Make, index: in
             ring.say_used(index)
             ring.offer(*range(8))
         arena.check()
-
-
-@BOTH
-def test_longest_ring_of_chains_of_nothing(arena: Arena, hostile: Make, packed: bool) -> None:
-    """As many descriptors as a ring can have, and each frame is a walk over all of them."""
-    size = 32768
-    guest = hostile(arena.standing_port(), packed=packed, queue_size=size,
-                    tx_buffer_bytes=64).connect()
-    ring = guest.tx
-    for i in range(size):
-        ring.describe(i, ring.buffer(0), 0, DESC_F_NEXT if i + 1 < size else 0, (i + 1) % size)
-    ring.offer(*([0] * size if not packed else range(size)))
-    wait_until(lambda: ring.used_index > (0 if packed else 100), "the switch has walked")
-    arena.check()
 
 
 def test_ring_that_is_rewritten_while_it_is_read(arena: Arena, hostile: Make) -> None:
