@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS env PYTHONDONTWRITEBYTECODE=1 \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
+	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
+# Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
+unexport PYTHONDONTWRITEBYTECODE
+FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
@@ -18,7 +22,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle profile lint docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle gap profile lint lock audit docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +53,6 @@ fuzz: setup  ## a million messages and ring states of hostile guests (FUZZ_MESSA
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
-	@$(if $(ARGS),,$(BIN)/pip install --quiet --constraint constraints.txt matplotlib)
 	@$(if $(ARGS),,$(BIN)/python -m tools.bench_charts build/bench.json docs/charts)
 
 bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
@@ -65,6 +68,9 @@ bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 m
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
 
+gap: setup  ## how long guests are without a switch when the agent is killed, and why (1 minute)
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.gap $(ARGS)
+
 profile: setup .bench-packages  ## where a PMD thread's time goes under load (15 s; ARGS="--bytes=1500")
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.profile $(ARGS)
 
@@ -72,6 +78,15 @@ lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.cython_warnings
+
+lock: setup  ## renew requirements.lock: newest versions that fit pyproject.toml, with their hashes
+	$(BIN)/python tools/requirements.py wanted >$(VENV)/wanted
+	$(BIN)/uv pip compile --quiet --universal --upgrade \
+		--python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+		--output-file requirements.lock $(VENV)/wanted
+
+audit: setup  ## ask whether a version in requirements.lock has a known vulnerability (needs a network)
+	$(BIN)/python -m tools.audit
 
 docs: setup  ## write the generated pages of docs/, build the site in build/site
 	$(BIN)/python -m tools.docs
@@ -102,14 +117,16 @@ $(VENV)/built: $(VENV)/environment $(SOURCES) tools/build-vhost | .packages
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/environment: pyproject.toml constraints.txt | .packages
+# Each file by its hash. What comes as source is built with the setuptools of the lock.
+$(VENV)/environment: requirements.lock tools/requirements.py | .packages
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
-	$(BIN)/pip install --quiet --constraint constraints.txt $$($(BIN)/python tools/requirements.py)
+	$(PYTHON) tools/requirements.py locked pip setuptools >$(VENV)/first.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/first.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-build-isolation -r requirements.lock
 	@touch $@
 
 $(PACKAGE)/built: $(SOURCES) $(wildcard agent/*.py schema/* packaging/build packaging/*.py) \
-		pyproject.toml constraints.txt tools/build-vhost | .deb-packages
+		pyproject.toml requirements.lock tools/build-vhost | .deb-packages
 	packaging/build $(SYSTEM_PYTHON) $(PACKAGE)
 	@touch $@
 

@@ -1,24 +1,41 @@
 """Becoming a daemon, and what must be around the loop: pid file, own database."""
 from __future__ import annotations
 
+import errno
 import gc
+import os
+import re
 import resource
+import stat
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ovs.daemon
 
-from agent import log
-from agent.dpdk import FatalError
-from agent.main import Agent
+from agent import log, machine
+from agent.dpdk import Dpdk, FatalError
+from agent.ovsdb import Database
 from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
 from agent.shell import quoted
 from agent.signals import Signals
 from agent.standalone import OwnDatabase, StandaloneError
+from agent.starting import start_dpdk
 
 if TYPE_CHECKING:
     from agent.metrics_server import MetricsServer
+
+
+def check_pidfile(name: str) -> None:
+    """Raises OSError when a file of that name is none of a process: python-ovs would remove it."""
+    path = ovs.daemon.make_pidfile_name(name)
+    with suppress(FileNotFoundError):
+        file = os.lstat(path)
+        if not stat.S_ISREG(file.st_mode) or not re.fullmatch(
+                rb"\d{0,20}\n?", Path(path).read_bytes()):
+            raise OSError(errno.EEXIST, "a file that is no pid file is in the way", path)
 
 
 def run(settings: Settings) -> int:
@@ -50,7 +67,13 @@ def run(settings: Settings) -> int:
         metrics = None
         if settings.metrics is not None:
             metrics = serve_metrics(settings.metrics, settings.control)
-        Agent(settings, own_database, signals).run()
+        database = Database(own_database.remote if own_database else settings.remote, settings.role)
+        dpdk = Dpdk(machine.numa_cores(), settings.role, settings.rundir,
+                    standalone=own_database is not None)
+        datapath = start_dpdk(database, dpdk, signals)
+        from agent.main import Agent  # not at the top: it is loaded while DPDK starts
+
+        Agent(settings, own_database, signals, database, dpdk, datapath).run()
         if metrics is not None:
             metrics.stop()
     except (FatalError, StandaloneError) as e:

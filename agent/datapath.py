@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from agent.actions import Action
-from agent.fdb import FdbCounters, Flap
-from agent.mirror_model import MirrorCounters
-from agent.model import Counters, FdbEntry, MdbEntry, Observed, Readings
-from agent.reason_model import Handshake, Sight
+if TYPE_CHECKING:
+    from agent.actions import Action
+    from agent.fdb import FdbCounters, Flap
+    from agent.mirror_model import MirrorCounters
+    from agent.model import Counters, FdbEntry, MdbEntry, Observed, Readings
+    from agent.reason_model import Handshake, Sight
 
 
 class ApplyError(Exception):

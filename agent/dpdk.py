@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import ovs.util
 
 from agent import log, machine
-from agent.datapath import ApplyError, Datapath
 from agent.eal_args import eal_args
-from agent.pmd_datapath import PmdDatapath, dpdk_version, open_log
 from agent.role import Role
+from pmd_ext.runtime import DatapathError, Runtime, dpdk_version, open_log
+
+if TYPE_CHECKING:
+    from agent.datapath import Datapath
 
 LEAST_HUGEPAGE_BYTES = 64 << 20     # packet buffers, and some for guests' queues
 MIB = 1 << 20
@@ -22,10 +25,11 @@ class FatalError(Exception):
 class Dpdk:
     """The one attempt to start DPDK. For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, standalone: bool
-                 ) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, rundir: str,
+                 standalone: bool) -> None:
         self._online = [core for cores in numa_cores.values() for core in cores]
         self._role = role
+        self._rundir = rundir
         self._standalone = standalone
         self._tried = False
         self._said_disabled = False
@@ -51,14 +55,17 @@ class Dpdk:
         argv = self._argv(other_config)
         log.dpdk.info(f"EAL ARGS: {' '.join(argv)}.")
         try:
-            datapath = PmdDatapath(argv)
-        except ApplyError as e:
-            text = f"DPDK does not start: {e}{hugepage_hint(argv, self._role.prefix)}"
+            runtime = Runtime(argv)
+        except DatapathError as e:
+            text = f"DPDK does not start: {e.strerror}{hugepage_hint(argv, self._role.prefix)}"
             if mode == "try":
                 log.dpdk.err(f"{text}; going on without it")
                 return None
             raise FatalError(text) from e
         log.dpdk.info("DPDK Enabled - initialized")
+        from agent.pmd_datapath import PmdDatapath  # not at the top: as in ovsdb.py
+
+        datapath = PmdDatapath(runtime, self._rundir)
         log.dpdk.info(datapath.memory_line())
         return datapath
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from agent.loglines import Line
 from agent.options import cpu_mask, shown
+
+if TYPE_CHECKING:
+    from agent.loglines import Line
 
 MEMORY_KEYS = ("dpdk-extra", "dpdk-alloc-mem", "dpdk-socket-mem", "dpdk-socket-limit",
                "dpdk-hugepage-dir")

@@ -5,13 +5,16 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent.db_options import DB_OPTIONS, database
-from agent.guest_nic import QUEUE_PAIRS_MAX, RING_SIZES, Question, Wish
 from agent.settings import rundir
+from agent.virtio import QUEUE_PAIRS_MAX, RING_SIZES
+
+if TYPE_CHECKING:
+    from agent.guest_nic import Question
 
 MIB_OF = {"": 1, "M": 1, "G": 1 << 10, "T": 1 << 20}
 SIZE = re.compile("([0-9]{1,12})([MGT]?)")
@@ -97,6 +100,8 @@ def question(*, ports: tuple[str, ...], db: str | None, private_key: str | None,
              certificate: str | None, ca_cert: str | None, queues: int | None,
              rx_queue_size: str | None, tx_queue_size: str | None) -> Question:
     """What the options ask; ends with status 1 and a sentence when no database can be there."""
+    from agent.guest_nic import Question, Wish
+
     remote, tls = database(db, private_key, certificate, ca_cert)
     wish = Wish(queues, *(int(size) if size else None for size in (rx_queue_size, tx_queue_size)))
     return Question(ports, remote, tls, rundir(os.environ), wish)

@@ -17,8 +17,6 @@ from agent.shell import quoted
 from agent.validate import port_memory
 from agent.vduse import is_vduse
 
-QUEUE_PAIRS_MAX = 128           # of a vhost-user port: librte_vhost's VHOST_MAX_QUEUE_PAIRS
-RING_SIZES = (256, 512, 1024)   # of virtio-net on vhost-user, as QEMU takes them
 RECONNECT_S = 1                 # how often QEMU tries a socket that the switch makes
 DEVICES = {CLIENT_TYPE: vhost_device.client, SERVER_TYPE: vhost_device.server}
 

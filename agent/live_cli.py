@@ -11,8 +11,8 @@ import click
 from agent.db_options import database, database_options
 from agent.role import ROLES
 from agent.settings import rundir
+from agent.sorts import SORTS
 from agent.target import target_option
-from agent.top import SORTS
 
 
 @click.command()

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
-import ovs.unixctl.server
 
 from agent import (
     VERSION,
@@ -56,17 +55,17 @@ BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on bro
 class Agent:
     """One agent: its database connection, its data plane, its control socket."""
 
-    def __init__(self, settings: Settings, own_database: OwnDatabase | None,
-                 signals: Signals) -> None:
+    def __init__(self, settings: Settings, own_database: OwnDatabase | None, signals: Signals,
+                 database: Database, dpdk: Dpdk, datapath: Datapath | None) -> None:
+        """'datapath' is what 'dpdk' has started by now."""
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
-        self._database = Database(own_database.remote if own_database else settings.remote,
-                                  settings.role)
+        self._database = database
         numa_cores = machine.numa_cores()
         self._reconciler = Reconciler(settings.rundir, numa_cores,
                                       machine.main_node(numa_cores), settings.role)
-        self._dpdk = Dpdk(numa_cores, settings.role, standalone=own_database is not None)
+        self._dpdk = dpdk
         self._datapath: Datapath | None = None
         self._snapshot: Snapshot | None = None
         self._seqno = 0
@@ -98,17 +97,21 @@ class Agent:
                        time.monotonic_ns() // 1_000_000, settings.role),
             self._database_facts, self._reconciler, self._publisher, lambda: self._datapath,
             lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
+        if datapath is not None:
+            self._take(datapath, database.other_config() or {})
         self._control = self._open_control()
 
-    def _open_control(self) -> Any:
+    def _open_control(self) -> control.ControlSocket:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
-        error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
-        if error:
-            raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        try:
+            server = control.ControlSocket(self._settings.control)
+        except OSError as e:
+            raise FatalError(
+                f"cannot open the control socket {self._settings.control}: {e.strerror}") from e
         control.guard_commands()
         return server
 
@@ -145,10 +148,9 @@ class Agent:
         if changed and self._snapshot is not None:
             self._commands.reconfigured()
             if self._datapath is None:
-                self._datapath = self._dpdk.start(self._snapshot.other_config)
-                if self._datapath is not None:
-                    self._lock_memory(self._snapshot)
-                    self._commands.dpdk_started(self._datapath)
+                datapath = self._dpdk.start(self._snapshot.other_config)
+                if datapath is not None:
+                    self._take(datapath, self._snapshot.other_config)
         if (self._settings.role.beside and self._seqno != before and self._can_write()
                 and self._snapshot is not None and self._datapath is not None):
             self._number_ports(self._snapshot, now_ms, changed)
@@ -176,12 +178,15 @@ class Agent:
         self._say_started()
         self._notify.run(now_ms)
 
-    def _lock_memory(self, snapshot: Snapshot) -> None:
-        """As --mlockall has it, before ports are added, and guests with them."""
+    def _take(self, datapath: Datapath, other_config: Mapping[str, str]) -> None:
+        """A data plane that runs. Memory is locked, as --mlockall has it, before ports are added,
+        and guests with them."""
+        self._datapath = datapath
         if self._settings.mlockall:
             self._reconciler.fills_memory, lines = lock_memory(
-                postcopy=wants_postcopy(snapshot.other_config))
+                postcopy=wants_postcopy(other_config))
             reconcile.say(lines, log.main)
+        self._commands.dpdk_started(datapath)
 
     def _sample(self, datapath: Datapath, now_ms: int) -> None:
         """Loads of PMDs and rxqs, which may ask for another placement."""

@@ -109,7 +109,7 @@ def cpu_mask(text: str, online: Collection[int]) -> tuple[tuple[int, ...], str |
     digit counts as 0, as in OVS."""
     digits = text.lower().removeprefix("0x")
     mask = int("".join(d if d in HEX_DIGITS else "0" for d in digits) or "0", 16)
-    wanted = [core for core in range(mask.bit_length()) if mask >> core & 1]
+    wanted = [core for core, bit in enumerate(reversed(f"{mask:b}")) if bit == "1"]
     cores = tuple(core for core in wanted if core in online)
     problems = []
     if not digits or not set(digits) <= HEX_DIGITS:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import ovs.db.idl
@@ -12,10 +12,13 @@ import ovs.poller
 import schema
 from agent import log, standing
 from agent.db_schema import DATABASE, SchemaProbe, usable
-from agent.model import Snapshot
 from agent.role import Role
-from agent.rows import Rows, bridge_of, first, values
+from agent.row_columns import first, pairs, values
 from agent.transaction import Transaction
+
+if TYPE_CHECKING:
+    from agent.model import Snapshot
+    from agent.rows import Rows
 
 MISSING = object()
 REFRESH_CALLS = 12      # of look_after(), until each row was written anew
@@ -95,7 +98,7 @@ class Database:
         self._probe: SchemaProbe | None = SchemaProbe(remote)
         self._columns: dict[str, list[str]] = {}        # that the server has
         self._idl: Replica | None = None
-        self._rows = Rows(role)
+        self._rows: Rows | None = None                  # of the first snapshot on
         self._txn: Any = None
         self._sent: dict[RowKey, dict[str, Any]] = {}   # by the transaction in flight
         self._wanted: dict[RowKey, dict[str, Any]] = {}
@@ -170,10 +173,27 @@ class Database:
     def snapshot(self) -> Snapshot | None:
         """The role's view of the database; None while that was never seen or holds no Open_vSwitch
         row."""
-        return None if self._idl is None else self._rows.read(self._idl)
+        if self._idl is None:
+            return None
+        if self._rows is None:
+            # Not at the top: DPDK starts before this is needed, which takes long enough to load it.
+            from agent.rows import Rows
+
+            self._rows = Rows(self._role)
+        return self._rows.read(self._idl)
+
+    def other_config(self) -> dict[str, str] | None:
+        """What the role reads of Open_vSwitch.other_config; None as of snapshot()."""
+        root = self.root()
+        if self._idl is None or root is None:
+            return None
+        return self._role.config(pairs(self._idl.tables["Open_vSwitch"].rows[root],
+                                       "other_config"))
 
     def bridge_of(self, interface: str) -> tuple[str, str] | None:
         """As rows.bridge_of()."""
+        from agent.rows import bridge_of
+
         return None if self._idl is None else bridge_of(self._idl, interface)
 
     def write(self, updates: Updates) -> None:

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 
 from agent.eth_values import EthDevice
 from agent.front_end_reason import SHARED, no_guest
-from agent.guest_nic import RING_SIZES
 from agent.host_model import HostDevice
 from agent.model import PortSpec, PortState, Registration
 from agent.options import number_ranges
 from agent.reason_model import Facts, Reason, Sight
 from agent.shell import argument, quoted
-from agent.virtio import ACCESS_PLATFORM
+from agent.virtio import ACCESS_PLATFORM, RING_SIZES
 
 
 def no_dpdk(prefix: str = "") -> Reason:

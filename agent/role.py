@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from agent.host_model import TAP
-from agent.model import BridgeRow, Snapshot
+if TYPE_CHECKING:
+    from agent.model import BridgeRow, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,13 @@ class Role:
             return replace(snapshot, bridges=bridges, apart=tuple(
                 b.name for b in snapshot.bridges if b.datapath_type == self.leaves))
         return replace(
-            snapshot, next_cfg=0, bridges=bridges,
-            other_config={"dpdk-init": "true", **self.settings(snapshot.other_config)})
+            snapshot, next_cfg=0, bridges=bridges, other_config=self.config(snapshot.other_config))
+
+    def config(self, other_config: Mapping[str, str]) -> dict[str, str]:
+        """Open_vSwitch.other_config as the role has it."""
+        if not self.beside:
+            return dict(other_config)
+        return {"dpdk-init": "true", **self.settings(other_config)}
 
     def settings(self, other_config: Mapping[str, str]) -> dict[str, str]:
         """What the role reads of Open_vSwitch.other_config; keys lose their prefix."""
@@ -51,6 +57,8 @@ class Role:
 
 def taps(bridges: Iterable[BridgeRow]) -> frozenset[str]:
     """Names of taps that last, which ports of these ask for."""
+    from agent.host_model import TAP  # not at the top: as in ovsdb.py
+
     return frozenset(row.options["tap-name"] for bridge in bridges for row in bridge.interfaces
                      if row.type == TAP and row.options.get("tap-name"))
 

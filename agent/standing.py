@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from agent.role import Role
-from agent.validate import DEVICES
 
 # A row whose number alone was taken away has the rest of what its daemon wrote.
 UNTOUCHED = ["admin_state", "==", ["set", []]]
@@ -31,6 +30,8 @@ def orders(role: Role, others: Ports, unnumbered: Iterable[UUID], numbers: Itera
     to a bond of another bridge at the same time is the only one that this does not tell; its own
     daemon writes over the number.
     """
+    from agent.validate import DEVICES  # not at the top: as in ovsdb.py
+
     new = [["ofport", "==", ["set", []]],
            *(["_uuid", "!=", uuid(row)] for row in unnumbered)]
     conditions: Operations = (

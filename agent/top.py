@@ -1,13 +1,14 @@
 """One screen of 'vhost-agent top', from rates to lines: pure."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from agent.amounts import duration, short
 from agent.drops import blame
 from agent.picture import Picture
 from agent.rates import PmdRates, PortRates, Rates
 from agent.show import Line, Style, database_line, natural
+from agent.sorts import SORTS
 from agent.table import Column, cut, layout, printable
 
 COLUMNS = (
@@ -18,14 +19,6 @@ COLUMNS = (
     Column("CYC/PKT", right=True, goes=5), Column("CORES", goes=7),
     Column("WHY DROPPED", goes=2),
 )
-SORTS: dict[str, Callable[[PortRates], float]] = {
-    "traffic": lambda port: port.rx_packets + port.tx_packets,
-    "rx": lambda port: port.rx_packets,
-    "tx": lambda port: port.tx_packets,
-    "drops": lambda port: port.dropped,
-    "pmd": lambda port: port.pmd_percent or 0.0,
-    "name": lambda port: 0.0,
-}
 REASONS_SAID = 2
 SUFFIX = "_drops"
 

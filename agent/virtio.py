@@ -1,6 +1,8 @@
 """Names of what a vhost-user front end says: features of virtio-net devices, requests. Pure."""
 from __future__ import annotations
 
+QUEUE_PAIRS_MAX = 128           # of a vhost-user port: librte_vhost's VHOST_MAX_QUEUE_PAIRS
+RING_SIZES = (256, 512, 1024)   # of virtio-net on vhost-user, as QEMU takes them
 # Bits as of the virtio and vhost-user specifications; those that have no prefix here are the
 # network device's (VIRTIO_NET_F_).
 FEATURES = {

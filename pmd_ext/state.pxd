@@ -313,8 +313,9 @@ cdef struct pmd_work:
     txq_hold held[MAX_SLOTS]
     uint32_t n_waits
     iotlb_wait waits[IOTLB_WAITS]
-    # the PMD writes, main reads
+    # the PMD writes, main and the watchdog read
     uint64_t sleeps_since           # TSC; 0: it does not
+    uint32_t serving                # as shield.pxd has it
     # the PMD when it starts, main reads
     pid_t tid
     int lcore                       # DPDK's number of the thread; -1: it has none
@@ -372,7 +373,7 @@ cdef struct dataplane:
     int16_t vid_slot[MAX_VIDS]
 
 
-# The process-wide instance: librte_vhost's callbacks get a vid and no user pointer.
+# librte_vhost's callbacks get a vid and no user pointer.
 cdef dataplane *dataplane_get() noexcept nogil
 cdef int dataplane_init(int wake_fd) noexcept nogil
 # Memory of zeros that is there once touched, aligned to a page, never freed; NULL without memory.

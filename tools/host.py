@@ -4,7 +4,6 @@ For the demo and the tests. Everything started here dies with this process.
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from agent.machine import free_hugepage_bytes
 from tools.guest import DIE_WITH_PARENT, is_listening
 from tools.netns import Netns
+from tools.ovsdb_client import Client
 from tools.wait import wait_for
 
 T = TypeVar("T")
@@ -216,18 +216,30 @@ class Host:
     def transact(self, *operations: Mapping[str, Any]) -> list[Any]:
         """Results of one OVSDB transaction (RFC 7047), one for each operation; a "wait" among
         them waits in the server."""
-        done = json.loads(self.check(
-            "ovsdb-client", "transact", f"unix:{self.directory}/db.sock",
-            json.dumps(["Open_vSwitch", *operations])))
-        for result in done:
-            if result and "error" in result:
-                raise HostError(f"the database says {result['error']} to {operations}")
-        return list(done)
+        client = wait_until(self._database, "a server of the database answers")
+        assert client is not None
+        try:
+            with client:
+                return client.transact(*operations)
+        except OSError as e:
+            raise HostError(f"{operations}: {e}") from e
+
+    def _database(self) -> Client | None:
+        """A connection to the first server of the database that takes one."""
+        for remote in self.remote.split(","):
+            with suppress(OSError):
+                return Client(Path(remote.removeprefix("unix:")))
+        return None
 
     def get(self, table: str, record: str, column: str) -> Any:
-        """A column as Python sees it: sets as lists, maps as dicts, one value as itself."""
-        raw = json.loads(self.vsctl("--format=json", f"--columns={column}", "list", table, record))
-        return plain(raw["data"][0][0])
+        """A column as Python sees it: sets as lists, maps as dicts, one value as itself. 'record'
+        is a name, or '.' where there is but one."""
+        select = {"op": "select", "table": table, "columns": [column],
+                  "where": [] if record == "." else [["name", "==", record]]}
+        rows = self.transact(select)[0]["rows"]
+        if len(rows) != 1:
+            raise HostError(f"{table} {record}: {len(rows)} rows")
+        return plain(rows[0][column])
 
     def interface(self, name: str, column: str) -> Any:
         return self.get("Interface", name, column)

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+TIMEOUT_S = 60                  # of each wait for the server
+
 
 class Client:
     """One connection to the ovsdb-server at a UNIX socket, for one transaction at a time."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(TIMEOUT_S)
         self._socket.connect(str(path))
         self._received = ""
         self._id = 0

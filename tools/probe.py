@@ -7,7 +7,8 @@ Knows namespaces only; what lies between them is none of its business.
     python -m tools.probe send --to IP:PORT --rate PPS [--size BYTES]
 
 Either runs until SIGTERM or the end of its stdin and then prints one JSON object; the receiver
-prints "ready" first, and waits for a second of silence before it reports.
+prints "ready" first, and waits for a second of silence before it reports, or for a fifth of one
+when it was told on stdin how many packets were sent, and has as many.
 """
 
 import argparse
@@ -32,6 +33,7 @@ _HEADER = struct.Struct("!QQ")
 _RECEIVE_BUFFER_BYTES = 32 << 20  # seconds of the stream, if the receiver is not let run
 _BURST_MAX = 32  # a sender that was not let run skips the rest instead of flooding the rings
 _SILENCE_S = 1.0
+_COPIES_S = 0.2  # in which copies of what has arrived would come
 _POLL_S = 0.1  # how late SIGTERM may be seen
 _GREETING_NS = 10**9
 
@@ -96,9 +98,10 @@ class _Receiver:
 
 
 class _Stop:
-    """Turns true at SIGTERM, at Ctrl-C or when stdin ends."""
+    """Turns true at SIGTERM, at Ctrl-C or when stdin ends. ``said`` is what stdin had."""
 
     def __init__(self) -> None:
+        self.said = b""
         self._signalled = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -110,7 +113,11 @@ class _Stop:
         """Sleep until stopped, until one of ``others`` is readable or ``timeout_s`` has passed."""
         watched = [0, *(other.fileno() for other in others)]
         readable, _, _ = select.select(watched, [], [], timeout_s)
-        return self._signalled or (0 in readable and os.read(0, 4096) == b"")
+        if 0 not in readable:
+            return self._signalled
+        more = os.read(0, 4096)
+        self.said += more
+        return self._signalled or not more
 
 
 @contextmanager
@@ -126,7 +133,7 @@ def _running_first() -> Iterator[None]:
 
 
 def receive(address: tuple[str, int]) -> dict[str, Any]:
-    """Count until told to stop and then until a second was silent; the counters as a dict."""
+    """Count until told to stop and then until it was silent; the counters as a dict."""
     counters, stop, stopping = _Receiver(), _Stop(), False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         # 33 is SO_RCVBUFFORCE, which the socket module does not name: net.core.rmem_max is small.
@@ -134,8 +141,8 @@ def receive(address: tuple[str, int]) -> dict[str, Any]:
         sock.bind(address)
         sock.setblocking(False)
         print("ready", flush=True)
-        greeted_ns, silent_since_s = 0, 0.0
-        while not stopping or time.monotonic() < silent_since_s + _SILENCE_S:
+        greeted_ns, silent_since_s, silence_s = 0, 0.0, _SILENCE_S
+        while not stopping or time.monotonic() < silent_since_s + silence_s:
             if not stopping and stop.wait(_POLL_S, sock):
                 stopping, silent_since_s = True, time.monotonic()
             elif stopping:
@@ -152,6 +159,8 @@ def receive(address: tuple[str, int]) -> dict[str, Any]:
                         # A port that never says anything is never learned, and its packets flood.
                         sock.sendto(b"", sender)
                         greeted_ns = now_ns
+            if stopping and stop.said and counters.received >= int(stop.said):
+                silence_s = _COPIES_S
     return {key: value for key, value in vars(counters).items() if not key.startswith("_")}
 
 
@@ -232,15 +241,15 @@ class Probe:
                                cwd=Path(__file__).resolve().parent.parent)
 
     def stop(self) -> ProbeReport:
-        """Stop the sender, wait until a second was silent, and report; OSError if a side died."""
+        """Stop the sender, wait until it was silent, and report; OSError if a side died."""
         if self._sender is None or self._receiver is None:
             raise OSError("the probe was not started")
         sender, self._sender = self._finish(self._sender), None  # first: the receiver drains
-        receiver, self._receiver = self._finish(self._receiver), None
+        receiver, self._receiver = self._finish(self._receiver, str(sender["sent"])), None
         return merge_reports(sender, receiver)
 
-    def _finish(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        output, _ = process.communicate(timeout=30)  # closes its stdin
+    def _finish(self, process: subprocess.Popen[str], told: str = "") -> dict[str, Any]:
+        output, _ = process.communicate(told, timeout=30)  # closes its stdin
         if process.returncode != 0:
             raise OSError(f"a probe process ended with status {process.returncode}")
         report: dict[str, Any] = json.loads(output)

@@ -35,9 +35,9 @@ class Contract:
     def path(self, name: str) -> str:
         return str(self.host.directory / f"{name}.sock")
 
-    def client(self, name: str = "c0", *settings: str) -> str:
+    def client(self, name: str = "c0", *settings: str, bridge: str = "br0") -> str:
         """Adds a client port; the path it connects to."""
-        self.host.vsctl("add-port", "br0", name, "--", "set", "Interface", name,
+        self.host.vsctl("add-port", bridge, name, "--", "set", "Interface", name,
                         "type=dpdkvhostuserclient",
                         f"options:vhost-server-path={self.path(name)}", *settings)
         return self.path(name)
@@ -64,6 +64,21 @@ class Contract:
         """The guest of an added port, once link_state is up."""
         path = str(self.host.directory / name) if server else self.path(name)
         guest = self.guest(path, listen=not server, **kw)
+        wait_until(lambda: self.host.connected(name), f"{name} is connected")
+        return guest
+
+    def attached(self, name: str, *settings: str, server: bool = False, bridge: str = "br0",
+                 **kw: object) -> FrontEnd:
+        """The guest of a port that is added now. That of a client port listens before, so it is
+        connected at once; one that comes after its port waits until the library tries again, each
+        second."""
+        if server:
+            self.server(name, *settings)
+            return self.joined(name, server=True, **kw)
+        guest = FrontEnd(self.path(name), listen=True, **kw)    # type: ignore[arg-type]
+        self.guests.append(guest)
+        self.client(name, *settings, bridge=bridge)
+        guest.connect()
         wait_until(lambda: self.host.connected(name), f"{name} is connected")
         return guest
 

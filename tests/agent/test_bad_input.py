@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.frontend import FrontEnd, ethernet
+from tests.agent.conftest import Contract
+from tools.frontend import ethernet
 from tools.host import Host, HostError, wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -17,16 +18,8 @@ A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 class Pair:
     """Two guests whose traffic must go on."""
 
-    def __init__(self, host: Host) -> None:
-        self.guests = []
-        for name in ("good0", "good1"):
-            host.vsctl("add-port", "br0", name, "--", "set", "Interface", name,
-                       "type=dpdkvhostuserclient",
-                       f"options:vhost-server-path={host.directory}/{name}")
-        for name in ("good0", "good1"):
-            self.guests.append(FrontEnd(str(host.directory / name), listen=True).connect())
-        for name in ("good0", "good1"):
-            wait_until(lambda name=name: host.connected(name), f"{name} is connected")
+    def __init__(self, contract: Contract) -> None:
+        self.guests = [contract.attached(name) for name in ("good0", "good1")]
 
     def exchange(self) -> None:
         """Frames cross, both ways, on the connection that was there at the start."""
@@ -36,21 +29,18 @@ class Pair:
         b.send([ethernet(A, B)] * 20)
         assert len(a.recv_wait(20)) == 20
 
-    def close(self) -> None:
-        for guest in self.guests:
-            guest.close()
+
+@pytest.fixture
+def served(contract: Contract) -> Host:
+    return contract.host
 
 
 @pytest.fixture
-def pair(served: Host) -> Iterator[Pair]:
-    pair = Pair(served)
+def pair(contract: Contract) -> Iterator[Pair]:
+    pair = Pair(contract)
     pair.exchange()
     yield pair
-    try:
-        pair.exchange()
-        assert served.agents[-1].poll() is None
-    finally:
-        pair.close()
+    pair.exchange()
 
 
 def refused(host: Host, name: str, *settings: str, bridge: str = "br0") -> str:
@@ -84,11 +74,13 @@ def test_socket_directory_that_is_missing_and_comes_later(served: Host, pair: Pa
     (served.directory / "later").mkdir()
     wait_until(lambda: served.interface("s0", "ofport") == 3, "the port is served by itself")
     assert served.interface("s0", "error") is None
+    served.vsctl("del-port", "s0")
+    (served.directory / "later").rmdir()
 
 
-def test_two_ports_on_one_path(served: Host, pair: Pair) -> None:
+def test_two_ports_on_one_path(contract: Contract, served: Host, pair: Pair) -> None:
     error = refused(served, "aaa", "type=dpdkvhostuserclient",
-                    f"options:vhost-server-path={served.directory}/good0")
+                    f"options:vhost-server-path={contract.path('good0')}")
     assert "port good0 has the socket" in error
     served.vsctl("set", "Interface", "aaa",
                  f"options:vhost-server-path={served.directory}/free")
@@ -143,9 +135,9 @@ def test_polling_threads_follow_the_mask_under_traffic(served: Host, pair: Pair)
         pair.exchange()
 
 
-def test_mask_without_a_core_of_this_host(served: Host, pair: Pair) -> None:
+def test_mask_without_a_core_of_this_host(contract: Contract, served: Host, pair: Pair) -> None:
     served.vsctl("set", "Open_vSwitch", ".", "other_config:pmd-cpu-mask=zz")
-    assert "pmd-cpu-mask: 'zz' is not a hexadecimal mask" in served.output()
+    assert "pmd-cpu-mask: 'zz' is not a hexadecimal mask" in contract.log()
     served.vsctl("clear", "Open_vSwitch", ".", "other_config")
     served.enable_dpdk()
 
@@ -163,6 +155,8 @@ def test_file_in_the_way_is_not_touched(served: Host, pair: Pair) -> None:
     (served.directory / "s0").write_text("precious")
     assert "not a socket is in the way" in refused(served, "s0", "type=dpdkvhostuser")
     assert (served.directory / "s0").read_text() == "precious"
+    served.vsctl("del-port", "s0")
+    (served.directory / "s0").unlink()
 
 
 def test_vlans_of_ports_change_while_they_work(served: Host, pair: Pair) -> None:

@@ -55,9 +55,7 @@ def command(host: Host, *words: str) -> list[str]:
 @pytest.fixture
 def guests(contract: Contract) -> tuple[FrontEnd, FrontEnd]:
     """On ports c0 and c1, each known to the switch."""
-    contract.client("c0")
-    contract.client("c1")
-    a, b = contract.joined("c0"), contract.joined("c1")
+    a, b = contract.attached("c0"), contract.attached("c1")
     a.send([ethernet("ff:ff:ff:ff:ff:ff", A)])
     b.recv_wait(1)
     b.send([ethernet(A, B)])

@@ -20,9 +20,7 @@ def mirror(contract: Contract, *settings: str, output: str = "m", name: str = "m
 
 
 def guests(contract: Contract, *names: str) -> list[FrontEnd]:
-    for name in names:
-        contract.client(name)
-    return [contract.joined(name) for name in names]
+    return [contract.attached(name) for name in names]
 
 
 def statistics(contract: Contract, name: str = "m0") -> dict[str, int]:

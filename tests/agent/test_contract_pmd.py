@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
-from tools.frontend import ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.host import Host, wait_until
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
@@ -57,6 +57,12 @@ def two(contract: Contract, *settings: str) -> None:
         contract.client(name, *settings)
 
 
+def two_guests(contract: Contract) -> tuple[FrontEnd, FrontEnd]:
+    """The same with their guests."""
+    contract.config(f"pmd-cpu-mask={BOTH}")
+    return contract.attached("p"), contract.attached("q")
+
+
 # --- 3.4, 3.5 queues follow the guest -------------------------------------------------------------
 
 def test_3_5_fresh_port_has_one_enabled_queue_and_an_absent_guest_a_disabled_one(
@@ -83,8 +89,7 @@ def test_3_4_number_of_queues_is_the_guests(contract: Contract) -> None:
 
 
 def test_3_4_queues_are_switched_in_place(contract: Contract) -> None:
-    contract.client("p")
-    guest = contract.joined("p", queues=4)
+    guest = contract.attached("p", queues=4)
     for q in (0, 2):
         guest.enable(q, False)
     wait_until(lambda: list(queues(contract).values()) == [
@@ -92,15 +97,13 @@ def test_3_4_queues_are_switched_in_place(contract: Contract) -> None:
     path = contract.path("p")
     assert (f"State of queue 5 ( rx_qid 2 ) of vhost device '{path}' changed to 'disabled'"
             in contract.log())
-    contract.client("q")
-    contract.joined("q").send([ethernet(A, B)])
+    contract.attached("q").send([ethernet(A, B)])
     assert len(guest.recv_wait(1, queue=1)) == 1        # txq 0 borrows the first that is on
 
 
 @pytest.mark.parametrize("setting", ["options:n_rxq=4", "options:n_rxq_desc=512"])
 def test_3_5_number_of_queues_is_no_option(contract: Contract, setting: str) -> None:
-    contract.client("p", setting)
-    contract.joined("p")
+    contract.attached("p", setting)
     asked = setting.removeprefix("options:")
     wait_until(lambda: f"{asked} was asked for, and the guest" in contract.status("p")["reason"],
                "it is said that the guest has others")
@@ -111,9 +114,7 @@ def test_3_5_number_of_queues_is_no_option(contract: Contract, setting: str) -> 
 # --- 3.7 transmit queues --------------------------------------------------------------------------
 
 def test_3_7_steering_changes_under_a_guest(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q", queues=4)
+    a, b = contract.attached("p"), contract.attached("q", queues=4)
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     frames = [ethernet(B, f"02:00:00:00:01:{i:02x}") for i in range(64)]
@@ -145,8 +146,7 @@ def test_4_1_threads_are_there_while_there_is_a_port(contract: Contract) -> None
 
 
 def test_4_1_mask_moves_threads_under_traffic(contract: Contract) -> None:
-    two(contract)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = two_guests(contract)
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     for mask, cores in ((BOTH, CORES), (SECOND, CORES[1:]), (FIRST, CORES[:1]), (BOTH, CORES)):
@@ -159,8 +159,7 @@ def test_4_1_mask_moves_threads_under_traffic(contract: Contract) -> None:
 
 
 def test_4_1_mask_without_a_core_polls_nothing_and_says_so(contract: Contract) -> None:
-    two(contract)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = two_guests(contract)
     contract.config(f"pmd-cpu-mask={NONE}")
     assert pmds(contract.host) == []
     assert contract.host.appctl("dpif-netdev/pmd-rxq-show") == (
@@ -181,8 +180,7 @@ def test_4_1_mask_without_a_core_polls_nothing_and_says_so(contract: Contract) -
 def test_4_3_eight_unmeasured_queues_on_two_pmds(contract: Contract, algorithm: str,
                                                  first: list[int]) -> None:
     contract.config(f"pmd-cpu-mask={BOTH}", f"pmd-rxq-assign={algorithm}")
-    contract.client("p")
-    contract.joined("p", queues=8)
+    contract.attached("p", queues=8)
     wait_until(lambda: sum(map(len, queues(contract).values())) == 8, "all are placed")
     shown = queues(contract)
     assert [q for _, q, _ in shown[CORES[0]]] == first
@@ -198,8 +196,9 @@ def test_4_3_unknown_algorithm_is_said_and_cycles_used(contract: Contract) -> No
 
 
 def test_4_3_affinity_isolates_its_core(contract: Contract) -> None:
-    two(contract)
-    contract.joined("p", queues=2)
+    contract.config(f"pmd-cpu-mask={BOTH}")
+    contract.attached("p", queues=2)
+    contract.client("q")
     contract.set("p", f"other_config:pmd-rxq-affinity=\"0:{CORES[1]},1:{CORES[1]}\"")
     shown = queues(contract)
     assert shown == {CORES[0]: [("q", 0, True)], CORES[1]: [("p", 0, True), ("p", 1, True)]}
@@ -263,9 +262,7 @@ def test_4_5_sleep_of_all_and_of_one(contract: Contract) -> None:
 
 def test_4_5_silent_pmd_waits_in_the_kernel(contract: Contract) -> None:
     contract.config("pmd-idle-mode=block")
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p"), contract.attached("q")
     pid = contract.host.agents[-1].pid
 
     def waits() -> bool:
@@ -282,17 +279,14 @@ def test_4_5_silent_pmd_waits_in_the_kernel(contract: Contract) -> None:
 # --- 5.2 the shows --------------------------------------------------------------------------------
 
 def test_5_2_usage_is_known_after_two_intervals(contract: Contract) -> None:
-    contract.client("p")
-    contract.joined("p")
+    contract.attached("p")
     known = re.compile(r"pmd usage: .\d %\n  overhead: .\d %\n\Z")
     wait_until(lambda: known.search(contract.host.appctl("dpif-netdev/pmd-rxq-show", "-secs", "5")),
                "usage is known")
 
 
 def test_5_2_what_pmds_did(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p"), contract.attached("q")
     assert contract.host.appctl("dpif-netdev/pmd-stats-clear") == ""
     b.send([ethernet(A, B)])
     a.recv_wait(1)
@@ -320,9 +314,7 @@ def test_5_2_without_a_bridge_there_is_no_datapath(contract: Contract) -> None:
 # --- 5.4 netdev-dpdk/*, dpdk/* --------------------------------------------------------------------
 
 def test_5_4_port_is_taken_down_and_up(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p"), contract.attached("q")
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     assert contract.host.appctl("netdev-dpdk/set-admin-state", "q", "down") == "OK\n"
@@ -371,9 +363,7 @@ def test_5_7_events_are_counted(contract: Contract) -> None:
 
     def received() -> int:
         return int(appctl("coverage/read-counter", "netdev_received"))
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p"), contract.attached("q")
     before = received()
     b.send([ethernet(A, B)])
     a.recv_wait(1)

@@ -26,9 +26,7 @@ def show(contract: Contract, name: str) -> str:
 
 def guests(contract: Contract, ring: int = 256) -> tuple[FrontEnd, FrontEnd]:
     """Guests of c0 and c1, both known to the switch; rings of that size."""
-    contract.client("c0")
-    contract.client("c1")
-    a, b = contract.joined("c0", queue_size=ring), contract.joined("c1", queue_size=ring)
+    a, b = contract.attached("c0", queue_size=ring), contract.attached("c1", queue_size=ring)
     a.send([ethernet(ALL, A)])
     b.recv_wait(1)
     b.send([ethernet(A, B)])

@@ -33,9 +33,7 @@ def test_1_3_datapath_type_changes_while_ports_are_there(contract: Contract) -> 
 
 
 def test_1_3_fail_mode_secure_forwards_nothing_and_counts_it(contract: Contract) -> None:
-    contract.client("c0")
-    contract.client("c1")
-    a, b = contract.joined("c0"), contract.joined("c1")
+    a, b = contract.attached("c0"), contract.attached("c1")
     a.send([ethernet(B, A)])
     b.recv_wait(1)
     contract.host.vsctl("set-fail-mode", "br0", "secure")
@@ -132,10 +130,8 @@ def test_1_5_vhost_server_path_absent_set_changed_removed(contract: Contract) ->
 
 
 def test_1_5_tx_retries_max_is_live_and_heard_by_the_next_burst(contract: Contract) -> None:
-    contract.client("c0")
-    contract.client("c1")
-    a = contract.joined("c0")
-    b = contract.joined("c1", queue_size=4)
+    a = contract.attached("c0")
+    b = contract.attached("c1", queue_size=4)
     b.send([ethernet(A, B)])
     a.recv_wait(1)
 
@@ -216,8 +212,7 @@ def test_1_5_mtu_request_in_range(contract: Contract, mtu: int) -> None:
 
 @pytest.mark.parametrize("mtu", [1, 67, 9703, 100000])
 def test_1_5_mtu_request_out_of_range_is_said(contract: Contract, mtu: int) -> None:
-    contract.client("c0", f"mtu_request={mtu}")
-    contract.joined("c0")
+    contract.attached("c0", f"mtu_request={mtu}")
     assert contract.get("c0", "mtu") == 1500
     assert (f"unsupported MTU {mtu}: mtu_request is outside 68..9702, using 1500"
             in contract.problems("c0"))

@@ -101,8 +101,7 @@ def test_1_1_support_key_of_all_ports_and_of_one(contract: Contract, key: str) -
 
 @pytest.mark.parametrize("key", ["vhost-iommu-support", "vhost-postcopy-support"])
 def test_1_1_support_key_waits_while_a_guest_is_connected(contract: Contract, key: str) -> None:
-    contract.client("c0")
-    guest = contract.joined("c0")
+    guest = contract.attached("c0")
     contract.set("c0", f"options:{key}=true")
     assert contract.status("c0")["pending"] == f"{key}=true: when the guest disconnects"
     assert contract.status("c0")["status"] == "connected"
@@ -113,9 +112,7 @@ def test_1_1_support_key_waits_while_a_guest_is_connected(contract: Contract, ke
 
 
 def test_1_1_per_port_memory_and_shared_mempool_config_are_live(contract: Contract) -> None:
-    contract.client("c0")
-    contract.client("c1")
-    a, b = contract.joined("c0"), contract.joined("c1")
+    a, b = contract.attached("c0"), contract.attached("c1")
     for setting in ("per-port-memory=true", "shared-mempool-config=9000,1500:0",
                     "per-port-memory=false"):
         contract.config(setting)
@@ -143,8 +140,7 @@ def test_1_1_key_that_counts_at_a_start_says_so(contract: Contract, key: str) ->
 
 
 def test_1_1_dpdk_init_cannot_be_undone_and_says_so(contract: Contract) -> None:
-    contract.client("c0")
-    contract.joined("c0")
+    contract.attached("c0")
     contract.config("dpdk-init=false")
     assert "dpdk-init: DPDK has started and goes on until the agent ends" in contract.log()
     assert contract.host.connected("c0")
@@ -203,8 +199,7 @@ def test_1_2_stats_update_interval_below_5000_is_said(contract: Contract) -> Non
 
 def test_1_2_changed_stats_update_interval_has_statistics_written_at_once(contract: Contract
                                                                          ) -> None:
-    contract.client("c0")
-    guest = contract.joined("c0")
+    guest = contract.attached("c0")
     for sent, interval in ((7, 60_000), (14, 70_000)):
         guest.send([ethernet(B, A)] * 7)
         wait_until(lambda sent=sent: guest.sent_back() == sent, "the switch took them")

@@ -17,10 +17,10 @@ CLIENT, SERVER = "type=dpdkvhostuserclient", "type=dpdkvhostuser"
 ACCESS_PLATFORM = 1 << 33       # virtio: the device sits behind an IOMMU
 
 
-def known_pair(contract: Contract, server: bool = False, **kw: object
+def known_pair(contract: Contract, *settings: str, server: bool = False
                ) -> tuple[FrontEnd, FrontEnd]:
-    """Guests on ports p and q that know each other."""
-    a, b = (contract.joined(name, server=server, **kw) for name in ("p", "q"))
+    """Guests on ports p and q, which are added, that know each other."""
+    a, b = (contract.attached(name, *settings, server=server) for name in ("p", "q"))
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     return a, b
@@ -30,9 +30,7 @@ def known_pair(contract: Contract, server: bool = False, **kw: object
 
 @pytest.mark.parametrize("server", [False, True])
 def test_3_1_traffic_over_both_types(contract: Contract, server: bool) -> None:
-    for name in ("p", "q"):
-        (contract.server if server else contract.client)(name)
-    a, b = known_pair(contract, server)
+    a, b = known_pair(contract, server=server)
     a.send([ethernet(B, A)] * 20)
     assert len(b.recv_wait(20)) == 20
 
@@ -55,8 +53,7 @@ def test_3_1_deleting_a_server_port_while_attached_is_said(contract: Contract) -
 
 
 def test_3_1_deleting_a_client_port_while_attached_is_silent(contract: Contract) -> None:
-    contract.client("c0")
-    guest = contract.joined("c0")
+    guest = contract.attached("c0")
     contract.host.vsctl("del-port", "c0")
     assert "still attached" not in contract.log()
     contract.client("c0")           # the guest is connected again by a port that is added again
@@ -85,8 +82,6 @@ def test_3_2_mode_of_the_socket_follows_the_umask(contract: Contract) -> None:
 
 
 def test_3_2_second_front_end_on_a_server_socket_is_refused(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.server(name)
     a, b = known_pair(contract, server=True)
     with pytest.raises((ConnectionError, TimeoutError)):
         FrontEnd(str(contract.host.directory / "p"), listen=False, timeout_s=2).connect()
@@ -142,8 +137,6 @@ def test_3_2_client_connects_when_the_guest_comes_and_again_when_it_is_back(cont
 
 
 def test_3_3_changed_path_moves_the_port_although_a_guest_is_connected(contract: Contract) -> None:
-    contract.client("p")
-    contract.client("q")
     old, other = known_pair(contract)
     contract.host.vsctl("set", "Interface", "p",
                         f"options:vhost-server-path={contract.path('new')}")
@@ -159,9 +152,7 @@ def test_3_3_changed_path_moves_the_port_although_a_guest_is_connected(contract:
 
 @pytest.mark.parametrize("server", [False, True])
 def test_3_8_jumbo_frames(contract: Contract, server: bool) -> None:
-    for name in ("p", "q"):
-        (contract.server if server else contract.client)(name, "mtu_request=9000")
-    a, b = known_pair(contract, server)
+    a, b = known_pair(contract, "mtu_request=9000", server=server)
     frame = ethernet(B, A, os.urandom(9000))
     a.send([frame] * 3)
     assert b.recv_wait(3) == [frame] * 3
@@ -170,8 +161,6 @@ def test_3_8_jumbo_frames(contract: Contract, server: bool) -> None:
 @pytest.mark.parametrize(("extra", "passes"), [(14, True), (18, True), (19, False)])
 def test_3_8_frame_sent_to_a_guest_has_at_most_mtu_and_18_bytes(contract: Contract, extra: int,
                                                                passes: bool) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
     a, b = known_pair(contract)
     a.send([ethernet(B, A, b"x" * (1500 + extra - 14)), ethernet(B, A, b"last")])
     frames = b.recv_wait(2 if passes else 1)
@@ -180,8 +169,6 @@ def test_3_8_frame_sent_to_a_guest_has_at_most_mtu_and_18_bytes(contract: Contra
 
 
 def test_3_8_mtu_changes_under_traffic_and_nobody_loses_a_frame(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
     a, b = known_pair(contract)
     for mtu in (9000, 1400, 9702, 68, 1500):
         frames = [ethernet(B, A, f"{mtu} {n}".encode()) for n in range(100)]
@@ -192,8 +179,7 @@ def test_3_8_mtu_changes_under_traffic_and_nobody_loses_a_frame(contract: Contra
 
 
 def test_3_8_mtu_of_an_absent_guest_is_in_force_when_it_comes_back(contract: Contract) -> None:
-    contract.client("p")
-    guest = contract.joined("p")
+    guest = contract.attached("p")
     guest.stop()
     wait_until(lambda: not contract.host.connected("p"), "the guest has left")
     contract.set("p", "mtu_request=9000")
@@ -204,8 +190,7 @@ def test_3_8_mtu_of_an_absent_guest_is_in_force_when_it_comes_back(contract: Con
 
 
 def test_3_8_cleared_mtu_request_is_1500_again(contract: Contract) -> None:
-    contract.client("p", "mtu_request=9000")
-    contract.joined("p")
+    contract.attached("p", "mtu_request=9000")
     contract.host.vsctl("clear", "Interface", "p", "mtu_request")
     assert contract.get("p", "mtu") == 1500
 
@@ -213,16 +198,13 @@ def test_3_8_cleared_mtu_request_is_1500_again(contract: Contract) -> None:
 # --- 3.9 transmit ---------------------------------------------------------------------------------
 
 def test_3_9_disconnected_port_counts_its_drops(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
-    a = contract.joined("p")
+    a = contract.attached("p")
+    contract.client("q")
     a.send([ethernet("ff:ff:ff:ff:ff:ff", A)] * 6)
     wait_until(lambda: contract.fresh("q").get("tx_disconnected_drops") == 6, "6 are counted")
 
 
 def test_3_9_guest_without_an_enabled_queue_counts_its_drops(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
     a, b = known_pair(contract)
     b.enable(0, False)
     a.send([ethernet(B, A)] * 5)
@@ -249,16 +231,14 @@ def test_3_12_iommu_is_offered_only_where_it_is_asked_for(contract: Contract, wa
 
 
 def test_3_12_postcopy_port_serves(contract: Contract) -> None:
-    contract.client("c0", "options:vhost-postcopy-support=true")
-    contract.joined("c0")
+    contract.attached("c0", "options:vhost-postcopy-support=true")
     assert contract.status("c0")["vhost-postcopy-support"] == "true"
 
 
 # --- appendix B: lines that operators and scripts wait for ----------------------------------------
 
 def test_b_lines_of_a_ports_life(contract: Contract) -> None:
-    path = contract.client("c0")
-    guest = contract.joined("c0")
+    path =    guest = contract.attached("c0")
     guest.stop()
     wait_until(lambda: not contract.host.connected("c0"), "the guest has left")
     contract.host.vsctl("del-port", "c0")

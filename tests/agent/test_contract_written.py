@@ -79,8 +79,7 @@ def test_2_1_ofport_and_first_columns_come_with_cur_cfg(contract: Contract) -> N
 
 
 def test_2_1_changed_mtu_can_be_read_when_ovs_vsctl_returns(contract: Contract) -> None:
-    contract.client("c0")
-    contract.joined("c0")
+    contract.attached("c0")
     for mtu in (9000, 1400, 1500):
         contract.set("c0", f"mtu_request={mtu}")
         assert contract.get("c0", "mtu") == mtu
@@ -137,9 +136,7 @@ def test_2_5_1_request_against_request_changes_nothing(contract: Contract) -> No
 
 
 def test_2_5_1_changed_request_renumbers_and_the_guest_stays(contract: Contract) -> None:
-    contract.client("a")
-    contract.client("b")
-    a, b = contract.joined("a"), contract.joined("b")
+    a, b = contract.attached("a"), contract.attached("b")
     contract.set("a", "ofport_request=40")
     assert contract.get("a", "ofport") == 40
     a.send([ethernet(B, A)])
@@ -177,8 +174,7 @@ def test_2_5_2_server_port_whose_socket_cannot_be_made(contract: Contract) -> No
 
 
 def test_2_5_2_failure_record_clears_what_was_there(contract: Contract) -> None:
-    contract.client("p")
-    contract.joined("p")
+    contract.attached("p")
     assert contract.get("p", "mtu") == 1500
     contract.set("p", "type=nonsense")
     assert contract.get("p", "ofport") == -1
@@ -236,8 +232,8 @@ def test_2_5_4_status_disconnected(contract: Contract, server: bool) -> None:
 
 @pytest.mark.parametrize("server", [False, True])
 def test_2_5_4_status_connected(contract: Contract, server: bool) -> None:
-    path = (contract.server if server else contract.client)("p")
-    guest = contract.joined("p", server=server, queues=2)
+    guest = contract.attached("p", server=server, queues=2)
+    path = str(contract.host.directory / "p") if server else contract.path("p")
     status = contract.status("p")
     assert status.pop("numa", "0") == "0"
     assert status == {
@@ -248,8 +244,7 @@ def test_2_5_4_status_connected(contract: Contract, server: bool) -> None:
 
 
 def test_2_5_4_mtu_is_what_the_guest_was_told(contract: Contract) -> None:
-    contract.client("p")
-    contract.joined("p", mtu=9000)
+    contract.attached("p", mtu=9000)
     assert contract.status("p")["mtu"] == "9000"
     assert contract.get("p", "mtu") == 1500
 
@@ -275,17 +270,14 @@ def test_2_5_5_keys_by_situation(contract: Contract, server: bool) -> None:
 def test_2_5_5_every_key_is_in_the_contract(contract: Contract) -> None:
     patterns = [re.compile(k.name.replace("<d>", "[rt]x").replace("<q>", r"\d+"))
                 for k in schema.keys("Interface", "statistics")]
-    contract.client("p")
-    contract.joined("p", queues=2)
+    contract.attached("p", queues=2)
     for key in contract.statistics("p"):
         assert sum(bool(p.fullmatch(key)) for p in patterns) == 1, key
 
 
 @pytest.mark.parametrize("server", [False, True])
 def test_2_5_5_sums_and_histogram(contract: Contract, server: bool) -> None:
-    for name in ("p", "q"):
-        (contract.server if server else contract.client)(name)
-    a, b = (contract.joined(n, server=server) for n in ("p", "q"))
+    a, b = (contract.attached(n, server=server) for n in ("p", "q"))
     sizes = (60, 64, 65, 127, 128, 511, 512, 1023, 1024, 1514)
     a.send([ethernet(B, A, b"x" * (size - 14)) for size in sizes])
     assert len(b.recv_wait(len(sizes))) == len(sizes)
@@ -306,8 +298,7 @@ def test_2_5_5_sums_and_histogram(contract: Contract, server: bool) -> None:
 
 
 def test_2_5_5_counters_start_again_with_each_connection(contract: Contract) -> None:
-    contract.client("p")
-    guest = contract.joined("p")
+    guest = contract.attached("p")
     guest.send([ethernet(B, A)] * 3)
     wait_until(lambda: contract.fresh("p")["rx_packets"] == 3, "three are counted")
     guest.stop()
@@ -318,9 +309,7 @@ def test_2_5_5_counters_start_again_with_each_connection(contract: Contract) -> 
 
 
 def test_2_5_5_drops_have_a_reason_that_stays_in_sight(contract: Contract) -> None:
-    for name in ("p", "q"):
-        contract.client(name)
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p"), contract.attached("q")
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     b.close()
@@ -338,9 +327,7 @@ def test_2_5_5_drops_have_a_reason_that_stays_in_sight(contract: Contract) -> No
 
 
 def test_2_5_5_oversize_frames_are_counted_on_both_sides(contract: Contract) -> None:
-    contract.client("p", "mtu_request=9000")
-    contract.client("q")
-    a, b = contract.joined("p"), contract.joined("q")
+    a, b = contract.attached("p", "mtu_request=9000"), contract.attached("q")
     b.send([ethernet(A, B)])
     a.recv_wait(1)
     a.send([ethernet(B, A, b"x" * 5000)] * 3)
@@ -353,8 +340,7 @@ def test_2_5_5_oversize_frames_are_counted_on_both_sides(contract: Contract) -> 
 
 
 def test_2_5_5_statistics_come_every_interval(contract: Contract) -> None:
-    contract.client("p")
-    guest = contract.joined("p")
+    guest = contract.attached("p")
     before = contract.statistics("p")["rx_packets"]
     guest.send([ethernet(B, A)] * 7)
     start_s = time.monotonic()

@@ -26,8 +26,7 @@ def test_explain_of_what_is_refused_and_of_what_cannot_be_used(contract: Contrac
 
 
 def test_explain_tells_drops_by_whose_fault_they_are(contract: Contract) -> None:
-    contract.client()
-    guest = contract.joined("c0")
+    guest = contract.attached("c0")
     guest.send([b"\xff" * 13] * 3)
     wait_until(lambda: "rx_malformed_drops 3 (bad descriptor)" in explained(contract), "drops")
 
@@ -68,8 +67,7 @@ def test_command_asks_the_database_where_there_is_no_agent(served: Host) -> None
 def test_explain_tells_of_a_host_that_is_too_slow(contract: Contract) -> None:
     """A guest sends in one go more than waits for the thread that sends to the kernel."""
     contract.host.inside("ip", "link", "set", "br0", "up")
-    contract.client()
-    guest = contract.joined("c0", queue_size=1024)
+    guest = contract.attached("c0", queue_size=1024)
     frames = [ethernet("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:0a")] * 1023
 
     def said() -> bool:

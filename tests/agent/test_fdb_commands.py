@@ -93,16 +93,13 @@ def test_what_commands_refuse(contract: Contract, words: tuple[str, ...], error:
 
 
 def test_learned_entry_is_not_deleted_by_hand(contract: Contract) -> None:
-    contract.client("p")
-    say(contract, "p", contract.joined("p"), A)
+    say(contract, "p", contract.attached("p"), A)
     assert "could not find static mac entry\n" in refused(contract.host, "fdb/del", "br0", "0", A)
 
 
 def test_statistics_to_the_byte_and_cleared(contract: Contract) -> None:
     appctl = contract.host.appctl
-    contract.client("p")
-    contract.client("q")
-    guest, other = contract.joined("p"), contract.joined("q")
+    guest, other = contract.attached("p"), contract.attached("q")
     say(contract, "p", guest, A)
     say(contract, "p", guest, B)
     say(contract, "q", other, A)
@@ -131,9 +128,7 @@ def test_events_are_counted_in_coverage(contract: Contract) -> None:
         return int(contract.host.appctl("coverage/read-counter", f"mac_learning_{name}"))
 
     before = {name: read(name) for name in ("learned", "moved", "static_none_move")}
-    contract.client("p")
-    contract.client("q")
-    guest, other = contract.joined("p"), contract.joined("q")
+    guest, other = contract.attached("p"), contract.attached("q")
     say(contract, "p", guest, A)
     say(contract, "q", other, A)
     contract.host.appctl("fdb/add", "br0", "p", "0", B)
@@ -158,8 +153,7 @@ def test_table_size_is_clamped_and_said(contract: Contract, text: str, size: int
 
 
 def test_settings_change_under_a_guest(contract: Contract) -> None:
-    contract.client("p")
-    say(contract, "p", contract.joined("p"), A)
+    say(contract, "p", contract.attached("p"), A)
     bridge_set(contract, "mac-table-size=1000000", "mac-aging-time=3600")
     assert statistics(contract)["Current/maximum MAC entries in the table"] == "1/1000000"
     bridge_set(contract, "mac-table-size=10")
@@ -172,9 +166,7 @@ def test_settings_change_under_a_guest(contract: Contract) -> None:
 # --- A.3, and beyond it ---------------------------------------------------------------------------
 
 def test_guest_that_leaves_is_forgotten(contract: Contract) -> None:
-    contract.client("p")
-    contract.client("q")
-    guest, other = contract.joined("p"), contract.joined("q")
+    guest, other = contract.attached("p"), contract.attached("q")
     say(contract, "p", guest, A)
     say(contract, "q", other, B)
     contract.host.appctl("fdb/add", "br0", "p", "0", C)
@@ -184,10 +176,8 @@ def test_guest_that_leaves_is_forgotten(contract: Contract) -> None:
 
 
 def test_address_that_flaps_is_a_problem_of_both_ports(contract: Contract) -> None:
-    contract.client("p")
-    contract.client("q")
+    guests = [contract.attached("p"), contract.attached("q")]
     contract.client("r")
-    guests = [contract.joined("p"), contract.joined("q")]
 
     def said() -> bool:
         for guest in guests:

@@ -51,9 +51,8 @@ def row(text: str, name: str) -> list[str]:
 # --- the picture ----------------------------------------------------------------------------------
 
 def test_state_counts_what_guests_did(contract: Contract) -> None:
-    for name in ("c0", "c1", "c2"):
-        contract.client(name)
-    one, other = contract.joined("c0"), contract.joined("c1")
+    one, other = contract.attached("c0"), contract.attached("c1")
+    contract.client("c2")
     before = port(state(contract.host), "c0")
     assert one.send([BROADCAST] * 10) == 10
     assert len(other.recv_wait(10)) == 10
@@ -71,9 +70,8 @@ def test_state_counts_what_guests_did(contract: Contract) -> None:
 
 
 def test_show_has_problems_first_and_appctl_says_the_same(contract: Contract) -> None:
-    contract.client("c0", "options:n_rxqq=1")
+    contract.attached("c0", "options:n_rxqq=1")
     contract.attempt("g0", "type=gre")
-    contract.joined("c0")
     text = typed(contract.host, "show")
     lines = text.splitlines()
     assert lines.index("problems") < lines.index("bridge br0: 3 ports, 1 up")
@@ -139,10 +137,8 @@ def test_names_are_anybodys_text(contract: Contract) -> None:
 # --- top ------------------------------------------------------------------------------------------
 
 def test_top_in_a_pipe_has_rates_and_says_why_packets_are_dropped(contract: Contract) -> None:
-    contract.client("c0")
-    contract.client("c1")
-    one = contract.joined("c0")
-    contract.joined("c1")           # takes nothing: its ring of 256 is soon full
+    one = contract.attached("c0")
+    contract.attached("c1")         # takes nothing: its ring of 256 is soon full
     top = subprocess.Popen(
         [AGENT, "top", "-t", target(contract.host), "-d", "0.5", "--sort", "name"],
         env=contract.host.env, stdout=subprocess.PIPE, text=True)
@@ -234,9 +230,8 @@ def changes(text: str) -> list[str]:
 
 def test_plan_says_what_then_happens(contract: Contract) -> None:
     host = contract.host
-    contract.client("c0")
+    contract.attached("c0")
     contract.client("c1")
-    contract.joined("c0")
     words = [("del-port", "c0"),
              ("add-port", "br0", "c2", "--", "set", "Interface", "c2", "type=dpdkvhostuserclient",
               f"options:vhost-server-path={contract.path('c2')}", "options:colour=1"),

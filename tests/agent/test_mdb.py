@@ -16,9 +16,7 @@ GROUP = "239.1.2.3"
 def served(contract: Contract, *settings: str) -> tuple[FrontEnd, FrontEnd]:
     """Ports 1 and 2 of br0 with their guests; the bridge snoops."""
     contract.host.vsctl("set", "Bridge", "br0", "mcast_snooping_enable=true", *settings)
-    for name in ("c0", "c1"):
-        contract.client(name)
-    return contract.joined("c0"), contract.joined("c1")
+    return contract.attached("c0"), contract.attached("c1")
 
 
 def wait_shown(contract: Contract, rows: str, *sent: tuple[FrontEnd, bytes]) -> None:

@@ -13,20 +13,18 @@ ALL = "ff:ff:ff:ff:ff:ff"
 
 @pytest.fixture
 def two_bridges(contract: Contract) -> Contract:
-    """br0 with port a, br1 with port b, and patch ports between them."""
+    """br0 with a guest on port a, br1 with one on port b, and patch ports between them."""
     contract.host.vsctl(
         "add-br", "br1", "--", "set", "Bridge", "br1", "datapath_type=netdev",
         "--", "add-port", "br0", "p", "--", "set", "Interface", "p", "type=patch", "options:peer=q",
         "--", "add-port", "br1", "q", "--", "set", "Interface", "q", "type=patch", "options:peer=p")
-    contract.client("a")
-    contract.host.vsctl("add-port", "br1", "b", "--", "set", "Interface", "b",
-                        "type=dpdkvhostuserclient",
-                        f"options:vhost-server-path={contract.path('b')}")
+    contract.attached("a")
+    contract.attached("b", bridge="br1")
     return contract
 
 
 def test_guests_of_two_bridges_meet(two_bridges: Contract) -> None:
-    a, b = two_bridges.joined("a"), two_bridges.joined("b")
+    a, b = two_bridges.guests
     a.send([ethernet(ALL, A)])
     assert b.recv_wait(1) == [ethernet(ALL, A)]
     b.send([ethernet(A, B)])
@@ -39,7 +37,7 @@ def test_guests_of_two_bridges_meet(two_bridges: Contract) -> None:
 
 
 def test_qos_limits_what_is_sent_to_a_patch_port(two_bridges: Contract) -> None:
-    a, b = two_bridges.joined("a"), two_bridges.joined("b")
+    a, b = two_bridges.guests
     two_bridges.host.vsctl(
         "set", "Port", "p", "qos=@q", "--", "--id=@q", "create", "QoS", "type=egress-policer",
         "other_config:cir=1", "other_config:cbs=1000")
@@ -52,7 +50,7 @@ def test_qos_limits_what_is_sent_to_a_patch_port(two_bridges: Contract) -> None:
 
 
 def test_peer_that_goes_is_said_and_one_that_comes_back_works(two_bridges: Contract) -> None:
-    a, b = two_bridges.joined("a"), two_bridges.joined("b")
+    a, b = two_bridges.guests
     two_bridges.host.vsctl("del-port", "q")
     assert "peer q: no such port is served" in two_bridges.problems("p")
     two_bridges.host.vsctl("add-port", "br1", "q", "--", "set", "Interface", "q", "type=patch",
@@ -65,12 +63,11 @@ def test_peer_that_goes_is_said_and_one_that_comes_back_works(two_bridges: Contr
 def test_row_without_a_peer_costs_nobody_else(contract: Contract) -> None:
     assert "requires valid 'peer'" in contract.attempt("p", "type=patch")
     assert "must not be self" in contract.attempt("q", "type=patch", "options:peer=q")
-    contract.client("a")
-    contract.joined("a")
+    contract.attached("a")
 
 
 def test_what_there_is_is_shown(two_bridges: Contract) -> None:
-    a, b = two_bridges.joined("a"), two_bridges.joined("b")
+    a, b = two_bridges.guests
     a.send([ethernet(ALL, A)])
     assert b.recv_wait(1)
     appctl = two_bridges.host.appctl

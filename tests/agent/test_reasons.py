@@ -292,9 +292,7 @@ def test_ring_behind_an_iommu_that_cannot_be_put_in_order(asked: Contract) -> No
 # --- half working ---------------------------------------------------------------------------------
 
 def test_guest_that_takes_nothing(asked: Contract) -> None:
-    asked.client("c1")
-    asked.client()
-    sender, guest = asked.joined("c1"), asked.joined("c0", queue_size=64)
+    sender, guest = asked.attached("c1"), asked.attached("c0", queue_size=64)
     burst = [ethernet(A, B)] * 32
 
     def send_until(words: str, takes: bool) -> None:
@@ -333,8 +331,7 @@ def test_queues_and_rings_that_were_asked_for(asked: Contract) -> None:
 
 
 def test_nobody_is_told_of_rings_who_asked_for_none(asked: Contract) -> None:
-    asked.client()
-    asked.joined("c0", queue_size=64)
+    asked.attached("c0", queue_size=64)
     assert reason(asked) == ""
     assert "the guest sends by 64 and receives by 64 descriptors" in explained(asked)
 
@@ -342,8 +339,7 @@ def test_nobody_is_told_of_rings_who_asked_for_none(asked: Contract) -> None:
 def test_queue_that_no_pmd_polls(asked: Contract) -> None:
     asked.config("pmd-cpu-mask=0x1")
     asked.client("c1", 'other_config:pmd-rxq-affinity="0:0"')
-    asked.client()
-    asked.joined("c0")
+    asked.attached("c0")
     asked.joined("c1")
     wait_reason(asked, "rx queue 0 is not polled by any PMD thread (see status:problems, ")
     assert reason(asked, "c1") == ""
@@ -354,8 +350,7 @@ def test_queue_that_no_pmd_polls(asked: Contract) -> None:
 # --- set so ---------------------------------------------------------------------------------------
 
 def test_port_that_was_set_down_and_a_bridge_that_forwards_nothing(asked: Contract) -> None:
-    asked.client()
-    asked.joined("c0")
+    asked.attached("c0")
     asked.host.appctl("netdev-dpdk/set-admin-state", "c0", "down")
     wait_reason(asked, "it was set down (ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state c0 "
                 "up)")

@@ -32,7 +32,7 @@ class Site:
     def guest(self, name: str, *, client: bool = True, port: bool = True) -> Guest:
         """A port, unless it is there, and a running guest on it with a namespace of its own."""
         number = len(self.namespaces) + 1
-        if port:
+        if port and not client:
             self.add_port(name, client)
         self.namespaces[name] = self.stack.enter_context(Namespace(
             name=f"vt{os.getpid() % 100_000}{name}"[:13], mac=f"02:00:00:00:01:{number:02x}",
@@ -40,6 +40,9 @@ class Site:
         guest = self.guests[name] = self.stack.enter_context(Guest(
             name=name, socket=self.host.directory / name, server=client,
             log=self.host.directory / f"{name}.log", namespace=self.namespaces[name]))
+        if port and client:         # a guest that listens is connected at once, not within a second
+            guest.wait_listening()
+            self.add_port(name)
         self.wait_ready(name)
         return guest
 

@@ -42,6 +42,11 @@ def test_all_of_the_program_is_there(installed: CleanMachine) -> None:
             installed.run(f"test -s /usr/{there}/{path.parent.name}/{path.name}")
 
 
+def test_it_is_compiled(installed: CleanMachine) -> None:
+    """Its user may not write there: each start would compile all of it."""
+    installed.run("ls /usr/lib/ovs-vhost-agent/agent/__pycache__/cli.*.pyc")
+
+
 def test_librte_vhost_for_newer_cpus_is_used_while_it_matches(installed: CleanMachine) -> None:
     found = "ldd /usr/lib/ovs-vhost-agent/pmd_ext/vhost.*.so | grep librte_vhost"
     level = "/lib64/ld-linux-x86-64.so.2 --help | grep -q 'x86-64-v3 (supported'"
@@ -96,5 +101,6 @@ def test_make_install_and_uninstall(tmp_path: Path) -> None:
                         "PREFIX=/opt/a"], check=True, capture_output=True, timeout=600)
         files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
         assert ("opt/a/bin/vhost-agent" in files) == left
+        assert any("agent/__pycache__/cli." in file for file in files) == left    # starts quickly
         assert ("etc/default/vhost-agent" in files) == left
     assert files == set()

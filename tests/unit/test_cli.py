@@ -1,6 +1,8 @@
 """The command line parses as those of OVS's daemons do (getopt_long)."""
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +36,16 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
         return served.pop()
 
     return parse
+
+
+def test_a_start_loads_little_before_dpdk_starts() -> None:
+    """Guests wait for it; the rest is loaded meanwhile."""
+    code = ("import sys, agent.cli, agent.daemon; "
+            "print(*(m for m in sys.modules if m.startswith('agent.')))")
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                            check=True).stdout.split()
+    assert "agent.starting" in loaded
+    assert {"agent.model", "agent.main", "agent.pmd_datapath"}.isdisjoint(loaded)
 
 
 def test_no_words_at_all(parse: Parse) -> None:
