@@ -83,6 +83,7 @@ cdef extern from * nogil:
 
 cdef enum:
     MAX_RING_SIZE = 32768
+    MAX_ENTRIES = 1 << 18           # of all rings: 128 pairs of 1024, for which the library takes 8 MB
     PACKED_INDEX = 0x7fff           # of SET_VRING_BASE: the rest is wrap counters and the used index
     NO_DESCRIPTOR = 0x100           # of SET_VRING_CALL
     VIRTIO_RING_F_EVENT_IDX = 29    # puts two bytes behind a ring
@@ -102,6 +103,14 @@ cdef bint fits(const front_end *f, const ring_said *ring) noexcept nogil:
             or ring.base & PACKED_INDEX < ring.size)
 
 
+cdef uint32_t entries(const front_end *f) noexcept nogil:
+    cdef uint32_t total = 0
+    cdef int i
+    for i in range(SAID_RINGS):
+        total += f.rings[i].size
+    return total
+
+
 cdef uint32_t of_size(front_end *f, const shim_message *m) noexcept nogil:
     cdef ring_said *ring
     cdef uint32_t size = m.u.state.number
@@ -112,7 +121,7 @@ cdef uint32_t of_size(front_end *f, const shim_message *m) noexcept nogil:
             or ring.placed and size != ring.size):
         return OFFENCE_RING
     ring.size = size
-    return OFFENCE_NONE if fits(f, ring) else OFFENCE_RING
+    return OFFENCE_NONE if fits(f, ring) and entries(f) <= MAX_ENTRIES else OFFENCE_RING
 
 
 cdef uint32_t of_base(front_end *f, const shim_message *m) noexcept nogil:
