@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
 ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
@@ -10,7 +11,6 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
 unexport PYTHONDONTWRITEBYTECODE
-FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
