@@ -71,6 +71,15 @@ class Arena:
         self._ports.append(name)
         return self._add("br1", name, kind, path)
 
+    def ports(self, count: int) -> list[str]:
+        """The sockets of so many new server ports, in one transaction."""
+        names = [f"h{self._made + i + 1}" for i in range(count)]
+        self._made += count
+        self._ports += names
+        self.host.vsctl(*" -- ".join(f"add-port br1 {name} -- set Interface {name} "
+                                     f"{SETTINGS['server']}" for name in names).split())
+        return [str(self.host.directory / name) for name in names]
+
     def standing_port(self) -> str:
         """The socket of a server port that is not taken away between tests: for front ends that
         the switch has no reason to drop."""

@@ -18,7 +18,7 @@ from tests.hostile.fuzz import Files, Session
 
 IN_A_TEST_S = 30.0              # without FUZZ_MESSAGES
 LOOK_S = 1.0                    # between two looks at the neighbours
-PORTS = 12                      # before they are taken away
+PORTS = 32                      # made and taken away at a time
 
 
 class Fuzzer:
@@ -32,16 +32,13 @@ class Fuzzer:
         self.made = 0
 
     def path(self, client: bool) -> str:
-        """Of a port that is not in use; of a server port the same again, while it is served."""
-        if not client and self.paths:
-            return self.paths[-1]
+        """Of a server port that no front end was cut off from, or one of a client port to be."""
         self.made += 1
-        if self.made % PORTS == 0:
-            self.arena.clear()
-            self.paths.clear()
         if client:
             return f"{self.arena.host.directory}/fuzz{self.made}"
-        self.paths.append(self.arena.port())
+        if not self.paths:
+            self.arena.clear()
+            self.paths = self.arena.ports(PORTS)
         return self.paths[-1]
 
     def session(self, number: int) -> None:
@@ -49,12 +46,14 @@ class Fuzzer:
         path = self.path(session.client)
         with session.guest(path) as guest:
             if session.client:
-                self.arena.port("client", path=path)
+                self.arena.port("client", path)
             try:
-                session.run(guest)
+                if session.run(guest):
+                    return
             except (ConnectionError, TimeoutError):
-                self.counts["refused"] += 1     # held off for what it did before
-                self.paths.clear()
+                self.counts["refused"] += 1
+        if not session.client:
+            self.paths.pop()                    # what was cut off is held off for a while
 
     @property
     def done(self) -> int:

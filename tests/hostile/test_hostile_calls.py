@@ -61,7 +61,6 @@ def files() -> Iterator[dict[str, int]]:
 BLOCKS = ("full eventfd", "full pipe", "full socket")
 HARMLESS = ("full eventfd that does not block", "broken pipe", "read end", "memory", "directory",
             "device", "semaphore")
-SHIELDED = pytest.mark.xfail(strict=False, reason="needs the shield")
 
 
 def as_call(guest: Hostile, fd: int) -> None:
@@ -74,15 +73,13 @@ def as_call(guest: Hostile, fd: int) -> None:
     wait_for(lambda: guest.rx.used_index > before + 3 or guest.hung_up(0), 0.5)
 
 
-@pytest.mark.parametrize("kind", [
-    *HARMLESS, *(pytest.param(kind, marks=SHIELDED) for kind in BLOCKS)])
+@pytest.mark.parametrize("kind", HARMLESS + BLOCKS)
 def test_interrupts_by_what_cannot_be_written_to(
         arena: Arena, hostile: Callable[..., Hostile], files: dict[str, int], kind: str) -> None:
     as_call(hostile().connect(), files[kind])
     arena.check()
 
 
-@pytest.mark.xfail(strict=False, reason="needs the shield")
 def test_eventfd_that_blocks_again_once_it_was_accepted(
         arena: Arena, hostile: Callable[..., Hostile]) -> None:
     """Whether an open file blocks is its own, not the descriptor's: the guest can change it."""

@@ -16,7 +16,6 @@ from tools.vhost_user import F_LOG_ALL, NEED_REPLY, Request
 
 Make = Callable[..., Hostile]
 BOTH = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
-SHIELDED = pytest.mark.xfail(strict=False, reason="needs the shield")
 
 
 class Spread(Hostile):
@@ -60,10 +59,6 @@ def test_buffers_over_the_end_of_memory(arena: Arena, hostile: Make, packed: boo
 
 # --- tables ---------------------------------------------------------------------------------------
 
-REFUSED_HALF_WAY = ("size 0", "size 0 behind a good one", "offset over 2^64",
-                    "more than there is", "all there is")
-
-
 @contextmanager
 def files(count: int, size: int = PAGE) -> Iterator[list[int]]:
     found = [memfd(size) for _ in range(count)]
@@ -100,11 +95,7 @@ def bad_tables() -> dict[str, Callable[[list[int]], tuple[bytes, int]]]:
     }
 
 
-TABLES = [pytest.param(what, marks=SHIELDED) if what in REFUSED_HALF_WAY else what
-          for what in bad_tables()]
-
-
-@pytest.mark.parametrize("what", TABLES)
+@pytest.mark.parametrize("what", bad_tables())
 def test_table_of_a_guest_that_begins(arena: Arena, hostile: Make, what: str) -> None:
     guest = hostile().negotiate()
     with files(8) as fds:
@@ -116,7 +107,7 @@ def test_table_of_a_guest_that_begins(arena: Arena, hostile: Make, what: str) ->
 
 
 @pytest.mark.parametrize("flags", [0, NEED_REPLY], ids=["drops", "asks"])
-@pytest.mark.parametrize("what", TABLES)
+@pytest.mark.parametrize("what", bad_tables())
 def test_table_of_a_running_guest(arena: Arena, hostile: Make, what: str, flags: int) -> None:
     """A table that is refused half way leaves nothing where the rings were."""
     guest = hostile().connect()
@@ -145,7 +136,6 @@ def test_table_that_changes_under_traffic(arena: Arena, hostile: Make, packed: b
     arena.check()
 
 
-@SHIELDED
 def test_memory_that_cannot_be_mapped(hostile: Make) -> None:
     guest = hostile().negotiate()
     with open("/dev/null", "rb") as file:
@@ -167,7 +157,6 @@ def test_memory_table_of_hugepages(arena: Arena, hostile: Make) -> None:
 
 # --- a log of what was written --------------------------------------------------------------------
 
-@SHIELDED
 @pytest.mark.parametrize(("file", "size", "offset"), [
     (PAGE, PAGE, 0), (PAGE, 1, 0), (1 << 24, PAGE, 1 << 23), (0, PAGE, 0)],
     ids=["small", "one byte", "offset", "no file"])
@@ -191,7 +180,6 @@ def test_dirty_log_that_is_too_small(arena: Arena, hostile: Make, file: int, siz
 
 # --- memory that goes -----------------------------------------------------------------------------
 
-@SHIELDED
 @pytest.mark.parametrize("left", [0, PAGE])
 def test_memory_that_is_truncated(arena: Arena, left: int) -> None:
     """Reads and writes there are SIGBUS."""

@@ -27,6 +27,9 @@ WITHOUT_FILES = [r for r in Request if r not in (
     Request.SET_INFLIGHT_FD)]
 
 
+SOME = (Request.SET_OWNER, Request.GET_FEATURES, Request.SET_MEM_TABLE, Request.SET_VRING_ADDR)
+
+
 def filled(layout: str, *first: int) -> bytes:
     """These numbers, and 0 for the rest."""
     fields = len(layout) - 1
@@ -171,8 +174,8 @@ def test_files_with_a_ring_that_is_none(arena: Arena, hostile: Make) -> None:
     wait_until(lambda: arena.held().files <= before.files, "the files are closed", 1.0)
 
 
-@pytest.mark.parametrize("bytes_", [0, 1, LONGEST, LONGEST + 1, 0xffff_ffff])
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize(("running", "bytes_"), [
+    (False, 0), (True, 0), (True, 1), (True, LONGEST), (False, LONGEST + 1), (True, 0xffff_ffff)])
 def test_messages_of_other_lengths(arena: Arena, hostile: Make, running: bool, bytes_: int
                                    ) -> None:
     """Of every kind. Those longer than the library's room end the connection."""
@@ -181,9 +184,7 @@ def test_messages_of_other_lengths(arena: Arena, hostile: Make, running: bool, b
         guest.connect()
     else:
         guest.negotiate()
-    for request in Request:
-        if request in (Request.SET_INFLIGHT_FD, Request.GET_INFLIGHT_FD):
-            continue
+    for request in Request if bytes_ <= LONGEST else SOME:
         guest.tell(request, bytes(min(bytes_, LONGEST + 1)), size=bytes_, flags=NEED_REPLY)
         if guest.hung_up(0.005):
             assert not guest.settled()

@@ -21,8 +21,6 @@ Make = Callable[..., Hostile]
 BOTH = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 SERVED_S = 1.0                  # within which another guest is served whatever one does
 
-pytestmark = pytest.mark.xfail(strict=False, reason="needs the shield")
-
 
 def another_is_served(arena: Arena) -> None:
     """A guest of another port, from its first word to running rings."""
