@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import socket
 import struct
 from collections import Counter
@@ -18,6 +19,7 @@ from tools.frontend import GUEST_BASE, IO_BASE, USER_BASE
 from tools.vhost_user import (
     F_LOG_ALL,
     IOTLB,
+    MESSAGE,
     NEED_REPLY,
     NET_F_CSUM,
     NET_F_HOST_TSO4,
@@ -28,6 +30,9 @@ from tools.vhost_user import (
 
 RING_SIZE = 64
 SESSION = 300                   # steps at most
+HEARD = 8                       # steps, after which the switch has to have heard them
+HEARD_MS = 500
+ANSWER = MESSAGE.pack(Request.GET_FEATURES, 5, 8)       # flags: version 1, an answer
 ODD = (0, 1, 2, 3, 7, 12, 63, 64, 65, 127, 128, 255, 256, 257, 1024, 32767, 32768, 32769, 65535,
        65536, 2**31, 2**32 - 1, 2**47, 2**63, 2**64 - 1, PAGE, GUEST_BASE, USER_BASE, IO_BASE)
 
@@ -77,11 +82,12 @@ class Session:
         self.random = random.Random(seed)
         self.files = files
         self.counts = counts
+        self.done: Counter[str] = Counter()             # since the switch was last heard
         self.packed = self.random.random() < 0.4
         self.client = self.random.random() < 0.05
         self.iommu = self.client and self.random.random() < 0.6
         # those that hardly err are let talk for long
-        self.sane = self.random.choice((0.7, 0.95, 0.995))
+        self.sane = self.random.choice((0.8, 0.98, 0.998))
         self.ready = self.random.random() < 0.85        # rings run before it begins
 
     def guest(self, path: str) -> Fuzzed:
@@ -97,13 +103,18 @@ class Session:
             guest.negotiate()
         self.counts["connections"] += 1
         guest._socket.setblocking(False)
-        for _ in range(self.random.randrange(1, SESSION)):
+        for step in range(self.random.randrange(1, SESSION)):
             if self.ready and self.random.random() < 0.5:
                 self.write_ring(guest, self.random.choice((guest.rx, guest.tx)))
-                self.counts["ring states"] += 1
-            elif not self.say_something(guest):
+                self.done["ring states"] += 1
+                alive = True
+            else:
+                alive = self.say_something(guest)
+            if not alive or (step % HEARD == HEARD - 1 and not self.heard(guest)):
                 self.counts["dropped"] += 1
+                self.counts["unheard"] += self.done["messages"] + self.done["ring states"]
                 return False
+        self.counts += self.done
         if self.ready and self.random.random() < 0.05:
             # from here on nobody may touch it, here neither
             os.ftruncate(guest.file, self.random.choice((0, PAGE)))
@@ -114,6 +125,30 @@ class Session:
             self.counts["halves"] += 1
             return False
         return True
+
+    def heard(self, guest: Fuzzed) -> bool:
+        """Whether the switch is done with all that was said, and listens; counts it then."""
+        poll = select.poll()
+        poll.register(guest._socket, select.POLLIN)
+        try:
+            guest.tell(Request.GET_FEATURES)
+            while poll.poll(HEARD_MS):
+                answer = guest._socket.recv(65536)
+                if answer[-MESSAGE.size - 8:-8] == ANSWER:
+                    self.counts += self.done
+                    self.done.clear()
+                    return True
+                if not answer:
+                    return False
+        except (ConnectionResetError, BlockingIOError):
+            pass
+        return False
+
+    def errs(self) -> bool:
+        return self.random.random() > 1 - (1 - self.sane) / 8
+
+    def memory_file(self) -> int:
+        return self.random.choice(self.files.memory[0 if self.errs() else 1:])
 
     def number(self, good: int) -> int:
         """Mostly the good one."""
@@ -127,19 +162,21 @@ class Session:
 
     def say_something(self, guest: Fuzzed) -> bool:
         request = self.random.choice(REQUESTS)
+        if request == Request.IOTLB_MSG and not self.iommu and not self.errs():
+            request = Request.SET_VRING_ENABLE          # that ends the connection
         payload, fds = self.payload(guest, request)
         flags = NEED_REPLY if self.random.random() < 0.3 else 0
         size = None
-        if self.random.random() < 0.03:
+        if self.errs():
             payload = self.random.randbytes(self.random.randrange(64))
-        if self.random.random() < 0.01:
+        if self.errs():
             size = self.number(len(payload)) % 2**32
-        if self.random.random() < 0.03:
+        if self.errs():
             fds = self.random.choices(self.files.all, k=self.random.randrange(9))
-        if self.random.random() < 0.01:
+        if self.errs():
             request = self.random.getrandbits(self.random.choice((5, 6, 32)))
-        self.counts["messages"] += 1
-        self.counts[NAMES.get(request, "others")] += 1
+        self.done["messages"] += 1
+        self.done[NAMES.get(request, "others")] += 1
         try:
             alive = guest.tell(request, payload, fds, flags, size)
             if self.random.random() < 0.9:
@@ -168,20 +205,20 @@ class Session:
                     return struct.pack("<Q", index & 0xff | VRING_NO_FD), []
                 return struct.pack("<Q", index), [self.random.choice(self.files.events)]
             case Request.SET_FEATURES:
-                features = guest.offered & ~(1 << self.random.randrange(64))
-                if self.random.random() < 0.7:
-                    features = guest.features | self.random.choice((0, F_LOG_ALL))
+                features = guest.features | self.random.choice((0, F_LOG_ALL))
+                if self.errs():
+                    features = guest.offered & ~(1 << self.random.randrange(64))
                 return struct.pack("<Q", self.number(features)), []
             case Request.SET_PROTOCOL_FEATURES:
                 return struct.pack("<Q", self.number(guest.offered_protocol)), []
             case Request.SET_LOG_BASE:
                 return (struct.pack("<QQ", self.number(PAGE), self.number(0)),
-                        [self.random.choice(self.files.memory)])
+                        [self.memory_file()])
             case Request.GET_INFLIGHT_FD | Request.SET_INFLIGHT_FD:
                 payload = struct.pack("<QQHH4x", self.number(PAGE), self.number(0),
                                       self.random.choice((0, 1, 2, 256)),
                                       self.random.choice((0, 1, 256, 1024)))
-                fds = [self.random.choice(self.files.memory)]
+                fds = [self.memory_file()]
                 return payload, fds if request == Request.SET_INFLIGHT_FD else []
             case Request.IOTLB_MSG:
                 return IOTLB.pack(self.number(IO_BASE + self.random.randrange(16) * PAGE),
@@ -199,10 +236,10 @@ class Session:
         regions = [Region(whole, self.number(size), self.number(GUEST_BASE),
                           self.number(USER_BASE), self.number(0))]
         for _ in range(self.random.choice((0, 0, 1, 3, 7))):
-            regions.append(Region(self.random.choice((*self.files.memory, whole)),
+            regions.append(Region(self.memory_file(),
                                   self.number(PAGE), self.number(GUEST_BASE + size),
                                   self.number(USER_BASE + size), self.number(0)))
-        count = None if self.random.random() < 0.95 else self.number(len(regions)) % 2**32
+        count = None if not self.errs() else self.number(len(regions)) % 2**32
         return table(regions, count), [region.fd for region in regions]
 
     # --- rings ------------------------------------------------------------------------------------
@@ -234,9 +271,9 @@ class Session:
 
 
 NAMES = {int(request): request.name for request in Request}
-# What leads on more often than what only asks.
+# What leads on more often than what only asks, or ends the connection.
 REQUESTS = (*Request, *(request for request in (
     Request.SET_MEM_TABLE, Request.SET_VRING_NUM, Request.SET_VRING_ADDR, Request.SET_VRING_BASE,
     Request.GET_VRING_BASE, Request.SET_VRING_KICK, Request.SET_VRING_CALL,
     Request.SET_VRING_ENABLE, Request.SET_FEATURES, Request.IOTLB_MSG, Request.SET_LOG_BASE)
-    for _ in range(3)))
+    for _ in range(60)))
