@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
 	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
@@ -21,7 +22,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle gap profile lint lock audit docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle gap profile lint lock audit docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE
 
 test-metrics: setup .metrics-packages  ## Debian's Prometheus scrapes the agent; the dashboard and the alerts are checked
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/metrics
+
+fuzz: setup  ## a million messages and ring states of hostile guests (FUZZ_MESSAGES=n FUZZ_SEED=x)
+	FUZZ_MESSAGES=$${FUZZ_MESSAGES-1000000} $(ROOT) $(BIN)/python -m pytest -s tests/hostile/test_fuzz.py
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
