@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
 	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
@@ -21,7 +22,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle gap profile lint docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle gap profile lint lock audit docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,10 +47,12 @@ test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE
 test-metrics: setup .metrics-packages  ## Debian's Prometheus scrapes the agent; the dashboard and the alerts are checked
 	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/metrics
 
+fuzz: setup  ## a million messages and ring states of hostile guests (FUZZ_MESSAGES=n FUZZ_SEED=x)
+	FUZZ_MESSAGES=$${FUZZ_MESSAGES-1000000} $(ROOT) $(BIN)/python -m pytest -s tests/hostile/test_fuzz.py
+
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
-	@$(if $(ARGS),,$(BIN)/pip install --quiet --constraint constraints.txt matplotlib)
 	@$(if $(ARGS),,$(BIN)/python -m tools.bench_charts build/bench.json docs/charts)
 
 bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
@@ -75,6 +78,15 @@ lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.cython_warnings
+
+lock: setup  ## renew requirements.lock: newest versions that fit pyproject.toml, with their hashes
+	$(BIN)/python tools/requirements.py wanted >$(VENV)/wanted
+	$(BIN)/uv pip compile --quiet --universal --upgrade \
+		--python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
+		--output-file requirements.lock $(VENV)/wanted
+
+audit: setup  ## ask whether a version in requirements.lock has a known vulnerability (needs a network)
+	$(BIN)/python -m tools.audit
 
 docs: setup  ## write the generated pages of docs/, build the site in build/site
 	$(BIN)/python -m tools.docs
@@ -105,14 +117,16 @@ $(VENV)/built: $(VENV)/environment $(SOURCES) tools/build-vhost | .packages
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(VENV)/environment: pyproject.toml constraints.txt | .packages
+# Each file by its hash. What comes as source is built with the setuptools of the lock.
+$(VENV)/environment: requirements.lock tools/requirements.py | .packages
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt setuptools cython
-	$(BIN)/pip install --quiet --constraint constraints.txt $$($(BIN)/python tools/requirements.py)
+	$(PYTHON) tools/requirements.py locked pip setuptools >$(VENV)/first.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/first.lock
+	$(BIN)/pip install --quiet --require-hashes --no-deps --no-build-isolation -r requirements.lock
 	@touch $@
 
 $(PACKAGE)/built: $(SOURCES) $(wildcard agent/*.py schema/* packaging/build packaging/*.py) \
-		pyproject.toml constraints.txt tools/build-vhost | .deb-packages
+		pyproject.toml requirements.lock tools/build-vhost | .deb-packages
 	packaging/build $(SYSTEM_PYTHON) $(PACKAGE)
 	@touch $@
 

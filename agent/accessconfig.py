@@ -8,6 +8,7 @@ from agent.options import Texts, in_range, integer, shown
 
 OWNER, GROUP, MODE = KEYS = "vhost-sock-owner", "vhost-sock-group", "vhost-sock-mode"
 OCTAL = re.compile("[0-7]+")
+EVERYBODY = 0o002               # who may write to a socket may connect to it
 ID_MOST = (1 << 32) - 2         # the number beyond means that nothing is to change
 NAME_MOST = 255                 # characters
 
@@ -44,6 +45,8 @@ def access(texts: Texts, elsewhere: SocketAccess, before: SocketAccess, whose: s
         texts.complain(key, f"{why}, using {before}{whose}")
     if wrong:
         return before
+    if mode is not None and mode & EVERYBODY:
+        texts.complain(MODE, f"{mode:04o} lets every user of this host connect{whose}")
     found = SocketAccess(owner or elsewhere.owner, group or elsewhere.group,
                          elsewhere.mode if mode is None else mode)
     return elsewhere if found == elsewhere else found

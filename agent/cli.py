@@ -116,15 +116,21 @@ def serve(parsed: Settings) -> int:
     """Runs the agent as a daemon or in the foreground; the exit status."""
     # Not at the top: ovs makes its log modules at import, and `--help` needs none of it.
     from agent import daemon, log
+    from agent.exposure import close_umask, exposures
 
+    umask = close_umask()
     try:
         if parsed.standalone is not None:
             parsed.standalone.mkdir(parents=True, exist_ok=True)
         log.start(parsed)
+        if parsed.pidfile is not None:
+            daemon.check_pidfile(parsed.pidfile)
     except ValueError as e:
         click.echo(f"{PROGRAM}: {e}", err=True)
         return 1
     except OSError as e:
         click.echo(f"{PROGRAM}: cannot create {e.filename}: {e.strerror}", err=True)
         return 1
+    for sentence in exposures(parsed, umask):
+        log.main.warn(sentence)
     return daemon.run(parsed)

@@ -1,14 +1,20 @@
 """ovs-appctl commands."""
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ovs.fatal_signal
+import ovs.poller
 import ovs.unixctl
+import ovs.unixctl.server
 import ovs.util
 
 from agent import VERSION, log
 from agent.command import CommandError
+from agent.stale_socket import make_way
 
 
 def register(name: str, usage: str, minimum: int, maximum: int,
@@ -17,6 +23,45 @@ def register(name: str, usage: str, minimum: int, maximum: int,
     def callback(connection: Any, argv: Sequence[str], _: object) -> None:
         connection.reply(line(answer(argv)))
     ovs.unixctl.command_register(name, usage, minimum, maximum, guarded(name, callback), None)
+
+
+class ControlSocket:
+    """Listens for commands of the agent's own user and of root. For the main thread only."""
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError when it cannot be had."""
+        make_way(path)          # python-ovs would remove whatever is there
+        # What python-ovs gives the socket is no file's mode: that is the umask's.
+        umask = os.umask(0o777 & ~stat.S_IRWXU)
+        try:
+            error, self._server = ovs.unixctl.server.UnixctlServer.create(path)
+        finally:
+            os.umask(umask)
+        if error:
+            raise OSError(error, os.strerror(error))
+        self._path, self._made = path, identity(path)
+
+    def run(self) -> None:
+        self._server.run()
+
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        self._server.wait(poller)
+
+    def close(self) -> None:
+        """Removes the socket, and nothing that has taken its place."""
+        if identity(self._path) != self._made:
+            self._server._listener.bind_path = None
+            ovs.fatal_signal.remove_file_to_unlink(self._path)
+        self._server.close()
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of the file itself; None: there is none."""
+    try:
+        file = os.lstat(path)
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino
 
 
 def line(text: str) -> str:

@@ -1,8 +1,14 @@
 """Becoming a daemon, and what must be around the loop: pid file, own database."""
 from __future__ import annotations
 
+import errno
+import os
+import re
 import resource
+import stat
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ovs.daemon
@@ -19,6 +25,16 @@ from agent.starting import start_dpdk
 
 if TYPE_CHECKING:
     from agent.metrics_server import MetricsServer
+
+
+def check_pidfile(name: str) -> None:
+    """Raises OSError when a file of that name is none of a process: python-ovs would remove it."""
+    path = ovs.daemon.make_pidfile_name(name)
+    with suppress(FileNotFoundError):
+        file = os.lstat(path)
+        if not stat.S_ISREG(file.st_mode) or not re.fullmatch(
+                rb"\d{0,20}\n?", Path(path).read_bytes()):
+            raise OSError(errno.EEXIST, "a file that is no pid file is in the way", path)
 
 
 def run(settings: Settings) -> int:
@@ -48,7 +64,8 @@ def run(settings: Settings) -> int:
         if settings.metrics is not None:
             metrics = serve_metrics(settings.metrics, settings.control)
         database = Database(own_database.remote if own_database else settings.remote, settings.role)
-        dpdk = Dpdk(machine.numa_cores(), settings.role, standalone=own_database is not None)
+        dpdk = Dpdk(machine.numa_cores(), settings.role, settings.rundir,
+                    standalone=own_database is not None)
         datapath = start_dpdk(database, dpdk, signals)
         from agent.main import Agent  # not at the top: it is loaded while DPDK starts
 

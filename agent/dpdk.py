@@ -30,10 +30,11 @@ class FatalError(Exception):
 class Dpdk:
     """The one attempt to start DPDK. For the main thread only."""
 
-    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, standalone: bool
-                 ) -> None:
+    def __init__(self, numa_cores: Mapping[int, Sequence[int]], role: Role, rundir: str,
+                 standalone: bool) -> None:
         self._online = [core for cores in numa_cores.values() for core in cores]
         self._role = role
+        self._rundir = rundir
         self._standalone = standalone
         self._tried = False
         self._said_disabled = False
@@ -70,7 +71,7 @@ class Dpdk:
             raise FatalError(text) from e
         from agent.pmd_datapath import PmdDatapath  # not at the top: as in ovsdb.py
 
-        datapath = PmdDatapath(runtime)
+        datapath = PmdDatapath(runtime, self._rundir)
         log.dpdk.info(datapath.memory_line())
         return datapath
 

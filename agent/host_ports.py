@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
+import schema
 from agent import netdev
 from agent.host_model import SYSTEM, HostDevice
 from agent.model import PortState
@@ -15,6 +16,7 @@ from agent.refusal import NO_DEVICE
 # Who else takes up a tap that lasts (ovs-vswitchd, with the netdev datapath) reads its flags, adds
 # one and writes them back: where we set it up in between, that takes it down.
 TAKEN_UP_S = 10.0
+DEFAULT_MTU = int(schema.columns()["Interface"]["mtu_request"]["default"])
 
 
 class HostPorts:
@@ -41,10 +43,14 @@ class HostPorts:
         self._tap_drops[port] = netdev.tap_drops(device.name) or 0
         return fd, self.set(port, device)
 
-    def set(self, port: str, device: HostDevice) -> tuple[str, ...]:
+    def set(self, port: str, device: HostDevice, before: HostDevice | None = None
+            ) -> tuple[str, ...]:
         """Gives the open device its address and MTU, and a tap its offloads; what it does not
-        take."""
+        take. 'before' is what it was to be so far: an MTU of ours goes with the wish for it."""
         problems = []
+        mtu = device.mtu
+        if mtu is None and before is not None and before.mtu is not None:
+            mtu = DEFAULT_MTU
         try:
             if device.kind != SYSTEM:
                 netdev.set_tap_offloads(self._fds[port], device.tso)
@@ -56,8 +62,8 @@ class HostPorts:
         except OSError as e:
             problems.append(str(e.strerror))
         try:
-            if device.mtu is not None:
-                netdev.set_mtu(device.name, device.mtu)
+            if mtu is not None:
+                netdev.set_mtu(device.name, mtu)
         except OSError as e:
             problems.append(str(e.strerror))
         try:

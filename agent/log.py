@@ -49,8 +49,11 @@ def _build_message(self: Any, message: str, destination: str, level: str, number
     scripts that cut at '|'. Patterns that were set with vlog/set are python-ovs's own affair."""
     if ovs.vlog.PATTERNS[destination] != _DEFAULT_PATTERNS[destination]:
         return str(_python_ovs_build_message(self, message, destination, level, number))
-    # a name with a line feed in it must not look like a line of ours
+    # A name with a line feed in it must not look like a line of ours, nor any text tell a terminal
+    # what to do.
     text = message.replace("\n", "\\n")
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     line = f"{number:05}|{self.name}|{level.upper()}|{text}"
     if destination == "syslog":
         return f"ovs|{line}"

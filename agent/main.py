@@ -10,7 +10,6 @@ import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
-import ovs.unixctl.server
 
 from agent import (
     VERSION,
@@ -102,15 +101,17 @@ class Agent:
             self._take(datapath, database.other_config() or {})
         self._control = self._open_control()
 
-    def _open_control(self) -> Any:
+    def _open_control(self) -> control.ControlSocket:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
-        error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
-        if error:
-            raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        try:
+            server = control.ControlSocket(self._settings.control)
+        except OSError as e:
+            raise FatalError(
+                f"cannot open the control socket {self._settings.control}: {e.strerror}") from e
         control.guard_commands()
         return server
 

@@ -2,7 +2,8 @@
 socket, as everybody does.
 
 What HTTP clients do costs the agent at most one answer a second; there are never more than
-CONNECTIONS of them, and none stays longer than CLIENT_S.
+CONNECTIONS of them, and none keeps its place longer than it has to ask, the agent to answer, and it
+to take the answer.
 """
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ from agent.picture import Picture
 from agent.remotes import Listen
 
 ANSWER_S = 5.0                  # an agent that says nothing for so long hangs
-CLIENT_S = 15.0                 # for a client to ask and to take the answer
+ASK_S = 2.0                     # for a client to ask
+TAKE_S = 5.0                    # for it to take the answer
+LOOK_S = 0.25                   # how often is looked for clients whose time is over
 FRESH_S = 1.0                   # an answer serves all who ask within this time
 CONNECTIONS = 16
 RECEIVE_BYTES = 1 << 18
@@ -122,6 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     server: MetricsServer
 
     def do_GET(self) -> None:
+        self.server.due[self.request] = time.monotonic() + ANSWER_S + TAKE_S
         path = self.path.partition("?")[0]
         if path == "/":
             self._send(HTTPStatus.OK, "text/plain; charset=utf-8", INDEX)
@@ -140,7 +144,9 @@ class Handler(BaseHTTPRequestHandler):
         registry.register(Collector(picture, answer_s))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-        self._send(HTTPStatus.OK, content_type, encode(registry))
+        body = encode(registry)
+        self.server.due[self.request] = time.monotonic() + TAKE_S
+        self._send(HTTPStatus.OK, content_type, body)
 
     def do_HEAD(self) -> None:
         self.do_GET()               # _send() leaves the body out
@@ -176,13 +182,15 @@ class MetricsServer(ThreadingMixIn, TCPServer):
         self.address_family = (socket.AF_INET6 if ipaddress.ip_address(listen.address).version == 6
                                else socket.AF_INET)
         self._free = threading.BoundedSemaphore(CONNECTIONS)
+        self.due: dict[socket.socket, float] = {}   # when a client's time is over (monotonic, s)
         try:
             super().__init__((listen.address, listen.port), Handler)
         except OSError as e:
             raise MetricsError(f"--metrics={listen}: cannot listen there: {e.strerror}") from e
 
     def start(self) -> None:
-        threading.Thread(target=self.serve_forever, name="metrics", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(LOOK_S,), name="metrics",
+                         daemon=True).start()
 
     def stop(self) -> None:
         self.shutdown()
@@ -200,16 +208,21 @@ class MetricsServer(ThreadingMixIn, TCPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        # A time limit for each read or write would let a client stay that sends a byte now and
-        # then.
-        limit = threading.Timer(CLIENT_S, end, (request,))
-        limit.daemon = True
-        limit.start()
+        self.due[request] = time.monotonic() + ASK_S
         try:
             super().process_request_thread(request, client_address)
         finally:
-            limit.cancel()
+            del self.due[request]
             self._free.release()
+
+    def service_actions(self) -> None:
+        """Shows clients out whose time is over. A time limit for each read or write would let one
+        stay that sends a byte now and then."""
+        now = time.monotonic()
+        for connection, due in list(self.due.items()):
+            if now >= due:
+                with suppress(OSError):     # it has just gone
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went, or never said what it wanted, is no news."""
@@ -217,7 +230,3 @@ class MetricsServer(ThreadingMixIn, TCPServer):
         if not isinstance(error, OSError):
             log.main.exception("answering a scrape failed")
 
-
-def end(connection: socket.socket) -> None:
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

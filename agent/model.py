@@ -75,6 +75,7 @@ class BridgeRow:
     unserved: tuple[str, ...] = ()          # set columns that do nothing here
     interfaces: tuple[InterfaceRow, ...] = ()
     mirrors: tuple[MirrorRow, ...] = ()
+    shared: tuple[str, ...] = ()            # which interfaces are another port's, in plain words
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,8 @@ class PortState:
     vring_sizes: tuple[int, ...] = ()
     enabled_rxqs: tuple[int, ...] = ()
     enabled_txqs: tuple[int, ...] = ()
+    offences: int = 0                   # front ends that had to be cut off since the port was added
+    offence: str = ""                   # what the last of them did: a key of quarantine.DID
     number: int = 0                     # datapath port number: the lowest that was free
     tx_hash: bool = False
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)

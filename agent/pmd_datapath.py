@@ -57,6 +57,7 @@ from agent.refused import sentence
 from agent.socket_access import ServerSockets
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
+    OFFENCE_NAMES,
     PMD_COUNTER_NAMES,
     PORT_COUNTER_NAMES,
     QUEUE_COUNTER_NAMES,
@@ -75,10 +76,11 @@ ANY_NODE = -1
 class PmdDatapath:
     """The running data plane."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, rundir: str) -> None:
+        """'rundir' is the directory that sockets of ours are in or below."""
         self._runtime = runtime
         self._host_ports = HostPorts()
-        self._server_sockets = ServerSockets()
+        self._server_sockets = ServerSockets(rundir)
         self._wake = select.epoll()
         self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
         self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
@@ -105,7 +107,7 @@ class PmdDatapath:
         look = set(self._host_names()) if self._host_ports.look_again() else set()
         left: list[int] = []            # whose guest went, if only to come again
         for (slot, connections, attached, connects, connected, features, numa, guest_mtu, sizes,
-             rxqs, txqs) in self._runtime.changes():
+             rxqs, txqs, offences, offence) in self._runtime.changes():
             name = self._names[slot]
             before = self._states[name]
             if isinstance(before.device, HostDevice):
@@ -119,7 +121,8 @@ class PmdDatapath:
             self._states[name] = replace(
                 before, connections=connections, attached=attached, connects=connects,
                 connected=connected, features=features, numa=numa, guest_mtu=guest_mtu,
-                vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs)
+                vring_sizes=sizes, enabled_rxqs=rxqs, enabled_txqs=txqs, offences=offences,
+                offence=OFFENCE_NAMES[offence] if offence else "")
         if left:
             self._runtime.bridges.flush_ports(left)
         for name in look:
@@ -149,13 +152,15 @@ class PmdDatapath:
                 self._add(spec)
             case RemovePort(name, tap_stays):
                 slot = self._slots[name]
-                ports.remove(slot)
+                with self._server_sockets.closing(name):
+                    ports.remove(slot)
                 if isinstance(removed := self._states[name].device, HostDevice):
                     self._host_ports.remove(name, removed, tap_stays)
-                self._server_sockets.forget(name)
                 del self._slots[name], self._names[slot], self._states[name]
             case SetHostDevice(name, device):
-                unset = self._host_ports.set(name, device)
+                before = self._states[name].device
+                assert isinstance(before, HostDevice)
+                unset = self._host_ports.set(name, device, before)
                 ports.set_host_offloads(self._slots[name], device.tso)
                 self._states[name] = replace(
                     self._states[name], device=device,
@@ -383,6 +388,7 @@ class PmdDatapath:
 
     def close(self) -> None:
         hosts = self._host_names()
-        self._runtime.close()
+        with self._server_sockets.closing(*self._slots):
+            self._runtime.close()
         for name in hosts:
             self._host_ports.close(name)

@@ -32,13 +32,16 @@ from agent.model import (
     Observed,
     PmdSpec,
     PortSpec,
+    PortState,
     Readings,
+    Registration,
     Snapshot,
     place,
 )
 from agent.options import number_ranges
 from agent.placing import Placer
 from agent.plan import plan
+from agent.quarantine import Conduct, judged
 from agent.role import VSWITCHD, Role
 from agent.validate import Memo, desired
 
@@ -90,6 +93,8 @@ class Reconciler:
         self._refused: Failures = {}                        # ports that could not be added
         self._short: Failures = {}                          # ports that get no other memory
         self._denied: Failures = {}         # ports whose sockets keep owner, group and mode
+        self._conduct: dict[str, Conduct] = {}              # of ports' front ends
+        self._closed: dict[str, Conduct] = {}               # those that are closed for it
         self._down: set[str] = set()                        # ports, by netdev-dpdk/set-admin-state
         self._no_pmd: dict[int, str] = {}                   # core -> why it has none
         self._no_pmd_said: dict[int, str] = {}
@@ -103,7 +108,8 @@ class Reconciler:
     @property
     def errors(self) -> Mapping[str, str]:
         """{interface: why it is not served}, the database's mistakes and the data plane's."""
-        return {**self.desired.errors, **{name: f.text for name, f in self._refused.items()}}
+        return {**self.desired.errors, **{name: f.text for name, f in self._refused.items()},
+                **{name: c.text for name, c in self._closed.items()}}
 
     @property
     def problems(self) -> Mapping[str, tuple[str, ...]]:
@@ -150,8 +156,9 @@ class Reconciler:
 
     def retry_at_ms(self) -> int | None:
         """When step() should run again although nothing changed; None: not needed."""
-        return min((f.retry_at_ms for failures in (self._refused, self._short, self._denied)
-                    for f in failures.values()), default=None)
+        retries = [f.retry_at_ms for failures in (self._refused, self._short, self._denied)
+                   for f in failures.values()]
+        return min(retries + [c.until_ms for c in self._closed.values()], default=None)
 
     def wish(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
         """Brings 'desired' to the snapshot, and nothing else."""
@@ -173,6 +180,8 @@ class Reconciler:
             self._pmds_tried = self.desired.pmds
             self._no_pmd.clear()
         self._down &= self.desired.ports.keys()
+        for name in self._conduct.keys() - self.desired.ports.keys():
+            del self._conduct[name]
         for name in list(self._refused):
             spec = self.desired.ports.get(name)
             if spec is None or spec.device is None:
@@ -249,8 +258,11 @@ class Reconciler:
 
     def _due(self, now_ms: int) -> Sequence[Action]:
         """What is to be done, but for what was refused and whose time has not come."""
-        waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
         wanted = self.desired
+        self._closed = {name: c for name, c in self._conduct.items()
+                        if c.until_ms > now_ms and c.spec == wanted.ports.get(name)}
+        waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
+        waiting |= self._closed.keys()
         if waiting:
             wanted = replace(wanted, ports={
                 name: spec for name, spec in wanted.ports.items() if name not in waiting})
@@ -340,6 +352,19 @@ class Reconciler:
             was = before.get(name)
             if was is not state:
                 say(loglines.guest_lines(was or loglines.without_guest(state), state))
+                if isinstance(state.device, Registration) and name in self.desired.ports:
+                    self._judge(datapath, was, state, now_ms)
+
+    def _judge(self, datapath: Datapath, was: PortState | None, state: PortState, now_ms: int
+               ) -> None:
+        name, before = state.name, self._conduct.get(state.name)
+        asked = 0
+        if state.offences > (was.offences if was is not None else 0):
+            asked = datapath.handshake(name).last_request
+        after = judged(before, self.desired.ports[name], state, asked, now_ms)
+        self._conduct[name] = after
+        if after.until_ms > now_ms and after != before:
+            log.netdev.err(after.text)
 
     def _say_problems(self, config: HostConfig) -> None:
         """Each problem once for as long as it lasts; what concerns all ports is said once."""

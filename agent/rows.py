@@ -11,6 +11,7 @@ from agent.mirror_model import MirrorRow
 from agent.model import BridgeRow, InterfaceRow, PortRow, Snapshot
 from agent.role import VSWITCHD, Role
 from agent.row_columns import atoms, first, numbers, pairs, values
+from agent.sharing import Memo, each_once
 
 
 class Rows:
@@ -26,8 +27,9 @@ class Rows:
         self._ours: dict[int, bool] = {}                # bridge -> whether it was the role's
         self._ports_of: dict[int, tuple[UUID, ...]] = {}            # bridge -> its ports
         self._ports: dict[int, tuple[InterfaceRow, ...]] = {}       # port -> its interfaces
-        self._port_of: dict[int, int] = {}                          # interface -> its port
+        self._ports_with: dict[int, set[int]] = {}                  # interface -> its ports
         self._qos_of: dict[int, set[int]] = {}      # port -> its QoS row and the Queue rows of that
+        self._shared: Memo = {}
 
     def read(self, idl: Any) -> Snapshot | None:
         """The role's view of the database, as an ovsdb.Replica has that; None while it was never
@@ -37,20 +39,26 @@ class Rows:
         if root is None:
             return None
         if self._connection != (idl, idl.connections):
-            for known in (self._bridges, self._ours, self._ports_of, self._ports, self._port_of,
+            for known in (self._bridges, self._ours, self._ports_of, self._ports, self._ports_with,
                           self._qos_of):
                 known.clear()
             self._connection = (idl, idl.connections)
         changed, idl.changed = {uuid.int for uuid in idl.changed}, set()
-        changed |= {self._port_of.pop(uuid) for uuid in changed & self._port_of.keys()}
+        changed |= {port for uuid in changed & self._ports_with.keys()
+                    for port in self._ports_with.pop(uuid)}
         changed |= {port for port, named in self._qos_of.items() if not changed.isdisjoint(named)}
         rows = idl.tables["Bridge"].rows
         bridges = [self._bridge(rows[uuid], changed) for uuid in values(root, "bridges")
                    if uuid in rows]
         self._forget({bridge.uuid.int for bridge in bridges})
+        bridges.sort(key=lambda b: b.name)
+        ours = each_once([b for b in bridges if self._ours[b.uuid.int]], self._shared)
+        others = [b for b in bridges if not self._ours[b.uuid.int]]
+        if others:
+            ours = tuple(sorted((*ours, *others), key=lambda b: b.name))
         return self._role.view(Snapshot(
             next_cfg=first(root, "next_cfg"), other_config=pairs(root, "other_config"),
-            bridges=tuple(sorted(bridges, key=lambda b: b.name))))
+            bridges=ours))
 
     def _bridge(self, row: Any, changed: set[int]) -> BridgeRow:
         uuid = row.uuid.int
@@ -79,7 +87,7 @@ class Rows:
                 mcast_snooping=bool(first(row, "mcast_snooping_enable")),
                 other_config=pairs(row, "other_config"),
                 unserved=tuple(set_columns(row, schema.without_effect("Bridge"))),
-                interfaces=tuple(sorted(interfaces, key=lambda i: i.name)),
+                interfaces=tuple(sorted(interfaces, key=lambda i: (i.name, i.port.name))),
                 mirrors=mirrors(row))
         return self._bridges[uuid]
 
@@ -93,7 +101,8 @@ class Rows:
         if found == before:
             found = before
         self._ports[uuid.int] = found
-        self._port_of |= dict.fromkeys((row.uuid.int for row in found), uuid.int)
+        for row in found:
+            self._ports_with.setdefault(row.uuid.int, set()).add(uuid.int)
         return found
 
     def _forget(self, bridges: set[int]) -> None:
@@ -106,8 +115,10 @@ class Rows:
         for port in ports:
             self._qos_of.pop(port, None)
             for row in self._ports.pop(port, ()):
-                if self._port_of.get(row.uuid.int) == port:
-                    del self._port_of[row.uuid.int]
+                named = self._ports_with.get(row.uuid.int, set())
+                named.discard(port)
+                if not named:
+                    self._ports_with.pop(row.uuid.int, None)
 
 
 def set_columns(row: Any, names: Iterable[str]) -> Iterable[str]:

@@ -7,7 +7,8 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.access import AS_MADE, SocketAccess
@@ -31,7 +32,10 @@ class _Made:
 class ServerSockets:
     """Sockets of server ports. For the main thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str = "") -> None:
+        """'root': the directory that they are in or below; no link may lead out of it."""
+        self._root = root
+        self._paths: dict[str, str] = {}        # by port, while it is there
         self._made: dict[str, _Made] = {}       # by port
 
     def listen(self, port: str, path: str, access: SocketAccess, register: Callable[[], int]
@@ -44,13 +48,14 @@ class ServerSockets:
         owner, group and mode. The umask is the whole process's, but no other thread makes files
         that are for others than the agent's user. Without settings it is not touched.
         """
-        make_way(path)
+        make_way(path, self._root)
         umask = os.umask(OTHERS)        # there is no other way to read it
         os.umask(umask if access == AS_MADE else umask | OTHERS)
         try:
             slot = register()
         finally:
             os.umask(umask)
+        self._paths[port] = path
         with contextlib.suppress(OSError):
             self._made[port] = _made(path, 0o777 & ~umask)
         if access == AS_MADE:
@@ -85,9 +90,24 @@ class ServerSockets:
         finally:
             os.close(fd)
 
-    def forget(self, port: str) -> None:
-        """The socket is closed."""
-        self._made.pop(port, None)
+    @contextmanager
+    def closing(self, *ports: str) -> Iterator[None]:
+        """While the vhost library closes the sockets of ports, and removes what has their names
+        then: what is none of ours is put aside meanwhile. Ports without sockets may be among
+        them."""
+        aside = {}
+        for port in ports:
+            path, made = self._paths.pop(port, None), self._made.pop(port, None)
+            if path is not None and _is_foreign(path, made):
+                aside[path] = f"{path}.{os.getpid()}.aside"
+                with contextlib.suppress(OSError):      # then the library cannot remove it either
+                    os.rename(path, aside[path])
+        try:
+            yield
+        finally:
+            for path, kept in aside.items():
+                with contextlib.suppress(OSError):
+                    os.rename(kept, path)
 
 
 def _made(path: str, mode: int) -> _Made:
@@ -97,6 +117,15 @@ def _made(path: str, mode: int) -> _Made:
     if not stat.S_ISSOCK(file.st_mode) or file.st_uid != os.geteuid() or file.st_nlink != 1:
         raise OSError(errno.EEXIST, "not the socket that was made")
     return _Made((file.st_dev, file.st_ino), file.st_uid, file.st_gid, mode)
+
+
+def _is_foreign(path: str, made: _Made | None) -> bool:
+    """Whether something else has the place of a socket of ours."""
+    try:
+        file = os.lstat(path)
+    except OSError:
+        return False
+    return made is None or (file.st_dev, file.st_ino) != made.file
 
 
 def _change(fd: int, file: os.stat_result, uid: int, gid: int, mode: int) -> None:

@@ -5,23 +5,40 @@ import errno
 import os
 import socket
 import stat
-from pathlib import Path
+from contextlib import suppress
 
 
-def make_way(path: str) -> None:
-    """Removes the stale socket of a process that died; OSError says why 'path' cannot be had."""
+def make_way(path: str, root: str = "") -> None:
+    """Removes the stale socket of a process that died; OSError says why 'path' cannot be had.
+    Nothing but a socket without a process is removed. A directory below 'root' must be there, and
+    lead nowhere else."""
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         raise OSError(errno.ENOENT, "its directory does not exist")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, "no permission to create it in its directory")
+    if root and os.path.commonpath((within := os.path.realpath(root),
+                                    there := os.path.realpath(parent))) != within:
+        raise OSError(errno.EXDEV, f"a link leads from {parent} to {there}, which is not below "
+                      f"{root}")
+    # From here on it is this directory, whatever takes its name.
+    directory = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        _make_way(directory, os.path.basename(path))
+    finally:
+        os.close(directory)
+
+
+def _make_way(directory: int, name: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        if probe.connect_ex(path) != errno.ECONNREFUSED:
+        # a path of any length
+        if probe.connect_ex(f"/proc/self/fd/{directory}/{name}") != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "another process listens on it")
-    Path(path).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)

@@ -103,7 +103,7 @@ def bridge_problems(bridge: BridgeRow) -> Iterator[str]:
                     *(p for _, p in misspelt(bridge.other_config, "Bridge", "other_config")),
                     *without_effect(bridge.other_config, "Bridge", "other_config"),
                     *(f"{column}: has no effect: {schema.without_effect('Bridge')[column]}"
-                      for column in bridge.unserved)):
+                      for column in bridge.unserved), *bridge.shared):
         yield f"bridge {bridge.name}: {problem}"
 
 

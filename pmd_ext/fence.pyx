@@ -13,6 +13,7 @@ from libc cimport errno
 from libc.stdint cimport uint32_t
 
 from pmd_ext.atomics cimport cas_u32, load_acquire_u32, store_release_u32
+from pmd_ext.connection cimport connection_time_out
 from pmd_ext.dpdk.eal cimport RTE_LOG_WARNING, rte_log_get_global_level, rte_log_set_global_level
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_MSG_RESULT_OK, RTE_VHOST_USER_CLIENT, RTE_VHOST_USER_NO_RECONNECT,
@@ -129,6 +130,8 @@ cdef int fence_start(const char *path, int listener) noexcept nogil:
         _fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)
     if _fd < 0:
         return -errno.errno if errno.errno else -1
+    # so that it is never taken for a port's
+    connection_time_out(path, True)
     return 0
 
 

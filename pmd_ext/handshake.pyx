@@ -4,20 +4,27 @@ The library shows each message before it handles it. What is noted of them wakes
 it when it looks. It stays after the connection, until the next one says something: a QEMU that
 gives up is connected to once more before it is gone, and says nothing then.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from pmd_ext.connection cimport connection_backend, connection_drop
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_MSG_RESULT_NOT_HANDLED, rte_vhost_extern_callback_register, rte_vhost_msg_result,
+    RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED, rte_vhost_extern_callback_register, rte_vhost_msg_result,
     rte_vhost_user_extern_ops,
 )
-from pmd_ext.front_end cimport MAX_PIECES, SEEN_RINGS, front_end, piece, ring_places, seen_memory
+from pmd_ext.front_end cimport (
+    MAX_PIECES, OFFENCE_MEMORY, OFFENCE_NONE, SEEN_RINGS, front_end, piece, ring_places, seen_memory,
+)
+from pmd_ext.guards cimport guards_after, guards_before, guards_close
 from pmd_ext.message cimport (
-    SET_FEATURES, SET_MEM_TABLE, SET_VRING_ADDR, shim_addr, shim_message, shim_region,
+    SET_BACKEND_REQ_FD, SET_FEATURES, SET_MEM_TABLE, SET_VRING_ADDR, shim_addr, shim_message,
+    shim_region,
 )
 from pmd_ext.rings cimport rings_after, rings_before
+from pmd_ext.shield cimport shield_begin_message
 from pmd_ext.state cimport dataplane, dataplane_get, slot
+from pmd_ext.vetting cimport objection, refuse
 
 
 cdef extern from * nogil:
@@ -33,7 +40,6 @@ cdef extern from * nogil:
     int fcntl(int fd, int command, int argument)
     int close(int fd)
 
-cdef uint64_t MAX_BYTES = <uint64_t>1 << 47     # of a piece of memory: more than there is
 cdef rte_vhost_user_extern_ops _ops     # the library keeps the pointer
 
 
@@ -57,18 +63,16 @@ cdef void forget_memory(front_end *f, bint used) noexcept nogil:
 
 cdef void note_memory(front_end *f, shim_message *m) noexcept nogil:
     """Keeps descriptors of our own: the library's may be closed while main reads."""
-    cdef uint32_t i, n = min(m.u.memory.n, <uint32_t>max(0, m.n_fds))
+    cdef uint32_t i
     cdef shim_region *region
     cdef piece *p
     rte_spinlock_lock(&f.lock)
     for i in range(f.memory.n):
         close(f.memory.pieces[i].fd)
     f.memory.n = 0
-    for i in range(min(n, <uint32_t>MAX_PIECES) if not f.used else 0):
+    for i in range(m.u.memory.n if not f.used else 0):
         region, p = &m.u.memory.regions[i], &f.memory.pieces[f.memory.n]
         p.user, p.bytes, p.offset = region.user, region.bytes, region.offset
-        if p.bytes > MAX_BYTES:
-            continue                # the library refuses it
         p.fd = fcntl(m.fds[i], F_DUPFD_CLOEXEC, 0)
         if p.fd >= 0:
             f.memory.n += 1
@@ -82,10 +86,16 @@ cdef void note_ring(front_end *f, const shim_addr *addr) noexcept nogil:
     rte_spinlock_unlock(&f.lock)
 
 
+cdef inline int16_t number_of(const slot *s) noexcept nogil:
+    return <int16_t>(s - dataplane_get().slots)
+
+
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
     forget_memory(&s.said, False)
     s.said.heard = 0
-    s.said.was_ready = False
+    s.said.was_ready = s.said.moving = False
+    s.said.layout = 0
+    memset(s.said.rings, 0, sizeof(s.said.rings))
     _ops.pre_msg_handle = on_message
     _ops.post_msg_handle = on_message_handled
     return rte_vhost_extern_callback_register(vid, &_ops, NULL)
@@ -98,6 +108,8 @@ cdef void handshake_done(slot *s) noexcept nogil:
 
 cdef void handshake_end(slot *s) noexcept nogil:
     forget_memory(&s.said, False)
+    if s.iotlb:
+        guards_close(number_of(s))
     if s.said.heard and not s.said.was_ready:
         s.said.given_up += 1
     s.said.heard = 0
@@ -125,17 +137,33 @@ cdef void handshake_used(slot *s) noexcept nogil:
     forget_memory(&s.said, True)
 
 
+cdef rte_vhost_msg_result with_iommu(slot *s, int vid, shim_message *m) noexcept nogil:
+    cdef rte_vhost_msg_result result = rings_before(vid, m)
+    if m.request == SET_MEM_TABLE:
+        guards_before(number_of(s), m)
+    return result
+
+
 cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef shim_message *m = <shim_message *>message
     cdef slot *s = slot_of_connection(vid)
+    cdef uint32_t wrong
     if s == NULL:
-        return RTE_VHOST_MSG_RESULT_NOT_HANDLED
+        # of one that gave way to another nothing is of interest any more
+        refuse(m)
+        return RTE_VHOST_MSG_RESULT_ERR
     if s.said.heard == 0:
         s.said.asked = 0
         s.said.regions = 0
         s.said.withheld = False
     s.said.heard += 1
     s.said.last_request = m.request
+    shield_begin_message(s)
+    wrong = objection(s, m)
+    if wrong != OFFENCE_NONE:
+        refuse(m)
+        connection_drop(s, wrong)
+        return RTE_VHOST_MSG_RESULT_ERR
     if m.request == SET_FEATURES:
         s.said.asked = m.u.number
     elif m.request == SET_MEM_TABLE:
@@ -144,11 +172,17 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
         note_memory(&s.said, m)
     elif m.request == SET_VRING_ADDR and m.u.addr.index < SEEN_RINGS:
         note_ring(&s.said, &m.u.addr)
-    return rings_before(vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
+    elif m.request == SET_BACKEND_REQ_FD and m.n_fds == 1:
+        connection_backend(s, m.fds[0])
+    return with_iommu(s, vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
 
 cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
+    cdef shim_message *m = <shim_message *>message
     if s != NULL and s.iotlb:
-        rings_after(vid, <shim_message *>message)
+        rings_after(vid, m)
+        # another thread mapped something in between: better the guest comes again
+        if m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
+            connection_drop(s, OFFENCE_MEMORY)
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED

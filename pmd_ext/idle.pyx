@@ -16,6 +16,7 @@ from pmd_ext.atomics cimport (
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport rte_vhost_enable_guest_notification
+from pmd_ext.shield cimport serve_begin, serve_end
 from pmd_ext.state cimport SLOT_ETH, pmd, poll_list, ring_of, rxq, rxq_vring
 
 
@@ -91,7 +92,9 @@ cdef void notify(pmd *me, poll_list *polls, bint enable) noexcept nogil:
         q = polls.active[i]
         vid = load_acquire_i32(&me.dp.slots[q.slot].vid)
         if vid >= 0:
+            serve_begin(me, q.slot)
             rte_vhost_enable_guest_notification(vid, rxq_vring(q.queue), enable)
+            serve_end(me)
 
 
 cdef bint watch(pmd *me, poll_list *polls) noexcept nogil:

@@ -14,6 +14,7 @@ from pmd_ext.dpdk.vhost cimport (
 from pmd_ext.ethdev cimport eth_receive
 from pmd_ext.idle cimport idle_disarm
 from pmd_ext.pipeline cimport forward
+from pmd_ext.shield cimport serve_begin, serve_end
 from pmd_ext.state cimport (
     BURST, SLOT_ETH, forwarding, pmd, poll_list, ring, ring_of, rxq, rxq_vring, slot, txq_vring,
 )
@@ -21,14 +22,16 @@ from pmd_ext.tally cimport tally, tally_up
 from pmd_ext.transmit cimport count
 
 
-cdef void begin(slot *s, rxq *q, int32_t vid) noexcept nogil:
+cdef void begin(pmd *me, slot *s, rxq *q, int32_t vid) noexcept nogil:
     """What is remembered of the queue is of another connection, or nothing."""
     cdef uint16_t used = 0
     q.connects = s.connects
     q.packed = s.features >> VIRTIO_F_RING_PACKED & 1
+    serve_begin(me, q.slot)
     # PMDs poll: guests need not kick
     rte_vhost_enable_guest_notification(vid, rxq_vring(q.queue), 0)
     rte_vhost_enable_guest_notification(vid, txq_vring(q.queue), 0)
+    serve_end(me)
     rte_vhost_get_vring_base(vid, rxq_vring(q.queue), &q.available, &used)
 
 
@@ -83,10 +86,12 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     if vid < 0 or q.queue >= s.n_pairs:
         return poll_eth(me, s, q, r, fwd, now_s) if s.kind == SLOT_ETH else 0
     if q.connects != s.connects:
-        begin(s, q, vid)
+        begin(me, s, q, vid)
     me.work.calling = &r.counts
+    serve_begin(me, q.slot)
     n = rte_vhost_dequeue_burst(vid, rxq_vring(q.queue),
                                 <rte_mempool *>load_acquire_ptr(<void **>&s.pool), pkts, BURST)
+    serve_end(me)
     q.available += n
     if check or q.packed:
         find_oversize(me, q, r, vid, n)

@@ -48,6 +48,9 @@ PMD_COUNTER_NAMES = (
 )
 # What is seen of a guest's memory, as SIGHT_NONE ... in sight.pxd.
 SIGHT_NAMES = ("none", "used", "unused", "blank")
+# Why the switch ended a connection, as OFFENCE_NONE ... in front_end.pxd.
+OFFENCE_NAMES = ("none", "broken", "ring", "layout", "memory", "descriptor", "request", "shrunk",
+                 "beyond", "endless", "stuck")
 
 cdef enum:
     READ_TRIES = 16     # a guest that changes all the time must not keep main
@@ -74,12 +77,13 @@ cdef tuple port_state(int index, slot *s):
     cdef int pairs = s.n_pairs if connected else 0
     if s.kind == SLOT_ETH:
         return (index, 0, False, 0, bool(s.link_up), 0, s.numa, 0, (),
-                tuple(range(s.eth.n_rxq)), tuple(range(s.eth.n_txq)))
+                tuple(range(s.eth.n_rxq)), tuple(range(s.eth.n_txq)), 0, 0)
     return (index, s.connections, s.connection >= 0, s.connects, connected, s.features, s.numa,
             s.guest_mtu,
             tuple([s.vring_sizes[i] for i in range(s.n_vrings if connected else 0)]),
             tuple([i for i in range(pairs) if s.rx_enabled[i]]),
-            tuple([i for i in range(pairs) if s.tx_enabled[i]]))
+            tuple([i for i in range(pairs) if s.tx_enabled[i]]),
+            s.said.offences, s.said.offence)
 
 
 cdef tuple changed_ports(dataplane *dp):

@@ -2,13 +2,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 FDB_COUNTER_NAMES: tuple[str, ...]
+OFFENCE_NAMES: tuple[str, ...]
 PMD_COUNTER_NAMES: tuple[str, ...]
 PORT_COUNTER_NAMES: tuple[str, ...]
 QUEUE_COUNTER_NAMES: tuple[str, ...]
 SIGHT_NAMES: tuple[str, ...]
 
 Change: TypeAlias = tuple[int, int, bool, int, bool, int, int, int, tuple[int, ...],
-                          tuple[int, ...], tuple[int, ...]]
+                          tuple[int, ...], tuple[int, ...], int, int]
 
 def dpdk_version() -> str: ...
 

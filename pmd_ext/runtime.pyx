@@ -26,14 +26,16 @@ from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.ports cimport Ports
 from pmd_ext.readings cimport changed_ports, pmd_readings, rxq_cycles
 from pmd_ext.readings import (
-    PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES, SIGHT_NAMES,
+    OFFENCE_NAMES, PMD_COUNTER_NAMES, PORT_COUNTER_NAMES, QUEUE_COUNTER_NAMES, SIGHT_NAMES,
 )
+from pmd_ext.shield cimport shield_start
 from pmd_ext.state cimport MAX_PMDS, dataplane, dataplane_get, dataplane_init
 from pmd_ext.texts cimport lcores_text, log_levels_text, mempool_text, set_log_level
 
 
-__all__ = ["FDB_COUNTER_NAMES", "PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES",
-           "QUEUE_COUNTER_NAMES", "SIGHT_NAMES", "DatapathError", "Runtime", "dpdk_version", "open_log"]
+__all__ = ["FDB_COUNTER_NAMES", "OFFENCE_NAMES", "PMD_COUNTER_NAMES", "PORT_COUNTER_NAMES",
+           "QUEUE_COUNTER_NAMES", "SIGHT_NAMES", "DatapathError", "Runtime", "dpdk_version",
+           "open_log"]
 
 
 def dpdk_version() -> str:
@@ -84,6 +86,7 @@ cdef class Runtime:
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
+        check(shield_start(self.dp), "shield_start")
         self.pools = Pools()
         self.ports, self.bridges, self.pmds = Ports(self.pools), Bridges(), Pmds()
         # Kept for good: without it nothing works, which is better known now, and it takes 5 ms
@@ -156,11 +159,13 @@ cdef class Runtime:
     def changes(self):
         """What guests did: a tuple of one entry for each port that was added or changed since the
         last call. An entry: (slot, connections, attached, connects, connected, features, NUMA
-        node, guest's MTU, vring sizes, enabled rxqs, enabled txqs).
+        node, guest's MTU, vring sizes, enabled rxqs, enabled txqs, offences, offence).
 
         'connections' counts the front ends that were accepted since the port was added, 'attached'
         says that one is; 'connects' and 'connected' are the same of guests that were ready. The
-        guest's MTU is 0 unless VIRTIO_NET_F_MTU was negotiated.
+        guest's MTU is 0 unless VIRTIO_NET_F_MTU was negotiated. 'offences' counts the connections
+        that the switch had to end since the port was added, 'offence' says why it ended the last:
+        the number of one of OFFENCE_NAMES.
         """
         return changed_ports(self.dp)
 

@@ -8,6 +8,7 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.dpdk.ring cimport rte_ring
+from pmd_ext.duty cimport duty
 from pmd_ext.front_end cimport front_end
 from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
@@ -313,6 +314,7 @@ cdef struct pmd_work:
     txq_hold held[MAX_SLOTS]
     uint32_t n_waits
     iotlb_wait waits[IOTLB_WAITS]
+    duty duty
     # the PMD writes, main reads
     uint64_t sleeps_since           # TSC; 0: it does not
     # the PMD when it starts, main reads
@@ -371,8 +373,7 @@ cdef struct dataplane:
     # callbacks write and read; new_connection comes first for every vid
     int16_t vid_slot[MAX_VIDS]
 
-
-# The process-wide instance: librte_vhost's callbacks get a vid and no user pointer.
+# librte_vhost's callbacks get a vid and no user pointer.
 cdef dataplane *dataplane_get() noexcept nogil
 cdef int dataplane_init(int wake_fd) noexcept nogil
 # Memory of zeros that is there once touched, aligned to a page, never freed; NULL without memory.

@@ -17,6 +17,7 @@ from pmd_ext.arrivals cimport arrival_begin, arrival_wait, arrivals_begin, arriv
 from pmd_ext.atomics cimport (
     fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32, store_release_u16,
 )
+from pmd_ext.connection cimport connection_begin, connection_close, connection_end
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr_thread_offline, rte_rcu_qsbr_thread_online
 from pmd_ext.dpdk.vhost cimport (
@@ -25,15 +26,17 @@ from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_USER_NET_STATS_ENABLE, RTE_VHOST_USER_POSTCOPY_SUPPORT,
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_HOST_UFO,
     rte_vhost_device_ops, rte_vhost_driver_callback_register, rte_vhost_driver_disable_features,
-    rte_vhost_driver_get_features, rte_vhost_driver_register, rte_vhost_driver_start,
-    rte_vhost_driver_unregister,
-    rte_vhost_get_ifname, rte_vhost_get_mtu,
+    rte_vhost_driver_get_features, rte_vhost_driver_get_protocol_features,
+    rte_vhost_driver_register, rte_vhost_driver_set_protocol_features, rte_vhost_driver_start,
+    rte_vhost_driver_unregister, rte_vhost_get_ifname, rte_vhost_get_mtu,
     rte_vhost_get_negotiated_features, rte_vhost_get_numa_node, rte_vhost_get_vhost_vring,
     rte_vhost_get_vring_num, rte_vhost_stat, rte_vhost_vring, rte_vhost_vring_stats_get,
 )
+from pmd_ext.eventfds cimport shim_is_eventfd
 from pmd_ext.fence cimport fence_close, fence_open
 from pmd_ext.handshake cimport handshake_begin, handshake_done, handshake_end
 from pmd_ext.rings cimport rings_begin, rings_close, rings_open
+from pmd_ext.shield cimport shield_begin_thread
 from pmd_ext.state cimport (
     MAIN_READER, MAX_QUEUE_PAIRS, MAX_SLOTS, MAX_VRINGS, PATH_BYTES, TXQ_NONE, dataplane,
     dataplane_get, pmd, ring, ring_counters, ring_of, rxq_vring, slot, slot_changed,
@@ -49,27 +52,10 @@ cdef extern from * nogil:
     #define shim_get_pmd() shim_pmd
 
     #include <fcntl.h>
-    #include <stdio.h>
-    #include <string.h>
     #include <unistd.h>
-
-    /* The kernel tells what a descriptor is by the name of its file alone. */
-    static int
-    shim_is_eventfd(int fd)
-    {
-        static const char name[] = "anon_inode:[eventfd]";
-        char link[32], file[sizeof name];
-
-        if (fd < 0)
-            return 0;
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        return readlink(link, file, sizeof file) == (ssize_t)(sizeof name - 1) &&
-               memcmp(file, name, sizeof name - 1) == 0;
-    }
     """
     void shim_set_pmd(void *me)
     void *shim_get_pmd()
-    bint shim_is_eventfd(int fd)
     enum:
         F_DUPFD_CLOEXEC
         O_CLOEXEC
@@ -83,6 +69,7 @@ cdef extern from "shim.h" nogil:
 
 cdef enum:
     REFUSED = -1        # a callback's "no" to the library
+    INFLIGHT_SHMFD = 12     # a protocol feature, which block devices have a use for (vetting.pyx)
     MAX_STATS = 64      # of one vring, in any DPDK
 
 cdef rte_vhost_device_ops _ops      # the library keeps the pointer: lives as long as the process
@@ -142,6 +129,8 @@ cdef int on_new_connection(int vid) noexcept nogil:
     if s == NULL or s.vid >= 0:
         return REFUSED
     arrival_begin(vid)
+    if not is_vduse(path):
+        connection_begin(s, s.said.patient)
     slot_disconnected(s)
     s.connection = vid
     s.connections += 1
@@ -266,6 +255,7 @@ cdef void on_destroy_connection(int vid) noexcept nogil:
     dataplane_get().vid_slot[vid] = -1
     if s == NULL:
         return
+    connection_end(s)
     handshake_end(s)
     slot_disconnected(s)
     slot_changed(s)
@@ -280,6 +270,7 @@ cdef void on_guest_notified(int vid) noexcept nogil:
 
 cdef void vhost_thread_of(pmd *me) noexcept nogil:
     shim_set_pmd(me)
+    shield_begin_thread(me)
 
 
 cdef void vhost_iotlb(slot *s, uint16_t vring, unsigned first, uint64_t *hits,
@@ -310,12 +301,18 @@ cdef inline uint64_t refused_features(bint tso) noexcept nogil:
 cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) noexcept nogil:
     """What follows the registration; 0, or a negative value and *call."""
     cdef int rc = 0
+    cdef uint64_t protocol = 0
     if is_vduse(s.path):
         call[0] = b"rte_vhost_driver_set_max_queue_num"
         rc = shim_set_max_queue_num(s.path, max_queue_pairs)
     if rc == 0:
         call[0] = b"rte_vhost_driver_disable_features"
         rc = rte_vhost_driver_disable_features(s.path, refused_features(tso))
+    if rc == 0:
+        call[0] = b"rte_vhost_driver_set_protocol_features"
+        rte_vhost_driver_get_protocol_features(s.path, &protocol)
+        rc = rte_vhost_driver_set_protocol_features(
+            s.path, protocol & ~(<uint64_t>1 << INFLIGHT_SHMFD))
     if rc == 0:
         rte_vhost_driver_get_features(s.path, &s.said.offered)
         call[0] = b"rte_vhost_driver_callback_register"
@@ -355,6 +352,7 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
     _ops.guest_notified = on_guest_notified
     s.client = client
     s.iotlb = iommu
+    s.said.patient = postcopy
     if is_vduse(s.path) and not SHIM_VDUSE:
         # not left to start(): what is registered and not started keeps a descriptor
         call[0] = b"rte_vhost_driver_set_max_queue_num"
@@ -393,6 +391,7 @@ cdef int vhost_unregister(slot *s) noexcept nogil:
         if fenced and fence_close():
             fence_open()
         dataplane_get().vid_slot[s.connection] = -1
+    connection_close(s)
     handshake_end(s)
     slot_disconnected(s)
     rings_close(<int16_t>(s - dataplane_get().slots))

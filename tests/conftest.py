@@ -13,7 +13,8 @@ import pytest
 from tools.ending import interrupt_when_told_to_end
 from tools.host import Host, temporary_host
 
-TIERS = ("unit", "structure", "agent", "ext", "functional", "docs", "metrics", "guests", "package")
+TIERS = ("unit", "structure", "agent", "ext", "hostile", "functional", "docs", "metrics", "guests",
+         "package")
 
 
 def pytest_configure() -> None:
@@ -36,6 +37,7 @@ def tier_of(item: pytest.Item) -> str:
 def missing(tier: str) -> str | None:
     """What this machine lacks for a tier, as a sentence."""
     programs = {"agent": ["ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-appctl"],
+                "hostile": ["ovsdb-server", "ovs-vsctl", "ovs-appctl"],
                 "functional": ["ovsdb-server", "ovs-vswitchd", "dpdk-testpmd", "ip", "ethtool"],
                 "docs": ["ovsdb-server", "ovs-vsctl", "ovs-appctl", "ovs-ofctl", "ovs-vswitchd",
                          "unshare", "ip", "tcpdump", "ping"],
@@ -46,7 +48,7 @@ def missing(tier: str) -> str | None:
     for program in programs.get(tier, []):
         if shutil.which(program, path=path) is None:
             return f"{program} is not installed (make setup)"
-    if tier in ("agent", "ext", "functional", "docs", "metrics", "guests"):
+    if tier in ("agent", "ext", "hostile", "functional", "docs", "metrics", "guests"):
         try:
             import pmd_ext.runtime  # noqa: F401
         except ImportError as e:

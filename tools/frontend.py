@@ -25,10 +25,10 @@ from tools.vhost_user import (
     PROTOCOL_F_MQ,
     PROTOCOL_F_NET_MTU,
     VHOST_USER_F_PROTOCOL_FEATURES,
-    VHOST_USER_VERSION,
     VRING_NO_FD,
     Request,
     asked_pages,
+    message_of,
     translation,
 )
 from tools.virtqueue import NET_HEADER_BYTES, Ring, turn_round
@@ -64,6 +64,7 @@ class FrontEnd:
     features: int  # negotiated virtio features, 0 before connect()
     offered: int  # virtio and protocol features of the switch, 0 before the first connect()
     offered_protocol: int
+    ring: type[Ring] = Ring
     mapping = mmap.MAP_SHARED  # of the file that the switch gets; MAP_PRIVATE is QEMU's share=off
 
     def __init__(
@@ -347,7 +348,7 @@ class FrontEnd:
             os.close(memfd)
         base = IO_BASE if self._iommu else GUEST_BASE
         for index, start in enumerate(starts):
-            self._rings.append(Ring(memory, start, self._queue_size, buffers[index], base))
+            self._rings.append(self.ring(memory, start, self._queue_size, buffers[index], base))
             if index % 2 == 0:
                 self._rings[-1].offer_all()
             if index // 2 not in self._late:
@@ -366,7 +367,7 @@ class FrontEnd:
         base = IO_BASE if self._iommu else USER_BASE
         places = (base + at for at in (ring.desc, ring.used, ring.avail))
         self._tell(Request.SET_VRING_NUM, struct.pack("<II", index, ring.size))
-        self._tell(Request.SET_VRING_BASE, struct.pack("<II", index, 0))
+        self._tell(Request.SET_VRING_BASE, struct.pack("<II", index, ring.first))
         self._tell(Request.SET_VRING_ADDR, struct.pack("<IIQQQQ", index, 0, *places, 0))
         self._share_kick(index, ring.kick)
         self._tell(Request.SET_VRING_CALL, struct.pack("<Q", index), ring.call)
@@ -386,8 +387,7 @@ class FrontEnd:
         self._ask(Request.GET_FEATURES)
 
     def _tell(self, request: Request, payload: bytes = b"", *fds: int) -> None:
-        message = MESSAGE.pack(request, VHOST_USER_VERSION, len(payload)) + payload
-        socket.send_fds(self._socket, [message], fds)
+        socket.send_fds(self._socket, [message_of(request, payload)], fds)
 
     def _ask(self, request: Request, payload: bytes = b"") -> int:
         self._tell(request, payload)

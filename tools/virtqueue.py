@@ -38,6 +38,8 @@ class Ring:
     Descriptor i always points at buffer i, so a used id names the buffer.
     """
 
+    first = 0  # where the switch begins, as SET_VRING_BASE says it
+
     @staticmethod
     def bytes_needed(size: int, buffer_bytes: int) -> int:
         """Return the room for a whole ring, in full pages so that the next one is aligned."""
@@ -49,6 +51,7 @@ class Ring:
     ) -> None:
         """Lay out a ring at `start` of the memory, whose begin the switch knows as `base`."""
         self.memory = memory
+        self.base = base
         self.start = start
         self.size = size
         self.buffer_bytes = buffer_bytes

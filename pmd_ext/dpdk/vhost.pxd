@@ -25,6 +25,7 @@ cdef extern from "rte_vhost.h" nogil:
         # ...
 
     enum rte_vhost_msg_result:
+        RTE_VHOST_MSG_RESULT_ERR
         RTE_VHOST_MSG_RESULT_OK
         RTE_VHOST_MSG_RESULT_NOT_HANDLED
         # ...
@@ -38,6 +39,7 @@ cdef extern from "rte_vhost.h" nogil:
         uint64_t host_user_addr
         uint64_t size
         void *mmap_addr
+        uint64_t mmap_size
         int fd
         # ...
 
@@ -57,6 +59,8 @@ cdef extern from "rte_vhost.h" nogil:
     int rte_vhost_driver_register(const char *path, uint64_t flags)
     int rte_vhost_driver_unregister(const char *path)
     int rte_vhost_driver_get_features(const char *path, uint64_t *features)
+    int rte_vhost_driver_get_protocol_features(const char *path, uint64_t *features)
+    int rte_vhost_driver_set_protocol_features(const char *path, uint64_t features)
     int rte_vhost_driver_disable_features(const char *path, uint64_t features)
     int rte_vhost_driver_callback_register(const char *path, const rte_vhost_device_ops *ops)
     int rte_vhost_driver_start(const char *path)

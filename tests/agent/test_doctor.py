@@ -59,7 +59,7 @@ def good() -> Iterator[Host]:
         host.start_agent("--pidfile")
         host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
                    "--", "add-port", "br0", "vm1", "--", "set", "Interface", "vm1",
-                   "type=dpdkvhostuser", "options:vhost-sock-mode=0666")
+                   "type=dpdkvhostuser", "options:vhost-sock-mode=0660")
         yield host
 
 

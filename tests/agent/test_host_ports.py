@@ -124,6 +124,20 @@ def test_guest_and_a_second_device(contract: Contract, type_: str) -> None:
     assert links(contract) == {"br0"}
 
 
+def test_mtu_that_is_asked_for_no_more_is_the_default_and_one_set_by_hand_stays(
+        contract: Contract) -> None:
+    host = contract.host
+    assert add(contract, "h0", "internal", "mtu_request=2000") == ""
+    wait_until(lambda: contract.get("h0", "mtu") == 2000, "it has its MTU")
+    host.vsctl("clear", "Interface", "h0", "mtu_request")
+    wait_until(lambda: contract.get("h0", "mtu") == 1500, "it has the default")
+    assert "problems" not in contract.status("h0")
+    host.inside("ip", "link", "set", "h0", "mtu", "1400")
+    contract.set("h0", f'mac="{A}"')
+    wait_until(lambda: contract.get("h0", "mac_in_use") == A, "it has its address")
+    assert contract.get("h0", "mtu") == 1400
+
+
 def test_deleted_from_outside_and_made_again(contract: Contract) -> None:
     host = contract.host
     add(contract, "h0", "internal")

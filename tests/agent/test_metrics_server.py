@@ -166,7 +166,7 @@ def test_agent_that_is_not_there_or_refuses(server: MetricsServer, fake: FakeAge
 
 def test_so_many_clients_are_listened_to_and_no_more(server: MetricsServer,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_server, "CLIENT_S", 3600)
+    monkeypatch.setattr(metrics_server, "ASK_S", 3600)
     most, before = metrics_server.CONNECTIONS, threads()
     clients = [connect(server) for _ in range(3 * most)]
     # there is something to read where the server has closed
@@ -181,14 +181,26 @@ def test_so_many_clients_are_listened_to_and_no_more(server: MetricsServer,
 
 def test_client_that_says_nothing_is_shown_out(server: MetricsServer,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(metrics_server, "ASK_S", 0.5)
     with connect(server) as connection, suppress(ConnectionError):
         assert connection.recv(1) == b""
 
 
+def test_clients_that_take_all_places_keep_a_scrape_away_for_a_moment(server: MetricsServer
+                                                                      ) -> None:
+    """Prometheus tries again, after a minute by default; it finds a place."""
+    clients = [connect(server) for _ in range(metrics_server.CONNECTIONS)]
+    begin = time.monotonic()
+    wait_until(lambda: len(select.select(clients, [], [], 0)[0]) == len(clients), "all are out")
+    assert get(server)[0] == 200
+    assert time.monotonic() - begin < 2 * metrics_server.ASK_S
+    for client in clients:
+        client.close()
+
+
 def test_client_that_drips_is_shown_out_in_time(server: MetricsServer,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(metrics_server, "ASK_S", 0.5)
     with connect(server) as connection:
         connection.settimeout(0.05)
         connection.sendall(b"GET /metrics HTTP/1.0\r\n")
@@ -207,7 +219,7 @@ def test_client_that_drips_is_shown_out_in_time(server: MetricsServer,
 
 def test_client_that_takes_nothing_is_shown_out(server: MetricsServer, fake: FakeAgent,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(metrics_server, "TAKE_S", 0.5)
     fake.answer = json.dumps({"id": 0, "error": None, "result": json.dumps(
         taken(seen(*(f"p{i}" for i in range(3000)))))})
     before = threads()
@@ -215,7 +227,7 @@ def test_client_that_takes_nothing_is_shown_out(server: MetricsServer, fake: Fak
         connection.sendall(GET)
         wait_until(lambda: threads() > before, "it is answered")
         wait_until(lambda: threads() == before, "it is shown out", 60)
-    monkeypatch.setattr(metrics_server, "CLIENT_S", 60)
+    monkeypatch.setattr(metrics_server, "TAKE_S", 60)
     assert get(server)[0] == 200
 
 

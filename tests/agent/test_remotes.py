@@ -7,7 +7,9 @@ import socket
 import ssl
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import ovs.json
@@ -52,8 +54,9 @@ def start(host: Host, remote: str, *options: str) -> None:
     assert f"{remote}: connected" in host.output()
 
 
-def certificates(host: Host, *names: str) -> None:
-    """An authority, and keys and certificates signed by it, in the host's directory."""
+def certificates(host: Host, *names: str, expired: str = "") -> None:
+    """An authority, and keys and certificates signed by it, in the host's directory. That of
+    'expired' was good until yesterday."""
     def openssl(*words: str) -> None:
         host.check("openssl", *words)
 
@@ -65,7 +68,8 @@ def certificates(host: Host, *names: str) -> None:
         openssl("req", *key, "-keyout", f"{where}/{name}.key", "-out", f"{where}/{name}.csr",
                 "-subj", f"/CN={name}")
         openssl("x509", "-req", "-in", f"{where}/{name}.csr", "-CA", f"{where}/ca.pem", "-CAkey",
-                f"{where}/ca.key", "-CAcreateserial", "-out", f"{where}/{name}.pem", "-days", "2")
+                f"{where}/ca.key", "-CAcreateserial", "-out", f"{where}/{name}.pem", "-days",
+                "-1" if name == expired else "2")
 
 
 def tls_files(directory: Path, name: str) -> list[str]:
@@ -107,6 +111,63 @@ def test_certificate_of_another_authority(bare: Host, stranger: str) -> None:
     wait_until(lambda: bare.output().count(f"{remote}: connecting...") > 1, "it tries again")
     assert re.search(rf"{remote}: TLS: .*(certificate|unknown ca|UNKNOWN_CA)", bare.output())
     assert "Traceback" not in bare.output()
+
+
+def refused(host: Host, remote: str) -> str:
+    """What is logged by an agent that tries that remote again and again. Where the server is wrong
+    it is never connected; that of the client is looked at after TLS's handshake."""
+    host.start_agent(remote, *tls_files(host.directory, "agent"))
+    wait_until(lambda: host.output().count(f"{remote}: connecting...") > 1, "it tries again")
+    assert "Traceback" not in host.output()
+    return host.output()
+
+
+@pytest.mark.parametrize("expired", ["server", "agent"])
+def test_certificate_that_has_expired(bare: Host, expired: str) -> None:
+    certificates(bare, "server", "agent", expired=expired)
+    bare.start_ovsdb("--remote=pssl:0:127.0.0.1", *tls_files(bare.directory, "server"))
+    remote = f"ssl:127.0.0.1:{port_of(bare)}"
+    said = refused(bare, remote)
+    assert f"{remote}: TLS: " in said
+    assert f"{remote}: connected" not in said or expired == "agent"
+
+
+def test_server_without_tls_learns_nothing(bare: Host) -> None:
+    """A database that would be served without TLS."""
+    certificates(bare, "agent")
+    bare.start_ovsdb("--remote=ptcp:0:127.0.0.1")
+    remote = f"ssl:127.0.0.1:{port_of(bare)}"
+    assert f"{remote}: connected" not in refused(bare, remote)
+
+
+@pytest.mark.parametrize(("newest", "works"), [(ssl.TLSVersion.TLSv1_1, False),
+                                               (ssl.TLSVersion.TLSv1_2, True)])
+def test_tls_is_1_2_or_later(bare: Host, newest: ssl.TLSVersion, works: bool) -> None:
+    certificates(bare, "server", "agent")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with warnings.catch_warnings():         # of old versions, which are the matter here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, newest
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.load_cert_chain(bare.directory / "server.pem", bare.directory / "server.key")
+    shaken: list[bool] = []
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client = server.accept()[0]
+                try:
+                    context.wrap_socket(client, server_side=True)
+                    shaken.append(True)
+                except ssl.SSLError:
+                    shaken.append(False)
+
+    with bare.netns.call(lambda: socket.create_server(("127.0.0.1", 0))) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        bare.start_agent(f"ssl:127.0.0.1:{server.getsockname()[1]}",
+                         *tls_files(bare.directory, "agent"))
+        wait_until(lambda: shaken, "the server has an answer")
+    assert shaken[0] == works
 
 
 def echo(server: socket.socket, context: ssl.SSLContext, size: int, begin: threading.Event

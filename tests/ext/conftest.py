@@ -26,7 +26,7 @@ MEMBER = {"vlan_mode": "trunk", "vlan": 0, "trunks": (), "cvlans": (), "tpid": 0
 BRIDGE = {"patches": (), "mirrors": (), "flood_vlans": (), "forward_bpdu": False, "vlan_limit": 1,
           "mac_aging_s": 300, "mac_table_size": 8192, "snooping": None}
 STATE = ("slot", "connections", "attached", "connects", "connected", "features", "numa",
-         "guest_mtu", "vring_sizes", "enabled_rxqs", "enabled_txqs")
+         "guest_mtu", "vring_sizes", "enabled_rxqs", "enabled_txqs", "offences", "offence")
 
 
 class Switch:

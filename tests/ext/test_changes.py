@@ -55,7 +55,8 @@ def test_attached_is_not_yet_connected(switch: Switch) -> None:
     new = switch.state("a")
     assert new == {"slot": switch.slots["a"], "connections": 0, "attached": False, "connects": 0,
                    "connected": False, "features": 0, "numa": -1, "guest_mtu": 0,
-                   "vring_sizes": (), "enabled_rxqs": (), "enabled_txqs": ()}
+                   "vring_sizes": (), "enabled_rxqs": (), "enabled_txqs": (), "offences": 0,
+                   "offence": 0}
     switch.runtime.drain_wake()
     with FrontEnd(switch.path("a"), listen=False, enable=[]) as guest:
         guest.connect()

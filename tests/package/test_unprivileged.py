@@ -3,6 +3,7 @@ Debian's permissions."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ import pytest
 
 from tests.package.unit_file import script
 from tools.clean_machine import CleanMachine
+from tools.frontend import FrontEnd
 from tools.guest import Guest, Namespace
 from tools.host import wait_until
 
@@ -131,3 +133,28 @@ def test_nobody_else_may_connect_to_the_database(installed: CleanMachine, start:
     start()
     shown = "setpriv --reuid=nobody --regid=nogroup --clear-groups ovs-vsctl --timeout=5 show"
     assert installed.attempt(shown)[0] != 0
+
+
+def test_plain_user_without_any_capability_serves_guests(installed: CleanMachine, directory: Path
+                                                         ) -> None:
+    """As somebody types it who has nothing but a directory, and a database of its own there."""
+    own = directory / "own"
+    own.mkdir()
+    os.chown(own, *(int(installed.run(f"id -{word} nobody")) for word in "ug"))
+    plain = ("setpriv --reuid=nobody --regid=nogroup --clear-groups --no-new-privs "
+             "--inh-caps=-all --bounding-set=-all")
+    db = f"--db=unix:{own}/db.sock --timeout=30"
+    installed.run(f"{plain} vhost-agent run --standalone {own} --detach --pidfile --log-file "
+                  f"--unixctl={own}/x.ctl")
+    try:
+        assert re.findall(r"CapEff:\s+0+\n", installed.run(f"cat /proc/$(cat {own}/*.pid)/status"))
+        installed.run(f"ovs-vsctl {db} add-br br0 -- set bridge br0 datapath_type=netdev "
+                      "-- add-port br0 s0 -- set Interface s0 type=dpdkvhostuser")
+        with FrontEnd(f"{own}/s0", listen=False) as guest:
+            guest.connect()
+            wait_until(lambda: installed.run(f"ovs-vsctl {db} get Interface s0 link_state") == "up",
+                       "the guest is served")
+        # what it lacks is said, of a device of the host's
+        assert "Operation not permitted" in installed.run(f"ovs-vsctl {db} get Interface br0 error")
+    finally:
+        installed.run(f"ovs-appctl -t {own}/x.ctl exit")

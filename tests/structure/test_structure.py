@@ -30,7 +30,7 @@ PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig",
         "finding", "dpdk_values", "host_values", "database_values", "select_rows", "reach",
         "check_cpus", "check_daemons", "check_database", "check_dpdk", "check_kernel",
         "check_limits", "check_memory", "check_programs", "check_sockets", "doctor_facts",
-        "doctor_text", "notify")
+        "doctor_text", "notify", "sharing")
 DATA_PLANE = ("transmit", "iotlb", "rings", "flow", "classify", "pipeline", "poll", "idle",
               "pmd", "vhost", "mactable", "state", "fence", "arrivals", "vlan", "patch", "meters",
               "mirror", "capture", "macflaps", "maclearn", "macwalk", "host", "host_io",

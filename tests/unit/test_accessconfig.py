@@ -35,10 +35,20 @@ def config(before: SocketAccess = AS_MADE, **texts: str) -> HostConfig:
     ({"owner": "0", "group": str(ID_MOST)}, SocketAccess("0", str(ID_MOST), 0o660)),
     ({"group": "DOMAIN\\a group"}, SocketAccess("qemu", "DOMAIN\\a group", 0o660)),
     ({"mode": "0"}, SocketAccess("qemu", "kvm", 0)),
-    ({"mode": "000777"}, SocketAccess("qemu", "kvm", 0o777)),
-    ({"mode": "62"}, SocketAccess("qemu", "kvm", 0o062))])
+    ({"mode": "000775"}, SocketAccess("qemu", "kvm", 0o775)),
+    ({"mode": "60"}, SocketAccess("qemu", "kvm", 0o060))])
 def test_setting_wins_over_those_elsewhere(given: dict[str, str], found: SocketAccess) -> None:
     assert read(**given) == (found, [])
+
+
+@pytest.mark.parametrize("mode", ["0002", "62", "666", "0777"])
+def test_mode_for_everybody_is_used_and_said(mode: str) -> None:
+    everybody = SocketAccess("qemu", "kvm", int(mode, 8))
+    assert read(mode=mode) == (everybody, [
+        f"vhost-sock-mode: {int(mode, 8):04o} lets every user of this host connect"])
+    assert config(mode=mode).port_problems[SERVER_TYPE] == (
+        f"vhost-sock-mode: {int(mode, 8):04o} lets every user of this host connect for ports "
+        "without values of their own",)
 
 
 @pytest.mark.parametrize("mode", ["1000", "1777", "8", "0o660", "rw-rw----", "-1", "+7", " 7", "٣",

@@ -1,6 +1,7 @@
 """Owner, group and mode of real sockets."""
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -12,6 +13,7 @@ import pytest
 from agent import socket_access
 from agent.access import AS_MADE, SocketAccess
 from agent.socket_access import ServerSockets
+from agent.stale_socket import make_way
 
 SLOT = 5
 MINE = SocketAccess(str(os.geteuid()), str(os.getegid()), 0o600)    # needs no privilege
@@ -127,7 +129,8 @@ def test_socket_that_the_library_refuses_leaves_the_umask_alone(sockets: Sockets
 def test_stale_socket_makes_way(sockets: Sockets) -> None:
     sockets.listen(SocketAccess(mode=0o000))
     sockets.bound.pop().close()
-    sockets.server.forget("p")
+    with sockets.server.closing("p"):
+        pass
     assert sockets.listen(SocketAccess(mode=0o640))[1].mode == 0o640
     assert sockets.look()[2] == 0o640
 
@@ -265,5 +268,64 @@ def test_socket_of_another_user_that_came_in_between_is_left_alone(sockets: Sock
 
 def test_socket_of_a_port_that_is_gone_is_left_alone(sockets: Sockets) -> None:
     sockets.listen()
-    sockets.server.forget("p")
+    with sockets.server.closing("p"):
+        pass
     assert "not the socket that the agent made" in sockets.refused(MINE)
+
+
+@pytest.mark.parametrize("what", ["link", "socket", "file"])
+def test_what_took_its_place_is_not_removed_with_the_socket(sockets: Sockets, what: str) -> None:
+    sockets.listen()
+    in_its_place(sockets, what)
+    before = os.lstat(sockets.path)
+    with sockets.server.closing("another", "p"):        # as the vhost library does
+        assert not os.path.lexists(sockets.path)
+    assert os.lstat(sockets.path).st_ino == before.st_ino
+
+
+def test_socket_itself_is_removed(sockets: Sockets) -> None:
+    sockets.listen()
+    with sockets.server.closing("p"):
+        os.unlink(sockets.path)
+    assert not os.listdir(os.path.dirname(sockets.path))
+
+
+# --- where it is ----------------------------------------------------------------------------------
+
+def test_no_link_leads_out_of_the_root(tmp_path: Path) -> None:
+    for name in ("run", "run/sub", "elsewhere", "runaway"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "r").symlink_to("run")                  # as /var/run is a link to /run
+    for name, target in (("out", tmp_path / "elsewhere"), ("near", "../runaway"), ("in", "sub")):
+        (tmp_path / "run" / name).symlink_to(target)
+    server = ServerSockets(str(tmp_path / "r"))
+    for name in ("out", "near"):
+        with pytest.raises(OSError, match=r"a link leads from .*, which is not below") as e:
+            server.listen("p", f"{tmp_path}/r/{name}/p", AS_MADE, lambda: SLOT)
+        assert e.value.errno == errno.EXDEV
+    for name in ("sub", "in", "."):
+        assert server.listen(name, f"{tmp_path}/r/{name}/p", AS_MADE, lambda: SLOT)[0] == SLOT
+
+
+@pytest.mark.parametrize("length", [20, 200])
+def test_way_is_made_of_stale_sockets_alone(tmp_path: Path, length: int) -> None:
+    """However long the path."""
+    directory = tmp_path / ("x" * length)
+    directory.mkdir()
+    path, here = directory / "s", os.open(directory, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(f"/proc/self/fd/{here}/s")
+        bound.listen()
+        with pytest.raises(OSError, match="another process listens on it"):
+            make_way(str(path))
+    make_way(str(path))
+    assert not path.exists()
+    victim = directory / "victim"
+    victim.touch()
+    for make in (path.touch, lambda: path.symlink_to(victim), path.mkdir,
+                 lambda: os.mkfifo(path)):
+        make()
+        with pytest.raises(OSError, match="a file that is not a socket is in the way"):
+            make_way(str(path))
+        path.rename(directory / f"kept{len(os.listdir(directory))}")
+    os.close(here)

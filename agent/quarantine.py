@@ -1,0 +1,75 @@
+"""Ports whose front end had to be cut off: how long each stays closed. Pure."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.model import PortSpec, PortState
+from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.virtio import request
+
+FIRST_MS = 1000
+MOST_MS = 300_000
+FORGOTTEN_MS = 60_000           # after a port was opened again, without another offence
+# Connections of one port, in so much time, that may come to nothing: a QEMU that cannot start tries
+# once a second.
+FLOOD_CONNECTIONS = 20
+FLOOD_MS = 10_000
+FLOOD = "flood"
+
+# By the data plane's name of an offence, what the front end did.
+DID = {
+    "broken": "sent a request that makes no sense, or a part of one, or did not read the answers",
+    "ring": "set a ring to a size or an index that it cannot have, or while it was in use",
+    "layout": "changed the layout of rings that were set up",
+    "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, or not "
+              "in memory",
+    "descriptor": "wants to be interrupted by what is no eventfd",
+    "request": "sent a request that is of no use to a network device",
+    "shrunk": "made the file of its memory shorter while it was shared",
+    "beyond": "has buffers that go on behind the end of its memory",
+    "endless": "has a ring that takes long to walk, and has no room for a frame",
+    "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
+    FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
+           "guest was ready",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What is remembered of a port's front ends."""
+
+    spec: PortSpec                  # another wish of the operator's has all forgotten
+    offences: int = 0               # of the data plane's count, those that were seen
+    vain: int = 0                   # connections that came to nothing, as counted at 'since_ms'
+    since_ms: int = 0
+    times: int = 0                  # that the port was closed in a row
+    text: str = ""                  # why it was last
+    until_ms: int = 0               # when it opens again, or did
+
+
+def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_request: int,
+           now_ms: int) -> Conduct:
+    """The same with what the data plane says now. Closed for 1 s at first, twice as long each time
+    up to 5 minutes; a minute without an offence and all is forgotten."""
+    vain = state.connections - state.connects
+    if before is None or before.spec != spec or (
+            before.times and now_ms - before.until_ms > FORGOTTEN_MS
+            and state.offences <= before.offences):
+        before = Conduct(spec, 0, vain, now_ms)
+    offence = state.offence if state.offences > before.offences else ""
+    counted, since_ms = before.vain, before.since_ms
+    if vain < counted or now_ms - since_ms > FLOOD_MS:
+        counted, since_ms = vain, now_ms
+    elif vain - counted > FLOOD_CONNECTIONS:
+        offence = offence or FLOOD
+    if not offence:
+        return Conduct(spec, state.offences, counted, since_ms, before.times, before.text,
+                       before.until_ms)
+    closed_ms = min(MOST_MS, FIRST_MS << min(before.times, 16))
+    asked = f"; its last request was {request(last_request)}" if last_request else ""
+    head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
+            else NO_DEVICE.format(spec.name, "Unknown error -1"))
+    text = (f"{head}: the guest's QEMU, or another front end, {DID[offence]}{asked}; the port is "
+            f"closed for {closed_ms // 1000} s")
+    # the port that is opened then counts from 0
+    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, now_ms + closed_ms)

@@ -1,0 +1,20 @@
+# A front end's connection: its time-outs, and its end where the switch ends it.
+from libc.stdint cimport uint32_t
+
+from pmd_ext.state cimport slot
+
+
+# new_connection: has the library wait for this front end no longer than a moment, but for one whose
+# memory may arrive by post-copy. Of a connection that cannot be found nothing is kept.
+cdef void connection_begin(slot *s, bint patient) noexcept nogil
+# new_connection, when another gives way; main, after it unregistered: no more is to be seen of it.
+cdef void connection_close(slot *s) noexcept nogil
+# destroy_connection: notes an offence if the library ended it, not the front end.
+cdef void connection_end(slot *s) noexcept nogil
+# Has the event thread end the connection, for that reason (OFFENCE_BROKEN ...). Any thread; also in a
+# signal handler of one that does not work on the slot's front end.
+cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil
+# SET_BACKEND_REQ_FD: the channel that the library asks for translations on.
+cdef void connection_backend(slot *s, int fd) noexcept nogil
+# Any thread. Gives time-outs to a connection that is no port's.
+cdef void connection_time_out(const char *path, bint client) noexcept nogil

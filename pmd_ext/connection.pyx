@@ -1,0 +1,219 @@
+"""The sockets that front ends are connected to, which the library keeps to itself.
+
+The library waits on them without an end: for the rest of a message, with all sockets of the process
+waiting behind it; or until a reply is taken, with the locks of rings held that PMDs spin on. So each
+is given time-outs. Reading begins when there is a message, which front ends write in one piece; and
+a reply only waits behind hundreds that were never read.
+
+The library tells no descriptors. The connection's is among those of this process: a UNIX socket that
+is connected, on the port's path, and has no time-outs yet. It is looked for downwards from the lowest
+number that is free, for what was just made is there, and else among all. A copy is kept: its number
+means nothing else for as long.
+"""
+from libc.stdint cimport uint32_t
+
+from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
+from pmd_ext.front_end cimport OFFENCE_BROKEN, front_end
+from pmd_ext.state cimport slot, slot_changed
+
+
+cdef extern from * nogil:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <dirent.h>
+    #include <fcntl.h>
+    #include <poll.h>
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <sys/stat.h>
+    #include <sys/time.h>
+    #include <sys/un.h>
+    #include <unistd.h>
+
+    enum { OTHER, ALIKE, SAME };     /* what a descriptor is to a path */
+
+    static void
+    shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
+    {
+        struct timeval r = { receive_ms / 1000, receive_ms % 1000 * 1000 };
+        struct timeval s = { send_ms / 1000, send_ms % 1000 * 1000 };
+
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &r, sizeof r);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &s, sizeof s);
+    }
+
+    static int
+    shim_has_timeout(int fd)
+    {
+        struct timeval t = { 0, 0 };
+        socklen_t bytes = sizeof t;
+
+        return getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &bytes) != 0 || t.tv_sec || t.tv_usec;
+    }
+
+    /* Who listens may have bound another name of the file: through a link, in another mount, or
+     * relative to its directory. */
+    static int
+    shim_compare(const char *name, const char *path)
+    {
+        const char *last = strrchr(name, '/');
+        struct stat x, y;
+
+        if (strcmp(name, path) == 0 ||
+            (name[0] == '/' && stat(name, &x) == 0 && stat(path, &y) == 0 &&
+             x.st_dev == y.st_dev && x.st_ino == y.st_ino))
+            return SAME;
+        return strcmp(last ? last + 1 : name, strrchr(path, '/') + 1) == 0 ? ALIKE : OTHER;
+    }
+
+    static int
+    shim_is_connection(int fd, const char *path, int client)
+    {
+        union { struct sockaddr any; struct sockaddr_un un; char end[128]; } peer, own;
+        socklen_t n = sizeof peer - 1, m = sizeof own - 1;
+
+        memset(&peer, 0, sizeof peer);
+        memset(&own, 0, sizeof own);
+        if (getpeername(fd, &peer.any, &n) != 0 || peer.any.sa_family != AF_UNIX ||
+            getsockname(fd, &own.any, &m) != 0 || shim_has_timeout(fd) ||
+            fcntl(fd, F_GETFL) & O_NONBLOCK)
+            return OTHER;
+        return client ? shim_compare(peer.un.sun_path, path)
+                      : strcmp(own.un.sun_path, path) == 0 ? SAME : OTHER;
+    }
+
+    /* The descriptor of a connection on that path that has no time-outs yet; -1: there is none. */
+    static int
+    shim_find_connection(const char *path, int client)
+    {
+        enum { NEAR = 64 };
+        int alike = -1, fd, kind, top = fcntl(0, F_DUPFD_CLOEXEC, 0);
+        struct dirent *entry;
+        DIR *all;
+
+        if (top >= 0)
+            close(top);
+        for (fd = top - 1; fd >= 0 && fd > top - NEAR; fd--)
+            if (shim_is_connection(fd, path, client) == SAME)
+                return fd;
+        all = opendir("/proc/self/fd");
+        if (all == NULL)
+            return -1;
+        while ((entry = readdir(all)) != NULL) {
+            fd = atoi(entry->d_name);
+            kind = entry->d_name[0] == '.' ? OTHER : shim_is_connection(fd, path, client);
+            if (kind == SAME)
+                break;
+            if (kind == ALIKE)
+                alike = fd;
+        }
+        closedir(all);
+        return entry != NULL ? fd : alike;
+    }
+
+    static int
+    shim_has_gone(int fd)
+    {
+        struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+        return poll(&p, 1, 0) > 0;
+    }
+
+    #define shim_shut(fd) ((void)shutdown((fd), SHUT_RDWR))
+    #define shim_copy(fd) fcntl((fd), F_DUPFD_CLOEXEC, 0)
+    """
+    int shim_find_connection(const char *path, bint client)
+    void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
+    bint shim_has_gone(int fd)
+    void shim_shut(int fd)
+    int shim_copy(int fd)
+    int close(int fd)
+
+cdef enum:
+    RECEIVE_MS = 50             # for the rest of a message
+    PATIENT_RECEIVE_MS = 1000   # QEMU has to answer what it was told of its memory
+    SEND_MS = 1                 # for room in a socket that holds hundreds of replies
+
+
+cdef void connection_time_out(const char *path, bint client) noexcept nogil:
+    cdef int fd = shim_find_connection(path, client)
+    if fd >= 0:
+        shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
+
+
+cdef void connection_begin(slot *s, bint patient) noexcept nogil:
+    cdef front_end *f = &s.said
+    cdef int fd = shim_find_connection(s.path, s.client)
+    connection_close(s)
+    if fd < 0:
+        return
+    shim_set_timeouts(fd, PATIENT_RECEIVE_MS if patient else RECEIVE_MS, SEND_MS)
+    rte_spinlock_lock(&f.lock)
+    f.socket = shim_copy(fd) + 1
+    rte_spinlock_unlock(&f.lock)
+
+
+cdef void forget(front_end *f) noexcept nogil:
+    """The lock is held."""
+    if f.socket:
+        close(f.socket - 1)
+    if f.backend:
+        close(f.backend - 1)
+    f.socket = f.backend = 0
+    f.dropped = False
+
+
+cdef void connection_close(slot *s) noexcept nogil:
+    rte_spinlock_lock(&s.said.lock)
+    if s.said.socket:
+        # that of an older connection than the one that is: the library has it yet
+        shim_shut(s.said.socket - 1)
+    forget(&s.said)
+    rte_spinlock_unlock(&s.said.lock)
+
+
+cdef void note(front_end *f, uint32_t offence) noexcept nogil:
+    """The lock is held."""
+    f.offences += 1
+    f.offence = offence
+
+
+cdef void connection_end(slot *s) noexcept nogil:
+    cdef front_end *f = &s.said
+    rte_spinlock_lock(&f.lock)
+    # a front end that asks for what it cannot have is told so elsewhere, and is no offender
+    if f.socket and not f.dropped and not shim_has_gone(f.socket - 1) and not f.asked & ~f.offered:
+        note(f, OFFENCE_BROKEN)
+    forget(f)
+    rte_spinlock_unlock(&f.lock)
+
+
+cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil:
+    cdef front_end *f = &s.said
+    cdef bint first
+    rte_spinlock_lock(&f.lock)
+    first = not f.dropped
+    if first:
+        f.dropped = True
+        note(f, offence)
+    if f.backend:
+        shim_shut(f.backend - 1)
+    if f.socket:
+        shim_shut(f.socket - 1)
+    rte_spinlock_unlock(&f.lock)
+    if first:
+        slot_changed(s)
+
+
+cdef void connection_backend(slot *s, int fd) noexcept nogil:
+    cdef front_end *f = &s.said
+    shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
+    rte_spinlock_lock(&f.lock)
+    if f.backend:
+        close(f.backend - 1)
+    f.backend = shim_copy(fd) + 1
+    rte_spinlock_unlock(&f.lock)
