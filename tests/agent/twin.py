@@ -14,7 +14,7 @@ from agent.model import VHOST_TYPES
 from agent.role import Role
 from tests.agent.row_edits import EDITED, Edit, Transaction
 from tests.agent.row_values import MARKED, TABLES
-from tools.host import Host, wait_until
+from tools.host import Host, HostError, wait_until
 from tools.ovsdb_client import Client
 
 State = dict[str, Any]
@@ -139,6 +139,8 @@ class Half:
             return appctl.call(str(control), command, words)
         except appctl.RefusedError as e:
             return f"refused: {e}"
+        except appctl.NoAgentError as e:
+            raise HostError(f"{e}; it said: {self.host.output()[-2000:]}") from e
 
     def call(self, command: str, *words: str) -> str:
         """An answer, without what is this host's own."""
@@ -339,6 +341,9 @@ class Twins:
         if half.host.agents:
             half.host.kill_agent()
         half.devices()
+        for left in half.host.directory.rglob("*"):
+            if left.is_socket() and left.name not in ("db.sock", "ovsdb-server.ctl"):
+                left.unlink()
         for name in DEVICES:        # are the kernel's, and stay as a port has left them
             link, = json.loads(self.edited.host.netns.run("ip", "-j", "link", "show", name))
             half.host.netns.run("ip", "link", "set", name, "mtu", str(link["mtu"]))
