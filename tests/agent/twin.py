@@ -103,11 +103,12 @@ class Half:
         self.client.transact(*({"op": "delete", "table": table, "where": []} for table in ROOTS))
 
     def configure(self, tso: bool) -> None:
-        """What takes effect at a start alone is as it was then; 'tso' lasts once it was set."""
+        """What takes effect at a start alone is as it was then; 'tso' lasts once it was set. And
+        statistics of mirrors, which are written with the next ones of all, are not hours away."""
         prefix = self.role.prefix
         pairs = {f"{prefix}{key}": text for key, text in (
             *SETTINGS.items(), *([("userspace-tso-enable", "true")] if tso else ()))}
-        keys = [*(f"{prefix}{key}" for key in RESTART), *pairs]
+        keys = [*(f"{prefix}{key}" for key in (*RESTART, "stats-update-interval")), *pairs]
         self.client.transact({
             "op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
                 ["other_config", "delete", ["set", keys]],
