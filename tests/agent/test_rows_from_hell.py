@@ -25,7 +25,7 @@ from tools.wait import wait_for
 
 FUZZ_S = float(os.environ.get("FUZZ", "30")) / len(ROLES)
 ALIKE_S = 10.0                  # until statistics are written again, and what failed is tried
-ALIKE_AGAIN_S = 6.0             # of what failed and is made shorter
+ALIKE_AGAIN_S = 8.0             # of what failed and is made shorter
 EXAMPLES = 50                   # of one seed
 
 

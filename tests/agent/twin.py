@@ -173,8 +173,9 @@ class Half:
         """Operations that take away what depends on what was there before."""
         rows = self.rows()
         picture = json.loads(self.call("vhost/state"))
-        said = " ".join(picture["problems"])
-        if any(key in said for key in ACCESS):
+        said = " ".join([*picture["problems"], *(
+            port["status"].get("problems", "") for port in picture["ports"])])
+        if any(key in said for key in ACCESS):      # the agent's own for all ports, or a port's
             yield self.without("Open_vSwitch", next(iter(rows["Open_vSwitch"])), "other_config",
                                [f"{self.role.prefix}{key}" for key in ACCESS])
         uuids = {row["name"]: uuid for uuid, row in rows["Interface"].items()}
