@@ -225,8 +225,10 @@ class Half:
             "pmd-sleep-show": self.call("dpif-netdev/pmd-sleep-show"),
             **{f"{command} {name}": self.call(command, name) for name in bridges
                for command in ("fdb/show", "mdb/show")},
-            **{f"{command} {name}": self.call(command, name) for name in ports
-               for command in ("qos/show", "vhost/explain")},
+            **{f"qos/show {name}": self.call("qos/show", name) for name in ports},
+            # of two PMDs, which has a queue goes by the ports' numbers in the datapath
+            **{f"vhost/explain {name}": re.sub(r"by core \d+", "by core", self.call(
+                "vhost/explain", name)) for name in ports},
         }
 
     def columns(self, ports: set[str], bridges: set[str]) -> dict[str, dict[str, Any]]:
