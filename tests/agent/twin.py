@@ -252,7 +252,7 @@ class Half:
                 if table == "Interface" and row["type"] not in VHOST_TYPES:
                     for name in ("ifindex", "mac_in_use"):      # are the kernel's to choose
                         columns[name] = columns.get(name) != ["set", []]
-                found[f"{table} {row.get('name', uuid)}"] = columns
+                found[f"{table} {row.get('name', '')} {uuid}"] = columns
         return found
 
 
