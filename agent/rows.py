@@ -29,6 +29,7 @@ class Rows:
         self._ports: dict[int, tuple[InterfaceRow, ...]] = {}       # port -> its interfaces
         self._ports_with: dict[int, set[int]] = {}                  # interface -> its ports
         self._qos_of: dict[int, set[int]] = {}      # port -> its QoS row and the Queue rows of that
+        self._differ: set[int] = set()      # ports, in this read(): a bridge before had them, too
         self._shared: Memo = {}
 
     def read(self, idl: Any) -> Snapshot | None:
@@ -47,6 +48,7 @@ class Rows:
         changed |= {port for uuid in changed & self._ports_with.keys()
                     for port in self._ports_with.pop(uuid)}
         changed |= {port for port, named in self._qos_of.items() if not changed.isdisjoint(named)}
+        self._differ.clear()
         rows = idl.tables["Bridge"].rows
         bridges = [self._bridge(rows[uuid], changed) for uuid in values(root, "bridges")
                    if uuid in rows]
@@ -74,7 +76,9 @@ class Rows:
             found = self._ports.get(port.int)
             if found is None or port.int in changed:
                 before, found = found, self._port(row._idl, port, found or (), ours)
-                same = same and found is before
+                if found is not before:
+                    self._differ.add(port.int)
+            same = same and port.int not in self._differ
             interfaces += found
         if not same:
             if uuid in self._ports_of:

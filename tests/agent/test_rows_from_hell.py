@@ -18,15 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
 from agent.role import ROLES
-from tests.agent.row_edits import START, STEPS, Step
+from tests.agent.random_edits import START, STEPS, Step
 from tests.agent.twin import Twins
 from tools.host import temporary_host
 from tools.wait import wait_for
 
 FUZZ_S = float(os.environ.get("FUZZ", "30")) / len(ROLES)
 ALIKE_S = 10.0                  # until statistics are written again, and what failed is tried
-ALIKE_AGAIN_S = 3.0             # of what failed and is made shorter
-EXAMPLES = 50                   # of one seed
+ALIKE_AGAIN_S = 8.0             # of what failed and is made shorter
+EXAMPLES = 20                   # of one seed
 
 
 @pytest.fixture(scope="module", params=ROLES.values(), ids=ROLES)

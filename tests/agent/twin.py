@@ -14,7 +14,7 @@ from agent.model import VHOST_TYPES
 from agent.role import Role
 from tests.agent.row_edits import EDITED, Edit, Transaction
 from tests.agent.row_values import MARKED, TABLES
-from tools.host import Host, wait_until
+from tools.host import Host, HostError, wait_until
 from tools.ovsdb_client import Client
 
 State = dict[str, Any]
@@ -103,11 +103,12 @@ class Half:
         self.client.transact(*({"op": "delete", "table": table, "where": []} for table in ROOTS))
 
     def configure(self, tso: bool) -> None:
-        """What takes effect at a start alone is as it was then; 'tso' lasts once it was set."""
+        """What takes effect at a start alone is as it was then; 'tso' lasts once it was set. And
+        statistics of mirrors, which are written with the next ones of all, are not hours away."""
         prefix = self.role.prefix
         pairs = {f"{prefix}{key}": text for key, text in (
             *SETTINGS.items(), *([("userspace-tso-enable", "true")] if tso else ()))}
-        keys = [*(f"{prefix}{key}" for key in RESTART), *pairs]
+        keys = [*(f"{prefix}{key}" for key in (*RESTART, "stats-update-interval")), *pairs]
         self.client.transact({
             "op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [
                 ["other_config", "delete", ["set", keys]],
@@ -139,6 +140,8 @@ class Half:
             return appctl.call(str(control), command, words)
         except appctl.RefusedError as e:
             return f"refused: {e}"
+        except appctl.NoAgentError as e:
+            raise HostError(f"{e}; it said: {self.host.output()[-2000:]}") from e
 
     def call(self, command: str, *words: str) -> str:
         """An answer, without what is this host's own."""
@@ -170,8 +173,9 @@ class Half:
         """Operations that take away what depends on what was there before."""
         rows = self.rows()
         picture = json.loads(self.call("vhost/state"))
-        said = " ".join(picture["problems"])
-        if any(key in said for key in ACCESS):
+        said = " ".join([*picture["problems"], *(
+            port["status"].get("problems", "") for port in picture["ports"])])
+        if any(key in said for key in ACCESS):      # the agent's own for all ports, or a port's
             yield self.without("Open_vSwitch", next(iter(rows["Open_vSwitch"])), "other_config",
                                [f"{self.role.prefix}{key}" for key in ACCESS])
         uuids = {row["name"]: uuid for uuid, row in rows["Interface"].items()}
@@ -221,8 +225,10 @@ class Half:
             "pmd-sleep-show": self.call("dpif-netdev/pmd-sleep-show"),
             **{f"{command} {name}": self.call(command, name) for name in bridges
                for command in ("fdb/show", "mdb/show")},
-            **{f"{command} {name}": self.call(command, name) for name in ports
-               for command in ("qos/show", "vhost/explain")},
+            **{f"qos/show {name}": self.call("qos/show", name) for name in ports},
+            # of two PMDs, which has a queue goes by the ports' numbers in the datapath
+            **{f"vhost/explain {name}": re.sub(r"by core \d+", "by core", self.call(
+                "vhost/explain", name)) for name in ports},
         }
 
     def columns(self, ports: set[str], bridges: set[str]) -> dict[str, dict[str, Any]]:
@@ -246,7 +252,7 @@ class Half:
                 if table == "Interface" and row["type"] not in VHOST_TYPES:
                     for name in ("ifindex", "mac_in_use"):      # are the kernel's to choose
                         columns[name] = columns.get(name) != ["set", []]
-                found[f"{table} {row.get('name', uuid)}"] = columns
+                found[f"{table} {row.get('name', '')} {uuid}"] = columns
         return found
 
 
@@ -339,6 +345,9 @@ class Twins:
         if half.host.agents:
             half.host.kill_agent()
         half.devices()
+        for left in half.host.directory.rglob("*"):
+            if left.is_socket() and left.name not in ("db.sock", "ovsdb-server.ctl"):
+                left.unlink()
         for name in DEVICES:        # are the kernel's, and stay as a port has left them
             link, = json.loads(self.edited.host.netns.run("ip", "-j", "link", "show", name))
             half.host.netns.run("ip", "link", "set", name, "mtu", str(link["mtu"]))
