@@ -17,7 +17,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -50,15 +50,15 @@ METRICS_PORT = 9108                     # in the host's own network namespace
 DPDK_MEGABYTES = 1024                   # reserved at the start, whatever else uses hugepages
 PACE_S = 0.15                           # between changes, at least; longer where they take longer
 SETTLE_S = 10.0                         # what a removal leaves for later
-ROUNDS, SHORTEST_ROUND_S, LONGEST_ROUND_S = 24, 2.0, 15.0
+ROUNDS, SHORTEST_ROUND_S, LONGEST_ROUND_S = 24, 2.0, 15.0       # unless told
 SAY_EVERY_S = 60.0
 
 
 class Observer:
     """Takes samples of an agent. All that is counted is read from the outside."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, settle_s: float) -> None:
+        self._host, self._settle_s = host, settle_s
         self._process = Path(f"/proc/{host.agents[-1].pid}")
         self._settled = self.counts()
         self._steps = 0
@@ -77,7 +77,7 @@ class Observer:
 
     def sample(self, at_s: float, steps: int, traffic: Traffic) -> Sample:
         """Waits a little until counts are those of the sample before."""
-        wait_for(lambda: self.counts() == self._settled, SETTLE_S)
+        wait_for(lambda: self.counts() == self._settled, self._settle_s)
         self._settled = self.counts()
         rollup = (self._process / "smaps_rollup").read_text()
         memory = json.loads(self._host.appctl("vhost/state"))["memory"]
@@ -85,7 +85,7 @@ class Observer:
         since = max(1, steps - self._steps)
         values: dict[str, float] = {
             **self._settled,
-            "pss_mib": rollup_mib(rollup, "Pss"), "rss_mib": rollup_mib(rollup, "Rss"),
+            "own_mib": rollup_mib(rollup, "Anonymous"), "rss_mib": rollup_mib(rollup, "Rss"),
             "hugepages_mib": rollup_mib(rollup, "Private_Hugetlb", "Shared_Hugetlb"),
             "heap_mib": memory["used_bytes"] / MIB,
             "log_per_step": (log - self._log) / since,
@@ -103,8 +103,10 @@ class Observer:
 class Run:
     """One run on a host. ``soak`` is what it brought so far, at any time."""
 
-    def __init__(self, host: Host, seed: int, about: Mapping[str, object], core: int) -> None:
-        self.host, self.core = host, core
+    def __init__(self, host: Host, seed: int, about: Mapping[str, object], core: int, *,
+                 settle_s: float = SETTLE_S) -> None:
+        """'core': of the polling thread. 'settle_s': how long a sample may wait for rest."""
+        self.host, self.core, self._settle_s = host, core, settle_s
         self.about = {**about, "seed": seed}
         self.churn = Churn(host, seed, STEADY[0], METRICS_PORT)
         self.samples: list[Sample] = []
@@ -127,9 +129,10 @@ class Run:
                    "Interface", STEADY[1], "type=dpdkvhostuserclient",
                    f"options:vhost-server-path={host.directory}/{STEADY[1]}")
 
-    def run(self, seconds: float) -> None:
-        """Rounds for so long. What goes wrong ends it and is in ``broken``; KeyboardInterrupt ends
-        it, too, and is passed on. Either way ``soak`` has all that was seen."""
+    def run(self, seconds: float, every_s: float, after_each: Callable[[], None] = lambda: None
+            ) -> None:
+        """Rounds for so long, with a sample so often. What goes wrong ends it and is in ``broken``;
+        KeyboardInterrupt ends it, too, and is passed on. ``soak`` has all that was seen."""
         with ExitStack() as stack:
             directory = self.host.directory
             neighbours = stack.enter_context(Neighbours(*(directory / name for name in STEADY)))
@@ -137,10 +140,11 @@ class Run:
                 neighbours.wait_ready()
                 for name in STEADY:
                     wait_until(partial(self.host.connected, name), f"{name} is connected", ATTACH_S)
-                observer = Observer(self.host)
+                observer = Observer(self.host, self._settle_s)
                 self._started = time.monotonic()
                 while self.elapsed < seconds:
-                    self.round(seconds, observer, neighbours)
+                    self.round(every_s, observer, neighbours)
+                    after_each()
             except (HostError, OSError) as e:
                 self.broken.append(self._why(e))
             finally:
@@ -148,9 +152,8 @@ class Run:
                     self.traffic = neighbours.end()
 
     def round(self, seconds: float, observer: Observer, neighbours: Neighbours) -> None:
-        """Changes for a while, and a sample at rest."""
-        length = min(max(seconds / ROUNDS, SHORTEST_ROUND_S), LONGEST_ROUND_S)
-        ends = time.monotonic() + length
+        """Changes for so long, and a sample at rest."""
+        ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             began = time.monotonic()
             self.churn.step()
@@ -168,8 +171,8 @@ class Run:
 
     @property
     def soak(self) -> Soak:
-        return Soak(self.about, self.elapsed, dict(self.churn.done), self.samples, self.traffic,
-                    self.broken)
+        return Soak(self.about, self.elapsed, dict(self.churn.done), self.churn.slowest,
+                    self.samples, self.traffic, self.broken)
 
     def _why(self, error: Exception) -> str:
         status = self.host.agents[-1].poll() if self.host.agents else None
@@ -181,7 +184,7 @@ def progress(sample: Sample, traffic: Traffic) -> str:
     values = sample.values
     return (f"{sample.at_s:6.0f} s: {sample.steps:,} changes, {traffic.received:,} frames, "
             f"{values['descriptors']:.0f} descriptors, {values['threads']:.0f} threads, "
-            f"{values['pss_mib']:.1f} MiB, {values['heap_mib']:.2f} MiB of DPDK's heap")
+            f"{values['rss_mib']:.1f} MiB, {values['heap_mib']:.2f} MiB of DPDK's heap")
 
 
 def report(soak: Soak) -> str:
@@ -190,7 +193,8 @@ def report(soak: Soak) -> str:
     traffic = soak.traffic
     lines = [
         f"{soak.seconds:,.0f} s, {sum(soak.steps.values()):,} changes: " + ", ".join(
-            f"{count:,} {kind}" for kind, count in sorted(soak.steps.items())),
+            f"{count:,} {kind}" for kind, count in sorted(soak.steps.items())) +
+        f"; the slowest: {soak.slowest[1]}, {soak.slowest[0]:.1f} s",
         f"{traffic.sent:,} numbered frames, {traffic.lost:,} lost, {traffic.duplicated:,} twice; "
         f"the switch kept none for longer than about {traffic.longest_wait_ms:.1f} ms",
         table(("", "after the warm-up", "at the end", "trend", "allowed"), rows) if rows
@@ -200,10 +204,12 @@ def report(soak: Soak) -> str:
 
 @click.command(help=__doc__)
 @click.option("--seconds", type=click.FloatRange(1), default=3600.0, show_default=True)
+@click.option("--every", "every_s", type=click.FloatRange(0.1), default=None,
+              help="Seconds of changes before each sample; 15, or less in a run of minutes.")
 @click.option("--seed", type=int, default=None, help="Of the choices; a random one unless given.")
 @click.option("--json", "path", type=click.Path(dir_okay=False, path_type=Path),
               default=Path("build/soak.json"), show_default=True)
-def main(seconds: float, seed: int | None, path: Path) -> None:
+def main(seconds: float, every_s: float | None, seed: int | None, path: Path) -> None:
     if free_hugepage_bytes() < DPDK_MEGABYTES * MIB:
         raise click.ClickException(f"{DPDK_MEGABYTES} MiB of hugepages are needed, and not free")
     interrupt_when_told_to_end()
@@ -214,27 +220,37 @@ def main(seconds: float, seed: int | None, path: Path) -> None:
     cores, core = os.sched_getaffinity(0), last_cpu()
     if len(cores) > 1:
         os.sched_setaffinity(0, cores - {core})             # and of all that is started here
-    run, status = None, 0
+    if every_s is None:
+        every_s = min(max(seconds / ROUNDS, SHORTEST_ROUND_S), LONGEST_ROUND_S)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    status = 0
     try:
         with temporary_host("vhost-soak") as host:
             run = Run(host, seed, about, core)
-            run.start()
-            run.run(seconds)
-    except KeyboardInterrupt:
-        status = 130
-    except (HostError, OSError) as e:
-        print(f"soak: {e}", file=sys.stderr)
+            try:
+                run.start()
+                run.run(seconds, every_s, lambda: write(run.soak, path))
+            except KeyboardInterrupt:
+                status = 130
+            except (HostError, OSError) as e:
+                run.broken.append(f"It did not start: {e}")
+            write(run.soak, path)
+            print(report(run.soak))
+            if found := faults(run.soak):
+                status = 1
+                print(*(f"soak: {each}" for each in (*found, host.output()[-3000:])), sep="\n",
+                      file=sys.stderr)
+    except (KeyboardInterrupt, HostError) as e:
+        print(f"soak: interrupted while cleaning up: {e!r}", file=sys.stderr)
         status = 1
-    if run is not None:
-        soak = run.soak
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document(soak), indent=1) + "\n")
-        print(report(soak))
-        found = faults(soak)
-        for sentence in found:
-            print(f"soak: {sentence}", file=sys.stderr)
-        status = 1 if found else status
     sys.exit(status)
+
+
+def write(soak: Soak, path: Path) -> None:
+    """In place of what is there, whole at any time."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document(soak), indent=1) + "\n")
+    new.replace(path)
 
 
 if __name__ == "__main__":

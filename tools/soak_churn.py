@@ -6,8 +6,10 @@ A seed gives the same choices again; what they meet depends on the time, too.
 from __future__ import annotations
 
 import http.client
+import itertools
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,6 +27,7 @@ SIDE = "side"                   # the bridge that comes and goes
 DEVICE, DEAD, WRONG = "churntap", "dead", "wrong"
 DEVICES = {"tap": ["type=tap"], "internal": ["type=internal"],
            "dpdk": ["type=dpdk", 'options:dpdk-devargs="net_null0,no-rx=1"']}
+NO_QOS = ("--", "--all", "destroy", "QoS", "--", "--all", "destroy", "Queue")
 QUESTIONS = (
     ("memory/show",), ("coverage/show",), ("vhost/show",), ("vhost/state",), ("vhost/observed",),
     ("vhost/explain", "{port}"), ("dpif/show",), ("dpctl/show", "-s"), ("ofproto/list",),
@@ -59,9 +62,10 @@ SETTINGS = (
 class Guest:
     """A port that comes and goes, and the front end on it."""
 
-    def __init__(self, host: Host, name: str, choose: random.Random) -> None:
+    def __init__(self, directory: Path, name: str, number: int, choose: random.Random) -> None:
+        """'number' is its own: the socket of a guest stays where it is when its port is renamed."""
         self.name, self.server = name, choose.random() < SERVER_SHARE
-        self.path = host.directory / name
+        self.path = directory / (name if self.server else f"guest{number}")
         self.queues = choose.choice((1, 1, 2, 4))
         self.front_end = FrontEnd(
             str(self.path), listen=not self.server, queues=self.queues, timeout_s=ATTACH_S,
@@ -75,6 +79,16 @@ class Guest:
         return words if self.server else [*words, f"options:vhost-server-path={self.path}"]
 
 
+def tried(front_end: FrontEnd) -> bool:
+    """A guest comes again when the switch hangs up: a setting that waited for the guest before to
+    go makes the port's socket anew."""
+    try:
+        front_end.connect()
+    except ConnectionError:
+        return False
+    return True
+
+
 class Churn:
     """Ports that come and go, guests that come and go on them, and what else people do."""
 
@@ -85,6 +99,8 @@ class Churn:
         self.choose = random.Random(seed)
         self.guests: dict[str, Guest] = {}
         self.done: Counter[str] = Counter()
+        self.slowest = (0.0, "")                # seconds, kind of change
+        self._numbers = itertools.count()
         self._metrics_port = metrics_port
         self._kinds: Sequence[tuple[int, Callable[[], None]]] = (
             (12, self.add), (24, self.come_again), (8, self.remove), (10, self.change),
@@ -101,27 +117,28 @@ class Churn:
         """One change. HostError, OSError (TimeoutError, ConnectionError) where it did not work."""
         weights, kinds = zip(*self._kinds, strict=True)
         kind = self.choose.choices(kinds, weights)[0]
+        began = time.monotonic()
         try:
             kind()
         except (OSError, HostError) as e:
             raise HostError(f"{kind.__name__}: {e}") from e
         self.done[kind.__name__] += 1
+        self.slowest = max(self.slowest, (time.monotonic() - began, kind.__name__))
 
     def rest(self) -> None:
         """Takes away all that steps left behind."""
-        words = [word for name in self.guests for word in ("--", "clear", "Port", name, "qos")]
-        words += [word for name in (*self.guests, DEVICE, DEAD, WRONG)
-                  for word in ("--", "--if-exists", "del-port", "br0", name)]
+        words = [word for name in (*self.guests, DEVICE, DEAD, WRONG)
+                 for word in ("--", "--if-exists", "del-port", "br0", name)]
         self.host.vsctl("--", "clear", "Bridge", "br0", "mirrors", *words,
                         "--", "--if-exists", "del-br", SIDE,
                         "--", "--if-exists", "del-port", "br0", f"to-{SIDE}",
-                        "--", "--all", "destroy", "QoS", "--", "--all", "destroy", "Queue",
                         "--", "remove", "Open_vSwitch", ".", "other_config",
                         *(key.partition(":")[2] for row, key, _ in SETTINGS
                           if row.startswith("Open")),
                         "--", "remove", "Bridge", "br0", "other_config",
                         "mac-aging-time", "mac-table-size",
                         "--", "set", "Bridge", "br0", "mcast_snooping_enable=false")
+        self.host.vsctl(*NO_QOS)                # that of a port can only go after the port
         for guest in self.guests.values():
             guest.front_end.close()
             if not guest.server:
@@ -134,7 +151,8 @@ class Churn:
         free = [name for name in NAMES if name not in self.guests]
         if not free:
             return self.remove()
-        guest = Guest(self.host, self.choose.choice(free), self.choose)
+        guest = Guest(self.host.directory, self.choose.choice(free), next(self._numbers),
+                      self.choose)
         self.guests[guest.name] = guest
         self.host.vsctl(*guest.words)
         self.attach(guest)
@@ -149,7 +167,7 @@ class Churn:
         self.attach(guest)
 
     def attach(self, guest: Guest) -> None:
-        guest.front_end.connect()
+        wait_until(partial(tried, guest.front_end), f"{guest.name} has attached", ATTACH_S)
         if self.choose.random() < 0.3:          # the next step may find it before the switch does
             wait_until(partial(self.host.connected, guest.name), f"{guest.name} is connected",
                        ATTACH_S)
@@ -241,9 +259,9 @@ class Churn:
     def qos(self) -> None:
         guest = self.some_guest()
         if not guest or self.choose.random() < 0.3:
-            words = [word for each in self.guests for word in ("--", "clear", "Port", each, "qos")]
-            self.host.vsctl(*words, "--", "--all", "destroy", "QoS",
-                            "--", "--all", "destroy", "Queue")
+            for name in self.guests:
+                self.host.vsctl("clear", "Port", name, "qos")
+            self.host.vsctl(*NO_QOS)
             return
         self.host.vsctl(
             "--", "set", "Port", guest.name, "qos=@q", "--", "--id=@q", "create", "QoS",

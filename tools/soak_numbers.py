@@ -30,6 +30,7 @@ class Quantity:
 
 # A leak of a descriptor in a hundred changes is a hundred in an hour. What is measured by the
 # kilobyte and the millisecond moves by itself: glibc's arenas, and a machine that does other work.
+# PSS is not among them: it falls and rises with other processes that have the same libraries.
 QUANTITIES = (
     Quantity("descriptors", "descriptors", "", 1),
     Quantity("threads", "threads", "", 1),
@@ -37,8 +38,8 @@ QUANTITIES = (
     Quantity("ports", "ports", "", 0),
     Quantity("devices", "devices of the host", "", 0),
     Quantity("files", "files in the run directory", "", 1),
-    Quantity("pss_mib", "memory of the process (PSS)", "MiB", 4, 0.02),
-    Quantity("rss_mib", "memory of the process (RSS)", "MiB", 4, 0.02),
+    Quantity("own_mib", "memory of its own", "MiB", 4, 0.02),
+    Quantity("rss_mib", "memory, with files and guests' (RSS)", "MiB", 6, 0.02),
     Quantity("hugepages_mib", "hugepages", "MiB", 2),
     Quantity("heap_mib", "DPDK's heap in use", "MiB", 0.25),
     Quantity("log_per_step", "log for each change", "bytes", 200, 0.2),
@@ -78,6 +79,7 @@ class Soak:
     about: Mapping[str, Any]
     seconds: float
     steps: Mapping[str, int]    # kind of change -> how many
+    slowest: tuple[float, str]  # seconds, kind of the change
     samples: Sequence[Sample]
     traffic: Traffic
     broken: Sequence[str] = field(default_factory=tuple)        # what ended it before its time
@@ -171,6 +173,7 @@ def document(soak: Soak) -> dict[str, Any]:
     """As build/soak.json has it."""
     return {
         "about": dict(soak.about), "seconds": round(soak.seconds, 1), "steps": dict(soak.steps),
+        "slowest_step": {"seconds": round(soak.slowest[0], 2), "kind": soak.slowest[1]},
         "traffic": {name: getattr(soak.traffic, name) for name in (
             "sent", "received", "lost", "duplicated", "reordered", "longest_wait_ms")},
         "quantities": [{

@@ -30,7 +30,7 @@ def run(count: int = 60, traffic: Traffic = GOOD, **values: list[float]) -> Soak
     samples = [Sample(60.0 * n, 100 * n, 1000 * n,
                       {**FLAT, **{key: series[n] for key, series in values.items()}})
                for n in range(count)]
-    return Soak({"seed": 1}, 60.0 * count, {"add": 5}, samples, traffic)
+    return Soak({"seed": 1}, 60.0 * count, {"add": 5}, (0.5, "add"), samples, traffic)
 
 
 def test_flat_run_has_no_fault() -> None:
@@ -53,7 +53,7 @@ def test_a_descriptor_in_a_hundred_changes_is_found_within_minutes() -> None:
 
 def test_growth_of_the_warm_up_is_none() -> None:
     grown = [min(100.0, 10.0 * n) for n in range(60)]
-    assert faults(run(pss_mib=grown, descriptors=grown)) == []
+    assert faults(run(own_mib=grown, descriptors=grown)) == []
 
 
 def test_outliers_are_no_growth() -> None:
@@ -63,7 +63,7 @@ def test_outliers_are_no_growth() -> None:
 
 def test_noise_within_the_tolerance_is_no_growth() -> None:
     noisy = [100 + (n * 7919 % 13) / 13 + n / 60 for n in range(60)]
-    assert faults(run(pss_mib=noisy, main_ms_per_step=noisy)) == []
+    assert faults(run(own_mib=noisy, main_ms_per_step=noisy)) == []
 
 
 def test_lost_and_repeated_frames_are_faults() -> None:
