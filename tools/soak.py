@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 
 from agent.machine import free_hugepage_bytes
-from tools.bench_numbers import table, thread_time
+from tools.bench_numbers import run_and_wait_ns, table
 from tools.bench_switches import machine
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import last_cpu
@@ -95,9 +95,9 @@ class Observer:
 
     def _spent(self) -> tuple[int, float]:
         """Bytes of log, and ms of the main thread, since the start."""
-        _, ticks = thread_time((self._process / "task" / self._process.name / "stat").read_text())
-        return (self._host.directory / "vhost-agent.log").stat().st_size, \
-            1000 * ticks / os.sysconf("SC_CLK_TCK")
+        main = self._process / "task" / self._process.name / "schedstat"
+        return ((self._host.directory / "vhost-agent.log").stat().st_size,
+                run_and_wait_ns(main.read_text())[0] / 1e6)
 
 
 class Run:

@@ -33,18 +33,18 @@ from tools.bench_charts import (
 from tools.soak_numbers import QUANTITIES, WARM_UP, Quantity
 
 COLUMNS, PLOT, LEFT, GAP = 3, 66, 34, 40        # points, as there
-TITLE = "An hour and longer: what the agent has in use"
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
     samples = document["samples"]
+    title = f"What the agent has in use, over {document['seconds'] / 60:,.0f} minutes of changes"
     rows = -(-len(QUANTITIES) // COLUMNS)
     below = textwrap.fill(caption(document), CAPTION_CHARACTERS)
     height = HEAD + rows * (ABOVE + PLOT + 2 * LINE) + LINE * (below.count("\n") + 2)
     width = (WIDTH - COLUMNS * LEFT - (COLUMNS - 1) * (GAP - LEFT) - 8) / COLUMNS
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), facecolor=PAPER)
-        figure.text(8 / WIDTH, 1 - 12 / height, TITLE, size=1.5 * FONT, weight="bold", va="top")
+        figure.text(8 / WIDTH, 1 - 12 / height, title, size=1.5 * FONT, weight="bold", va="top")
         figure.text(8 / WIDTH, LINE / height, below, size=0.9 * FONT, color=FAINT, va="bottom",
                     linespacing=1.3)
         for number, quantity in enumerate(QUANTITIES):
@@ -55,7 +55,7 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
             plot(axes, quantity, [each["at_s"] / 60 for each in samples],
                  [each[quantity.key] for each in samples])
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={**NO_METADATA, "Title": TITLE})
+        figure.savefig(path, metadata={**NO_METADATA, "Title": title})
 
 
 def plot(axes: Axes, quantity: Quantity, minutes: list[float], values: list[float]) -> None:

@@ -1,6 +1,7 @@
 """The arithmetic of `make soak`, pure: what a sample holds, whether it grows, what is said."""
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 WARM_UP = 0.2                   # of the samples are not judged: caches fill, pools are made
 FEWEST_SAMPLES = 5              # that can be judged
+SIGMAS = 3                      # beyond which a slope is no chance
 MOST_POINTS = 400               # that a slope is made of; of more every n-th
 MIB = 1 << 20
 
@@ -39,7 +41,7 @@ QUANTITIES = (
     Quantity("devices", "devices of the host", "", 0),
     Quantity("files", "files in the run directory", "", 1),
     Quantity("own_mib", "memory of its own", "MiB", 4, 0.02),
-    Quantity("rss_mib", "memory, with files and guests' (RSS)", "MiB", 6, 0.02),
+    Quantity("rss_mib", "all memory but hugepages (RSS)", "MiB", 6, 0.02),
     Quantity("hugepages_mib", "hugepages", "MiB", 2),
     Quantity("heap_mib", "DPDK's heap in use", "MiB", 0.25),
     Quantity("log_per_step", "log for each change", "bytes", 200, 0.2),
@@ -118,10 +120,12 @@ class Trend:
     first: float
     last: float
     growth: float               # by the slope, over the whole judged part
+    noise: float                # that a slope of so few points has by chance alone, likewise
 
     @property
     def tolerance(self) -> float:
-        return max(self.quantity.tolerance, self.quantity.of_median * abs(self.median))
+        allowed = max(self.quantity.tolerance, self.quantity.of_median * abs(self.median))
+        return allowed + self.noise
 
     @property
     def grows(self) -> bool:
@@ -134,9 +138,18 @@ def trend(quantity: Quantity, samples: Sequence[Sample]) -> Trend | None:
     if len(part) < FEWEST_SAMPLES:
         return None
     points = [(sample.at_s, sample.values[quantity.key]) for sample in part]
-    values = [value for _, value in points]
-    return Trend(quantity, statistics.median(values), values[0], values[-1],
-                 slope(points) * (points[-1][0] - points[0][0]))
+    values, span = [value for _, value in points], points[-1][0] - points[0][0]
+    rise = slope(points)
+    return Trend(quantity, statistics.median(values), values[0], values[-1], rise * span,
+                 SIGMAS * scatter(points, rise) * math.sqrt(12 / len(points)))
+
+
+def scatter(points: Sequence[tuple[float, float]], rise: float) -> float:
+    """Standard deviation of points around a line of this slope, robustly: of their median
+    absolute deviation."""
+    rests = [y - rise * x for x, y in points]
+    middle = statistics.median(rests)
+    return 1.4826 * statistics.median(abs(rest - middle) for rest in rests)
 
 
 def trends(samples: Sequence[Sample]) -> list[Trend]:

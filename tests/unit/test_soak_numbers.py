@@ -66,6 +66,14 @@ def test_noise_within_the_tolerance_is_no_growth() -> None:
     assert faults(run(own_mib=noisy, main_ms_per_step=noisy)) == []
 
 
+def test_few_samples_of_what_scatters_are_no_growth() -> None:
+    """Fourteen of real ones: the first ones have less by chance."""
+    log = [1115.0, 368, 636, 756, 443, 525, 842, 1096, 530, 567, 1050, 517, 570, 796]
+    assert faults(run(17, log_per_step=[*[400.0] * 3, *log])) == []
+    assert faults(run(17, log_per_step=[*[400.0] * 3, *(each + 150 * n for n, each in
+                                                         enumerate(log))])) != []
+
+
 def test_lost_and_repeated_frames_are_faults() -> None:
     lost = replace(GOOD, received=998)
     assert faults(run(traffic=lost)) == [
