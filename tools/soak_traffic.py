@@ -29,8 +29,8 @@ from tools.probe import Receiver
 from tools.soak_numbers import Traffic
 
 MACS = ("02:00:00:00:0a:0a", "02:00:00:00:0a:0b")
-HEADER = struct.Struct("!QQ")           # number, monotonic ns
-HEADER_AT = 14
+NUMBER = struct.Struct("!Q")
+HEADER_BYTES = 14                       # of Ethernet, before it
 RING = 1024
 ON_THEIR_WAY_MAX = 256                  # of RING; the others are for what is flooded
 BURST, EVERY_S = 2, 0.005               # 400 frames a second each way, for 2 % of a core
@@ -47,23 +47,27 @@ class Way:
         self.sent = 0
         self.counters = Receiver()
         self._looked_ns = time.monotonic_ns()
+        self._shown_ns: dict[int, int] = {}     # number -> when, of those on their way
 
     def take(self) -> None:
-        """Counts what came. How long a frame was on its way is told from the look before, which
-        did not find it: so it is not the time that this process was not let run."""
+        """Counts what came. A frame was on its way from when the switch could surely see it, to
+        the look before, which did not find it: so no time counts in which this process was not
+        let run."""
         looked_ns, self._looked_ns = self._looked_ns, time.monotonic_ns()
         for frame in self._target.recv():
             if frame.startswith(self._to) and frame[12:14] == self._begin[12:14]:
-                number, sent_ns = HEADER.unpack_from(frame, HEADER_AT)
-                self.counters.count(number, min(sent_ns, looked_ns), looked_ns)
+                (number,) = NUMBER.unpack_from(frame, HEADER_BYTES)
+                self.counters.count(number, min(self._shown_ns.pop(number, looked_ns), looked_ns),
+                                    looked_ns)
 
     def send(self) -> None:
         room = ON_THEIR_WAY_MAX - (self.sent - self.counters.expected)
-        now_ns = time.monotonic_ns()
-        frames = [b"%b%b%b" % (self._begin[:HEADER_AT], HEADER.pack(number, now_ns),
-                               self._begin[HEADER_AT + HEADER.size:])
-                  for number in range(self.sent, self.sent + min(BURST, room))]
-        self.sent += self._source.send(frames)
+        numbers = range(self.sent, self.sent + min(BURST, room))
+        self.sent += self._source.send([
+            b"%b%b%b" % (self._begin[:HEADER_BYTES], NUMBER.pack(number),
+                         self._begin[HEADER_BYTES + NUMBER.size:]) for number in numbers])
+        shown_ns = time.monotonic_ns()
+        self._shown_ns.update(dict.fromkeys(range(numbers.start, self.sent), shown_ns))
 
 
 def total(ways: list[Way]) -> Traffic:
