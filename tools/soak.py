@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 
 import click
 
@@ -145,7 +146,7 @@ class Run:
                 while self.elapsed < seconds:
                     self.round(every_s, observer, neighbours)
                     after_each()
-            except (HostError, OSError) as e:
+            except (HostError, OSError, SubprocessError) as e:
                 self.broken.append(self._why(e))
             finally:
                 with suppress(HostError, OSError):
@@ -232,7 +233,7 @@ def main(seconds: float, every_s: float | None, seed: int | None, path: Path) ->
                 run.run(seconds, every_s, lambda: write(run.soak, path))
             except KeyboardInterrupt:
                 status = 130
-            except (HostError, OSError) as e:
+            except (HostError, OSError, SubprocessError) as e:
                 run.broken.append(f"It did not start: {e}")
             write(run.soak, path)
             print(report(run.soak))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 
 from tools.frontend import FrontEnd, ethernet
 from tools.host import Host, HostError, wait_until
@@ -114,13 +115,13 @@ class Churn:
         return self.done.total()
 
     def step(self) -> None:
-        """One change. HostError, OSError (TimeoutError, ConnectionError) where it did not work."""
+        """One change. HostError where it did not work."""
         weights, kinds = zip(*self._kinds, strict=True)
         kind = self.choose.choices(kinds, weights)[0]
         began = time.monotonic()
         try:
             kind()
-        except (OSError, HostError) as e:
+        except (OSError, HostError, SubprocessError) as e:
             raise HostError(f"{kind.__name__}: {e}") from e
         self.done[kind.__name__] += 1
         self.slowest = max(self.slowest, (time.monotonic() - began, kind.__name__))

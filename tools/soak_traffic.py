@@ -70,9 +70,10 @@ class Way:
         self._shown_ns.update(dict.fromkeys(range(numbers.start, self.sent), shown_ns))
 
 
-def total(ways: list[Way]) -> Traffic:
+def total(ways: list[Way], ended: bool) -> Traffic:
+    """Until the end, frames after the last that came are on their way and not lost."""
     return Traffic(
-        sent=sum(way.sent for way in ways),
+        sent=sum(way.sent if ended else way.counters.expected for way in ways),
         received=sum(way.counters.received for way in ways),
         duplicated=sum(way.counters.duplicated for way in ways),
         reordered=sum(way.counters.reordered for way in ways),
@@ -89,16 +90,24 @@ def run(ways: list[Way]) -> None:
             asked = os.read(0, 4096)
             ended = not asked
             for _ in range(asked.count(b"\n")):
-                print(json.dumps(asdict(total(ways))), flush=True)
-    deadline = time.monotonic() + SILENCE_S
-    while total(ways).lost and time.monotonic() < deadline:
-        before = total(ways).received
+                say(total(ways, ended=False))
+    drain(ways)
+    say(total(ways, ended=True))
+
+
+def drain(ways: list[Way]) -> None:
+    """Returns when all frames came, or none for a while."""
+    received, since = -1, time.monotonic()
+    while (now := total(ways, ended=True)).lost and time.monotonic() < since + SILENCE_S:
+        if now.received != received:
+            received, since = now.received, time.monotonic()
+        time.sleep(EVERY_S)
         for way in ways:
             way.take()
-        if total(ways).received != before:
-            deadline = time.monotonic() + SILENCE_S
-        time.sleep(EVERY_S)
-    print(json.dumps(asdict(total(ways))), flush=True)
+
+
+def say(traffic: Traffic) -> None:
+    print(json.dumps(asdict(traffic)), flush=True)
 
 
 class Neighbours:
