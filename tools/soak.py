@@ -44,13 +44,12 @@ from tools.soak_numbers import (
     with_unit,
 )
 from tools.soak_traffic import Neighbours
-from tools.wait import wait_for
 
 STEADY = ("steady0", "steady1")         # a server port and a client port
 METRICS_PORT = 9108                     # in the host's own network namespace
 DPDK_MEGABYTES = 1024                   # reserved at the start, whatever else uses hugepages
 PACE_S = 0.15                           # between changes, at least; longer where they take longer
-SETTLE_S = 10.0                         # what a removal leaves for later
+SETTLE_S, STILL_S = 10.0, 1.5           # for what a removal leaves for later
 ROUNDS, SHORTEST_ROUND_S, LONGEST_ROUND_S = 24, 2.0, 15.0       # unless told
 SAY_EVERY_S = 60.0
 
@@ -58,8 +57,8 @@ SAY_EVERY_S = 60.0
 class Observer:
     """Takes samples of an agent. All that is counted is read from the outside."""
 
-    def __init__(self, host: Host, settle_s: float) -> None:
-        self._host, self._settle_s = host, settle_s
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._process = Path(f"/proc/{host.agents[-1].pid}")
         self._settled = self.counts()
         self._steps = 0
@@ -77,9 +76,13 @@ class Observer:
             "files": len(os.listdir(host.directory))}
 
     def sample(self, at_s: float, steps: int, traffic: Traffic) -> Sample:
-        """Waits a little until counts are those of the sample before."""
-        wait_for(lambda: self.counts() == self._settled, self._settle_s)
-        self._settled = self.counts()
+        """Waits until counts are those of the sample before, or others that stay, for a while."""
+        now, since = self.counts(), time.monotonic()
+        deadline = since + SETTLE_S
+        while now != self._settled and time.monotonic() < min(since + STILL_S, deadline):
+            before, now = now, self.counts()
+            since = since if now == before else time.monotonic()
+        self._settled = now
         rollup = (self._process / "smaps_rollup").read_text()
         memory = json.loads(self._host.appctl("vhost/state"))["memory"]
         log, main_ms = self._spent()
@@ -104,10 +107,9 @@ class Observer:
 class Run:
     """One run on a host. ``soak`` is what it brought so far, at any time."""
 
-    def __init__(self, host: Host, seed: int, about: Mapping[str, object], core: int, *,
-                 settle_s: float = SETTLE_S) -> None:
-        """'core': of the polling thread. 'settle_s': how long a sample may wait for rest."""
-        self.host, self.core, self._settle_s = host, core, settle_s
+    def __init__(self, host: Host, seed: int, about: Mapping[str, object], core: int) -> None:
+        """'core': of the polling thread."""
+        self.host, self.core = host, core
         self.about = {**about, "seed": seed}
         self.churn = Churn(host, seed, STEADY[0], METRICS_PORT)
         self.samples: list[Sample] = []
@@ -141,7 +143,7 @@ class Run:
                 neighbours.wait_ready()
                 for name in STEADY:
                     wait_until(partial(self.host.connected, name), f"{name} is connected", ATTACH_S)
-                observer = Observer(self.host, self._settle_s)
+                observer = Observer(self.host)
                 self._started = time.monotonic()
                 while self.elapsed < seconds:
                     self.round(every_s, observer, neighbours)
@@ -198,8 +200,7 @@ def report(soak: Soak) -> str:
         f"; the slowest: {soak.slowest[1]}, {soak.slowest[0]:.1f} s",
         f"{traffic.sent:,} numbered frames, {traffic.lost:,} lost, {traffic.duplicated:,} twice; "
         f"the switch kept none for longer than about {traffic.longest_wait_ms:.1f} ms",
-        table(("", "after the warm-up", "at the end", "trend", "allowed"), rows) if rows
-        else f"{len(soak.samples)} samples are too few to judge what grows"]
+        table(("", "after the warm-up", "at the end", "trend", "allowed"), rows)]
     return "\n".join(lines)
 
 

@@ -167,6 +167,8 @@ def faults(soak: Soak) -> list[str]:
         found.append(f"{traffic.duplicated:,} of the numbered frames came twice.")
     if not traffic.received:
         found.append("No numbered frame came through at all.")
+    if len(judged(soak.samples)) < FEWEST_SAMPLES:
+        found.append(f"{len(soak.samples)} samples are too few to judge what grows.")
     for each in trends(soak.samples):
         if each.grows:
             quantity = each.quantity

@@ -60,11 +60,11 @@ def control(host: Host) -> str:
 
 def test_leak_of_a_descriptor_for_each_change_is_found() -> None:
     with temporary_host("vhost-leak") as host:
-        run = Run(host, seed=1, about={}, core=last_cpu(), settle_s=0.2)
+        run = Run(host, seed=1, about={}, core=last_cpu())
         run.churn = Leaking(host, 1, "steady0")
         run.churn.left = []
         run.start()
-        run.run(seconds=16, every_s=1)
+        run.run(seconds=20, every_s=1)
         found = faults(run.soak)
         for each in run.churn.left:
             each.close()

@@ -91,6 +91,7 @@ def test_what_ended_a_run_is_a_fault_whatever_was_seen_until_then() -> None:
 @pytest.mark.parametrize(("count", "judged"), [(0, 0), (1, 0), (5, 0), (6, len(QUANTITIES))])
 def test_a_run_is_judged_by_five_samples_or_not_at_all(count: int, judged: int) -> None:
     assert len(trends(run(count).samples)) == judged
+    assert bool(faults(run(count))) == (not judged)
 
 
 def test_report_of_a_trend() -> None:
