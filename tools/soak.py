@@ -80,6 +80,7 @@ class Observer:
         now, since = self.counts(), time.monotonic()
         deadline = since + SETTLE_S
         while now != self._settled and time.monotonic() < min(since + STILL_S, deadline):
+            time.sleep(0.1)
             before, now = now, self.counts()
             since = since if now == before else time.monotonic()
         self._settled = now
