@@ -154,6 +154,8 @@ class Run:
             finally:
                 with suppress(HostError, OSError):
                     self.traffic = neighbours.end()
+                if count := self._tracebacks():
+                    self.broken.append(f"The agent logged {count} internal errors.")
 
     def round(self, seconds: float, observer: Observer, neighbours: Neighbours) -> None:
         """Changes for so long, and a sample at rest."""
@@ -177,6 +179,10 @@ class Run:
     def soak(self) -> Soak:
         return Soak(self.about, self.elapsed, dict(self.churn.done), self.churn.slowest,
                     self.samples, self.traffic, self.broken)
+
+    def _tracebacks(self) -> int:
+        log = (self.host.directory / "vhost-agent.log").read_text(errors="replace")
+        return (log + self.host.output()).count("Traceback (most recent call last)")
 
     def _why(self, error: Exception) -> str:
         status = self.host.agents[-1].poll() if self.host.agents else None

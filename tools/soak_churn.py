@@ -163,7 +163,8 @@ class Churn:
         if not guest:
             return self.add()
         if self.choose.random() < 0.5 and guest.front_end.features:
-            guest.front_end.stop()
+            with suppress(ConnectionError):     # the switch went first: another socket, by a change
+                guest.front_end.stop()
         guest.front_end.close()
         self.attach(guest)
 
@@ -314,8 +315,7 @@ class Churn:
         guest = self.some_guest()
         name = guest.name if guest else self._steady
         command = [word.replace("{port}", name) for word in self.choose.choice(QUESTIONS)]
-        with suppress(HostError):               # the port may not be served yet
-            self.host.appctl(*command)
+        self.answered(*command)                 # or not, where the port has gone
 
     def capture(self) -> None:
         """A capture of a steady neighbour that reads nothing and goes without a word."""
@@ -324,9 +324,18 @@ class Churn:
             listener.settimeout(ATTACH_S)
             listener.bind(str(path))
             listener.listen()
-            self.host.appctl("capture/start", self._steady, str(path), "64", "both")
+            wait_until(lambda: self.answered("capture/start", self._steady, str(path), "64",
+                                             "both"), "the capture before has gone", ATTACH_S)
             listener.accept()[0].close()
-        Path(path).unlink()
+        path.unlink()
+
+    def answered(self, *command: str) -> bool:
+        """False where the agent had an error to say."""
+        try:
+            self.host.appctl(*command)
+        except HostError:
+            return False
+        return True
 
     def scrape(self) -> None:
         assert self._metrics_port is not None
