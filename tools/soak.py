@@ -67,9 +67,10 @@ class Observer:
     def counts(self) -> dict[str, float]:
         """What is exactly as much as before once all is as before."""
         host = self._host
+        descriptors = len(os.listdir(self._process / "fd"))     # before we are connected, too
         usage = dict(word.split(":") for word in host.appctl("memory/show").split())
         return {
-            "descriptors": len(os.listdir(self._process / "fd")),
+            "descriptors": descriptors,
             "threads": len(os.listdir(self._process / "task")),
             "packet_buffers": int(usage["packet-buffers-in-use"]), "ports": int(usage["ports"]),
             "devices": len(host.netns.call(socket.if_nameindex)),
