@@ -57,11 +57,12 @@ SAY_EVERY_S = 60.0
 class Observer:
     """Takes samples of an agent. All that is counted is read from the outside."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, steps: int) -> None:
+        """'steps' were done before."""
         self._host = host
         self._process = Path(f"/proc/{host.agents[-1].pid}")
         self._settled = self.counts()
-        self._steps = 0
+        self._steps = steps
         self._log, self._main_ms = self._spent()
 
     def counts(self) -> dict[str, float]:
@@ -145,7 +146,9 @@ class Run:
                 neighbours.wait_ready()
                 for name in STEADY:
                     wait_until(partial(self.host.connected, name), f"{name} is connected", ATTACH_S)
-                observer = Observer(self.host)
+                self.churn.every_kind()
+                self.churn.rest()
+                observer = Observer(self.host, self.churn.steps)
                 self._started = time.monotonic()
                 while self.elapsed < seconds:
                     self.round(every_s, observer, neighbours)
