@@ -34,6 +34,7 @@ from tools.host import Host, HostError, temporary_host, wait_until
 from tools.soak_churn import ATTACH_S, Churn
 from tools.soak_numbers import (
     MIB,
+    QUANTITIES,
     Sample,
     Soak,
     Traffic,
@@ -50,7 +51,7 @@ METRICS_PORT = 9108                     # in the host's own network namespace
 DPDK_MEGABYTES = 1024                   # reserved at the start, whatever else uses hugepages
 PACE_S = 0.15                           # between changes, at least; longer where they take longer
 SETTLE_S, STILL_S = 10.0, 1.5           # for what a removal leaves for later
-ROUNDS, SHORTEST_ROUND_S, LONGEST_ROUND_S = 24, 2.0, 15.0       # unless told
+ROUNDS, SHORTEST_ROUND_S, LONGEST_ROUND_S = 30, 2.0, 15.0       # unless told
 SAY_EVERY_S = 60.0
 
 
@@ -212,6 +213,8 @@ def report(soak: Soak) -> str:
         f"{traffic.sent:,} numbered frames, {traffic.lost:,} lost, {traffic.duplicated:,} twice; "
         f"the switch kept none for longer than about {traffic.longest_wait_ms:.1f} ms",
         table(("", "after the warm-up", "at the end", "trend", "allowed"), rows)]
+    if rows and (left := [quantity.title for quantity in QUANTITIES[len(rows):]]):
+        lines.append(f"from {len(soak.samples)} samples not judged: {', '.join(left)}")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 WARM_UP = 0.2                   # of the samples are not judged: caches fill, pools are made
 FEWEST_SAMPLES = 5              # that can be judged
+MANY = 20                       # of what differs from round to round, as changes do
 SIGMAS = 3                      # beyond which a slope is no chance
 MOST_POINTS = 400               # that a slope is made of; of more every n-th
 MIB = 1 << 20
@@ -17,7 +18,8 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something that is to be as much at the end as after the warm-up.
+    """Something that is to be as much at the end as after the warm-up. It is judged from so many
+    samples after it on: 'fewest'.
 
     'tolerance' is the growth over the judged part that is taken for none, in 'unit'; where
     'of_median' of the median is more, that is.
@@ -28,6 +30,7 @@ class Quantity:
     unit: str
     tolerance: float
     of_median: float = 0.0
+    fewest: int = FEWEST_SAMPLES
 
 
 # A leak of a descriptor in a hundred changes is a hundred in an hour. What is measured by the
@@ -45,8 +48,8 @@ QUANTITIES = (
     Quantity("rss_mib", "all memory but hugepages (RSS)", "MiB", 8, 0.02),
     Quantity("hugepages_mib", "hugepages", "MiB", 2),
     Quantity("heap_mib", "DPDK's heap in use", "MiB", 0.25),
-    Quantity("log_per_step", "log for each change", "bytes", 200, 0.2),
-    Quantity("main_ms_per_step", "main thread's time for each change", "ms", 1, 0.25),
+    Quantity("log_per_step", "log for each change", "bytes", 200, 0.2, MANY),
+    Quantity("main_ms_per_step", "main thread's time for each change", "ms", 1, 0.5, MANY),
 )
 
 
@@ -136,7 +139,7 @@ class Trend:
 def trend(quantity: Quantity, samples: Sequence[Sample]) -> Trend | None:
     """None where there are too few samples to judge."""
     part = judged(samples)
-    if len(part) < FEWEST_SAMPLES:
+    if len(part) < quantity.fewest:
         return None
     points = [(sample.at_s, sample.values[quantity.key]) for sample in part]
     values, span = [value for _, value in points], points[-1][0] - points[0][0]
