@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tools.guest import last_cpu
 from tools.host import Host, temporary_host, wait_until
 from tools.soak import Run
@@ -64,7 +66,12 @@ def test_leak_of_a_descriptor_for_each_change_is_found() -> None:
         run.churn = Leaking(host, 1, "steady0")
         run.churn.left = []
         run.start()
-        run.run(seconds=20, every_s=1)
+
+        def until_enough() -> None:
+            if len(run.samples) > FEWEST_SAMPLES + 3:
+                raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            run.run(seconds=PATIENCE_S, every_s=0.5, after_each=until_enough)
         found = faults(run.soak)
         for each in run.churn.left:
             each.close()
