@@ -24,6 +24,7 @@ from agent.actions import (
 )
 from agent.datapath import ApplyError, Datapath
 from agent.fdb import flap_problems
+from agent.guest_log import GuestLog
 from agent.hostconfig import HostConfig, host_config
 from agent.model import (
     SERVER_TYPE,
@@ -101,6 +102,7 @@ class Reconciler:
         self._news: list[loglines.Line] = []                # about placement, to be said last
         self._pmds_tried: tuple[PmdSpec, ...] = ()          # the wish that they are not part of
         self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
+        self._guest_log = GuestLog()
         self._problems_said: set[str] = set()
         self._said_deprecated = False
         self._flapping: Mapping[str, tuple[str, ...]] = {}      # port -> what is said of it
@@ -351,9 +353,10 @@ class Reconciler:
                 self._note(self._refused, self.desired.ports[name], state.host.lost, now_ms)
             was = before.get(name)
             if was is not state:
-                say(loglines.guest_lines(was or loglines.without_guest(state), state))
+                say(self._guest_log.lines(was or loglines.without_guest(state), state, now_ms))
                 if isinstance(state.device, Registration) and name in self.desired.ports:
                     self._judge(datapath, was, state, now_ms)
+        self._guest_log.keep(self.observed.ports)
 
     def _judge(self, datapath: Datapath, was: PortState | None, state: PortState, now_ms: int
                ) -> None:

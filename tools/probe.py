@@ -60,7 +60,7 @@ class ProbeReport:
 
 
 @dataclass
-class _Receiver:
+class Receiver:
     """What the receiving process counts; times are monotonic ns, on one clock with the sender."""
 
     received: int = 0
@@ -75,6 +75,11 @@ class _Receiver:
     max_latency_seq: int | None = None
     _next: int = field(default=0, repr=False)
     _missing: set[int] = field(default_factory=set, repr=False)
+
+    @property
+    def expected(self) -> int:
+        """The number after the highest that came."""
+        return self._next
 
     def count(self, seq: int, sent_ns: int, now_ns: int) -> None:
         """Take one packet into account."""
@@ -134,7 +139,7 @@ def _running_first() -> Iterator[None]:
 
 def receive(address: tuple[str, int]) -> dict[str, Any]:
     """Count until told to stop and then until it was silent; the counters as a dict."""
-    counters, stop, stopping = _Receiver(), _Stop(), False
+    counters, stop, stopping = Receiver(), _Stop(), False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         # 33 is SO_RCVBUFFORCE, which the socket module does not name: net.core.rmem_max is small.
         sock.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER_BYTES)
