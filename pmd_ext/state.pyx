@@ -27,6 +27,18 @@ cdef extern from "sys/mman.h" nogil:
 cdef extern from "unistd.h" nogil:
     int close(int fd)
 
+cdef extern from * nogil:
+    """
+    #ifdef __SANITIZE_ADDRESS__
+    #include <sanitizer/lsan_interface.h>
+    #define shim_holds_pointers __lsan_register_root_region
+    #else
+    #define shim_holds_pointers(memory, bytes) ((void)0)
+    #endif
+    """
+    # For a leak checker (make asan), which does not look into what mmap gave.
+    void shim_holds_pointers(const void *memory, size_t bytes)
+
 cdef dataplane *_dp = NULL
 
 
@@ -37,7 +49,10 @@ cdef dataplane *dataplane_get() noexcept nogil:
 cdef void *zeroed(size_t bytes) noexcept nogil:
     cdef void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                              -1, 0)
-    return NULL if memory == MAP_FAILED else memory
+    if memory == MAP_FAILED:
+        return NULL
+    shim_holds_pointers(memory, bytes)
+    return memory
 
 
 cdef int dataplane_init(int wake_fd) noexcept nogil:
