@@ -18,7 +18,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile asan lint docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile asan tsan lint docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ profile: setup .bench-packages  ## where a PMD thread's time goes under load (15
 
 asan: setup  ## tests on a data plane and librte_vhost that notice memory errors (6 minutes; ARGS=...)
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize address $(ARGS)
+
+tsan: setup  ## the same for data races between threads (ARGS=...)
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize thread $(ARGS)
 
 lint: setup  ## ruff, mypy --strict, Cython's warnings
 	$(BIN)/ruff check .

@@ -59,11 +59,12 @@ def build(sanitizer: Sanitizer) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         package.mkdir(parents=True)
         made.write_text(f"{flags}")
-    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", f"-j{os.cpu_count()}",
-                    f"--build-lib={directory}", f"--build-temp={directory}/temp"], cwd=ROOT,
-                   env={**os.environ, "EXTENSION_FLAGS": " ".join(flags)}, check=True)
+    # the library is one large file, and compiled by one processor
+    with subprocess.Popen(["tools/build-vhost", str(package), *flags], cwd=ROOT):
+        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", f"-j{os.cpu_count()}",
+                        f"--build-lib={directory}", f"--build-temp={directory}/temp"], cwd=ROOT,
+                       env={**os.environ, "EXTENSION_FLAGS": " ".join(flags)}, check=True)
     shutil.copy(ROOT / "pmd_ext/__init__.py", package)
-    subprocess.run(["tools/build-vhost", str(package), *flags], cwd=ROOT, check=True)
     if not any(package.glob("lib/**/librte_vhost.so.*")):
         sys.exit("sanitize: without a librte_vhost compiled for it most of the work would be "
                  "left out; the lines above say what is missing.")
