@@ -35,6 +35,21 @@ cdef extern from * nogil:
     #else
     #define shim_holds_pointers(memory, bytes) ((void)0)
     #endif
+
+    #ifdef __SANITIZE_THREAD__
+    #include <rte_rcu_qsbr.h>
+    /* As in the library, which is not compiled for the sanitizer: it has to see who waits for whom. */
+    static void
+    shim_synchronize(struct rte_rcu_qsbr *v, unsigned int thread_id)
+    {
+        uint64_t token = rte_rcu_qsbr_start(v);
+
+        if (thread_id != RTE_QSBR_THRID_INVALID)
+            rte_rcu_qsbr_quiescent(v, thread_id);
+        rte_rcu_qsbr_check(v, token, true);
+    }
+    #define rte_rcu_qsbr_synchronize shim_synchronize
+    #endif
     """
     # For a leak checker (make asan), which does not look into what mmap gave.
     void shim_holds_pointers(const void *memory, size_t bytes)
