@@ -68,7 +68,7 @@ profile: setup .bench-packages  ## where a PMD thread's time goes under load (15
 asan: setup  ## tests on a data plane and librte_vhost that notice memory errors (6 minutes; ARGS=...)
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize address $(ARGS)
 
-tsan: setup  ## the same for data races between threads (ARGS=...)
+tsan: setup  ## data races between threads, as far as a sanitizer can tell; read what it reports (ARGS=...)
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize thread $(ARGS)
 
 lint: setup  ## ruff, mypy --strict, Cython's warnings

@@ -45,7 +45,7 @@ SANITIZERS = {
         # DPDK's locks, atomics and rings made of what the sanitizer knows, not of assembler
         ROOT / "build/tsan", (*FLAGS, "-fsanitize=thread", "-DRTE_FORCE_INTRINSICS",
                               "-DRTE_USE_C11_MEM_MODEL"), ("libtsan",),
-        {"TSAN_OPTIONS": f"halt_on_error=0:suppressions={HOOK}/tsan.supp"},
+        {"TSAN_OPTIONS": f"history_size=7:suppressions={HOOK}/tsan.supp"},
         ("tests/ext", FUNCTIONAL[0])),
 }
 
