@@ -39,7 +39,8 @@ SANITIZERS = {
         {"LSAN_OPTIONS": f"suppressions={HOOK}/lsan.supp:print_suppressions=0:use_tls=0",
          "ASAN_OPTIONS": "abort_on_error=1:handle_segv=2:strict_string_checks=1:"
                          "detect_stack_use_after_return=1",
-         "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1"},
+         "UBSAN_OPTIONS": f"suppressions={HOOK}/ubsan.supp:halt_on_error=1:abort_on_error=1:"
+                          "print_stacktrace=1"},
         ("tests/ext", *FUNCTIONAL)),
     "thread": Sanitizer(
         # DPDK's locks, atomics and rings made of what the sanitizer knows, not of assembler
@@ -103,6 +104,8 @@ def main(sanitizer: Sanitizer, arguments: Sequence[str]) -> int:
     shutil.rmtree(reports, ignore_errors=True)
     reports.mkdir()
     status = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
+                  # undefined behaviour is reported on stderr in any case
+                  "--capture=sys",
                   "-o", f"pythonpath={sanitizer.directory} .", *(arguments or sanitizer.tests)],
                  environment(sanitizer, reports))
     made = sorted(reports.iterdir())
