@@ -1,4 +1,5 @@
 """Builds the Cython extension against the system's DPDK; everything else is in pyproject.toml."""
+import os
 import shlex
 import subprocess
 import sys
@@ -33,15 +34,17 @@ def sources() -> list[Path]:
 
 def extensions() -> list[Extension]:
     cflags, libs = pkg_config("--cflags"), pkg_config("--libs")
+    # of a build apart from the usual one, for a sanitizer (tools/sanitize.py)
+    flags = shlex.split(os.environ.get("EXTENSION_FLAGS", ""))
     declarations = [str(p) for p in [*Path("pmd_ext").rglob("*.pxd"), Path("pmd_ext/shim.h")]]
     return [
         Extension(
             f"{source.parent}.{source.stem}", [str(source)], depends=declarations,
             include_dirs=["pmd_ext"],
             extra_compile_args=[*cflags, "-O3", "-DALLOW_EXPERIMENTAL_API", "-Wall", "-Wextra",
-                                "-Wno-unused-parameter"],
+                                "-Wno-unused-parameter", *flags],
             # a librte_vhost made for this kind of CPU (tools/build-vhost), where there is one
-            extra_link_args=[*libs, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib"],
+            extra_link_args=[*libs, *flags, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/lib"],
         )
         for source in sources()
     ]

@@ -3,7 +3,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_u32, store_release_ptr
+from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_u32, store_release_i32, store_release_ptr
 from pmd_ext.fdb cimport (
     Table, address_key, all_slots, entry_tuple, follow, key_address, now_s, set_slots_end,
 )
@@ -45,7 +45,7 @@ cdef class Bridges:
         fwd = forwarding_new(bridges, tables, groups, mirrors)
         for bridge in bridges:
             for entry in bridge["members"]:
-                dp.slots[<int>entry[0]].detached = False
+                store_release_i32(&dp.slots[<int>entry[0]].detached, False)
         with nogil:
             store_release_ptr(<void **>&dp.fwd, fwd)
             synchronize()

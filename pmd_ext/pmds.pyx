@@ -3,7 +3,7 @@ import errno
 
 from libc.stdint cimport uint32_t
 
-from pmd_ext.atomics cimport store_relaxed_u32, store_release_u32
+from pmd_ext.atomics cimport store_relaxed_u32, store_release_i32, store_release_u32
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.pmd cimport (
@@ -77,7 +77,7 @@ cdef class Pmds:
             for k, (index, queue) in enumerate(rxqs):
                 made.rxqs[k].slot = index
                 made.rxqs[k].queue = queue
-                p.dp.slots[<int>index].detached = False
+                store_release_i32(&p.dp.slots[<int>index].detached, False)
             old[n] = pmd_publish(p, made)
             n += 1
             self.lists[core] = rxqs

@@ -11,6 +11,7 @@ import tempfile
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
+from pmd_ext.atomics cimport store_release_i32
 from pmd_ext.dpdk.eal cimport (
     rte_malloc_get_socket_stats, rte_malloc_socket_stats, rte_socket_count, rte_socket_id_by_idx,
     rte_version,
@@ -146,7 +147,7 @@ cdef class Runtime:
         named = {i for members in self.bridges.members.values() for i in members}
         named.update(i for polls in self.pmds.lists.values() for i, _ in polls)
         for index in self.ports.names:
-            self.dp.slots[<int>index].detached = index not in named
+            store_release_i32(&self.dp.slots[<int>index].detached, index not in named)
 
     def drain_wake(self):
         """Empties the wake descriptor and says whether it was signalled; call before changes(),

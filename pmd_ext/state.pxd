@@ -96,7 +96,7 @@ cdef struct slot:
     bint used
     bint client                 # main alone: the library connects, and connects again
     bint iotlb                  # main alone: the library counts how often it translated addresses
-    bint detached               # main: no table names this slot, so nobody needs to be waited for
+    int32_t detached            # main, with release: no table names it, nobody is to be waited for
     # callbacks write (main after unregister), main reads
     int32_t connection          # vid of the connected front end, running or not; -1: none
     uint32_t connections        # front ends accepted since the port was added

@@ -27,6 +27,33 @@ cdef extern from "sys/mman.h" nogil:
 cdef extern from "unistd.h" nogil:
     int close(int fd)
 
+cdef extern from * nogil:
+    """
+    #ifdef __SANITIZE_ADDRESS__
+    #include <sanitizer/lsan_interface.h>
+    #define shim_holds_pointers __lsan_register_root_region
+    #else
+    #define shim_holds_pointers(memory, bytes) ((void)0)
+    #endif
+
+    #ifdef __SANITIZE_THREAD__
+    #include <rte_rcu_qsbr.h>
+    /* As in the library, which is not compiled for the sanitizer: it has to see who waits for whom. */
+    static void
+    shim_synchronize(struct rte_rcu_qsbr *v, unsigned int thread_id)
+    {
+        uint64_t token = rte_rcu_qsbr_start(v);
+
+        if (thread_id != RTE_QSBR_THRID_INVALID)
+            rte_rcu_qsbr_quiescent(v, thread_id);
+        rte_rcu_qsbr_check(v, token, true);
+    }
+    #define rte_rcu_qsbr_synchronize shim_synchronize
+    #endif
+    """
+    # For a leak checker (make asan), which does not look into what mmap gave.
+    void shim_holds_pointers(const void *memory, size_t bytes)
+
 cdef dataplane *_dp = NULL
 
 
@@ -37,7 +64,10 @@ cdef dataplane *dataplane_get() noexcept nogil:
 cdef void *zeroed(size_t bytes) noexcept nogil:
     cdef void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                              -1, 0)
-    return NULL if memory == MAP_FAILED else memory
+    if memory == MAP_FAILED:
+        return NULL
+    shim_holds_pointers(memory, bytes)
+    return memory
 
 
 cdef int dataplane_init(int wake_fd) noexcept nogil:

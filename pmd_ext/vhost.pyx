@@ -243,7 +243,7 @@ cdef void on_destroy_device(int vid) noexcept nogil:
     fence_full()
     # Of a detached slot no PMD knows. Waiting then could deadlock: the caller holds the library's
     # mutex, which the event thread may want while it holds a ring lock that a PMD spins on.
-    if not s.detached:
+    if not load_acquire_i32(&s.detached):
         synchronize()
     slot_changed(s)
 

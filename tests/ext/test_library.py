@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pmd_ext
 from tests.ext.conftest import Switch
 
-LEVEL = Path(__file__).parents[2] / "pmd_ext/lib/glibc-hwcaps/x86-64-v3"
+LEVEL = Path(pmd_ext.__file__).parent / "lib/glibc-hwcaps/x86-64-v3"
 CPU_FLAGS = {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}    # of that level, beside older ones
 
 
