@@ -10,6 +10,7 @@ ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI env PYTHONDONTWRITEBYTECODE=1 \
 # Of 2 MiB: three switches and their guests at the same time.
 BENCH_PAGES := 2560
 GUEST_PAGES := 2048
+CHAOS ?= 600
 # The Python that runs what is installed: Debian's, which has the libraries as packages.
 SYSTEM_PYTHON := /usr/bin/python3
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' agent/__init__.py)
@@ -18,7 +19,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle profile lint docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package bench bench-quick bench-control bench-idle chaos profile lint docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,11 @@ bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 
 bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 minutes; ARGS=--quick)
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
+
+chaos: setup .chaos-packages  ## kill, stop, starve and mislead everything under traffic (CHAOS=seconds, 600; ARGS=--seed=N)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.chaos \
+		--seconds=$(CHAOS) --json=build/chaos.json $(ARGS)
 
 profile: setup .bench-packages  ## where a PMD thread's time goes under load (15 s; ARGS="--bytes=1500")
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.profile $(ARGS)
@@ -117,6 +123,10 @@ $(PACKAGE)/built: $(SOURCES) $(wildcard agent/*.py schema/* packaging/build pack
 .PHONY: .bench-packages
 .bench-packages:
 	@PYTHON=$(PYTHON) tools/install-packages bench
+
+.PHONY: .chaos-packages
+.chaos-packages:
+	@PYTHON=$(PYTHON) tools/install-packages chaos
 
 .PHONY: .metrics-packages
 .metrics-packages:

@@ -7,7 +7,8 @@ Knows namespaces only; what lies between them is none of its business.
     python -m tools.probe send --to IP:PORT --rate PPS [--size BYTES]
 
 Either runs until SIGTERM or the end of its stdin and then prints one JSON object; the receiver
-prints "ready" first, and waits for a second of silence before it reports.
+prints "ready" first, waits for a second of silence before it reports, and prints how far it is
+for each line on its stdin.
 """
 
 import argparse
@@ -57,6 +58,16 @@ class ProbeReport:
         return self.lost == 0 and self.duplicated == 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeMark:
+    """How far a stream is while it goes on."""
+
+    received: int
+    missing: int  # numbers below the highest that came
+    duplicated: int
+    longest_gap_ms: float  # that lasted or ended since the mark before: in full, wherever it began
+
+
 @dataclass
 class _Receiver:
     """What the receiving process counts; times are monotonic ns, on one clock with the sender."""
@@ -73,6 +84,7 @@ class _Receiver:
     max_latency_seq: int | None = None
     _next: int = field(default=0, repr=False)
     _missing: set[int] = field(default_factory=set, repr=False)
+    _gap_since_mark_ns: int = field(default=0, repr=False)
 
     def count(self, seq: int, sent_ns: int, now_ns: int) -> None:
         """Take one packet into account."""
@@ -88,17 +100,28 @@ class _Receiver:
         self.received += 1
         if self.first_seq is None:
             self.first_seq, self.first_arrival_ns = seq, now_ns
-        elif now_ns - self.last_arrival_ns > self.longest_gap_ns:
-            self.longest_gap_ns, self.gap_ended_by_seq = now_ns - self.last_arrival_ns, seq
+        else:
+            gap_ns = now_ns - self.last_arrival_ns
+            self._gap_since_mark_ns = max(self._gap_since_mark_ns, gap_ns)
+            if gap_ns > self.longest_gap_ns:
+                self.longest_gap_ns, self.gap_ended_by_seq = gap_ns, seq
         self.last_arrival_ns = now_ns
         if now_ns - sent_ns > self.max_latency_ns:
             self.max_latency_ns, self.max_latency_seq = now_ns - sent_ns, seq
+
+    def mark(self, now_ns: int) -> dict[str, Any]:
+        """A ProbeMark's fields."""
+        lasts_ns = now_ns - self.last_arrival_ns if self.received else 0
+        gap_ns, self._gap_since_mark_ns = max(self._gap_since_mark_ns, lasts_ns), 0
+        return {"received": self.received, "missing": len(self._missing),
+                "duplicated": self.duplicated, "longest_gap_ms": gap_ns / 1e6}
 
 
 class _Stop:
     """Turns true at SIGTERM, at Ctrl-C or when stdin ends."""
 
     def __init__(self) -> None:
+        self.lines = 0  # that came on stdin so far
         self._signalled = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -110,7 +133,9 @@ class _Stop:
         """Sleep until stopped, until one of ``others`` is readable or ``timeout_s`` has passed."""
         watched = [0, *(other.fileno() for other in others)]
         readable, _, _ = select.select(watched, [], [], timeout_s)
-        return self._signalled or (0 in readable and os.read(0, 4096) == b"")
+        said = os.read(0, 4096) if 0 in readable else None
+        self.lines += said.count(b"\n") if said else 0
+        return self._signalled or said == b""
 
 
 @contextmanager
@@ -127,7 +152,7 @@ def _running_first() -> Iterator[None]:
 
 def receive(address: tuple[str, int]) -> dict[str, Any]:
     """Count until told to stop and then until a second was silent; the counters as a dict."""
-    counters, stop, stopping = _Receiver(), _Stop(), False
+    counters, stop, stopping, marks = _Receiver(), _Stop(), False, 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         # 33 is SO_RCVBUFFORCE, which the socket module does not name: net.core.rmem_max is small.
         sock.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER_BYTES)
@@ -152,6 +177,9 @@ def receive(address: tuple[str, int]) -> dict[str, Any]:
                         # A port that never says anything is never learned, and its packets flood.
                         sock.sendto(b"", sender)
                         greeted_ns = now_ns
+            while marks < stop.lines:
+                print(json.dumps(counters.mark(time.monotonic_ns())), flush=True)
+                marks += 1
     return {key: value for key, value in vars(counters).items() if not key.startswith("_")}
 
 
@@ -230,6 +258,18 @@ class Probe:
         return namespace.popen([sys.executable, "-m", "tools.probe", *arguments],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                cwd=Path(__file__).resolve().parent.parent)
+
+    def mark(self) -> ProbeMark:
+        """How far the stream is; OSError if the receiver died."""
+        assert self._receiver is not None
+        assert self._receiver.stdin is not None
+        assert self._receiver.stdout is not None
+        self._receiver.stdin.write("\n")
+        self._receiver.stdin.flush()
+        line = self._receiver.stdout.readline()
+        if not line:
+            raise OSError("the receiver of a probe died")
+        return ProbeMark(**json.loads(line))
 
     def stop(self) -> ProbeReport:
         """Stop the sender, wait until a second was silent, and report; OSError if a side died."""
