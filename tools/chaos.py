@@ -17,18 +17,18 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from tools import chaos_processes
+from tools import chaos_database, chaos_limits, chaos_processes, chaos_sockets
 from tools.chaos_check import leaks
 from tools.chaos_fault import Fault
 from tools.chaos_report import Event, losses, record, table, verdict
-from tools.chaos_site import Site, WrongError, site
+from tools.chaos_site import AGREES_WITHIN_S, Site, WrongError, site
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import GuestError
 from tools.host import HostError
 from tools.wait import wait_for
 
-FAULTS: tuple[Fault, ...] = chaos_processes.FAULTS
-AGREES_WITHIN_S = 20.0
+FAULTS: tuple[Fault, ...] = (*chaos_processes.FAULTS, *chaos_database.FAULTS,
+                             *chaos_limits.FAULTS, *chaos_sockets.FAULTS)
 LEVEL_WITHIN_S = 10.0
 
 

@@ -16,20 +16,10 @@ LONG_S = (1.0, 2.5)             # a stop of who has no part in forwarding
 
 
 def agent_killed(site: Site, _: Random) -> None:
-    """As systemd does, it is started again at once. A guest of a server port has to come again
-    itself; DPDK's does not, so it is started again."""
+    """As systemd does, it is started again at once."""
     site.kill_agent()
-    stale = (site.directory / SERVER).lstat().st_ino
     site.restart_agent()
-    wait_until(lambda: is_another(site, stale), "the server port is served anew")
-    guest = site.guests[SERVER]
-    guest.kill()
-    guest.start()
-
-
-def is_another(site: Site, inode: int) -> bool:
-    path = site.directory / SERVER
-    return path.exists() and path.lstat().st_ino != inode
+    site.restart_server_guest()
 
 
 def guest_killed(site: Site, random: Random) -> None:

@@ -16,13 +16,16 @@ from typing import Any
 
 from agent.machine import free_hugepage_bytes
 from tools.chaos_check import COLUMNS, Levels, Stretch, disagreements, levels, stretch
-from tools.guest import Guest, Namespace
+from tools.guest import Guest, Namespace, is_listening
 from tools.host import ENOUGH_HUGEPAGE_BYTES, ORDINARY_MEMORY, Host, HostError, plain, wait_until
 from tools.probe import Probe, ProbeMark
+from tools.wait import wait_for
 
 DISK_MIB = 24                   # of the file system with database, logs and run directory
+AGREES_WITHIN_S = 20.0
 RATE_PPS = 500                  # of each stream: a ring of 1024 holds two seconds
 CLIENTS, SERVER = ("a", "b", "c"), "s"
+SPARE = "x"                     # a port that comes and goes, without a guest
 NEIGHBOURS, SUFFERERS = "a to b", "c to s"
 PAIRS = {NEIGHBOURS: ("a", "b"), SUFFERERS: ("c", SERVER)}
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
@@ -46,7 +49,7 @@ class Site(Host):
         self.streams: dict[str, Probe] = {}
         self._stack = stack
         self._marks: dict[str, list[ProbeMark]] = {}
-        self._huge = free_hugepage_bytes() >= ENOUGH_HUGEPAGE_BYTES
+        self.huge = free_hugepage_bytes() >= ENOUGH_HUGEPAGE_BYTES
 
     # --- the switch -------------------------------------------------------------------------------
 
@@ -63,7 +66,7 @@ class Site(Host):
     def wish(self) -> list[str]:
         """The words for ovs-vsctl that ask for everything, in one transaction."""
         config = ["other_config:dpdk-init=true"]
-        if not self._huge:
+        if not self.huge:
             config.append(f'other_config:dpdk-extra="{ORDINARY_MEMORY}"')
         words = ["set", "Open_vSwitch", ".", *config, "--", "add-br", "br0", "--", "set", "Bridge",
                  "br0", "datapath_type=netdev"]
@@ -112,7 +115,16 @@ class Site(Host):
             probe = self._stack.enter_context(Probe(ends[0], ends[1], rate=RATE_PPS))
             self.streams[stream] = probe
         self.begin()
-        wait_until(lambda: not self.differences(), f"all agrees: {self.differences()}")
+        self.wait_agreed("at the start")
+
+    def restart_server_guest(self) -> None:
+        """A guest of a server port has to come again itself when the socket is another one. DPDK's
+        does not, so it is started again."""
+        guest = self.guests[SERVER]
+        guest.kill()
+        wait_until(lambda: guest.socket.exists() and is_listening(guest.socket),
+                   "the server port has a socket")
+        guest.start()
 
     # --- what is so -------------------------------------------------------------------------------
 
@@ -126,11 +138,12 @@ class Site(Host):
         return shown
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Interface rows by name, as the database has them now."""
-        told = json.loads(self.check(
-            "ovs-vsctl", f"--db={self.remote}", "--timeout=5", "--format=json",
-            f"--columns={','.join(COLUMNS)}", "list", "Interface"))
-        rows = [dict(zip(told["headings"], map(plain, row), strict=True)) for row in told["data"]]
+        """Interface rows by name, as the database has them now. (ovs-vsctl would make an empty
+        database one that asks for nothing.)"""
+        select = {"op": "select", "table": "Interface", "where": [], "columns": COLUMNS}
+        told = json.loads(self.check("ovsdb-client", "--timeout=5", "transact", self.remote,
+                                     json.dumps(["Open_vSwitch", select])))
+        rows = [{key: plain(value) for key, value in row.items()} for row in told[0]["rows"]]
         return {row["name"]: row for row in rows}
 
     def differences(self) -> list[str]:
@@ -144,6 +157,16 @@ class Site(Host):
         except (HostError, subprocess.TimeoutExpired) as e:
             return [str(e)]
         return said + [f"nothing comes from {stream}" for stream in self.silent()]
+
+    def wait_agreed(self, what: str) -> None:
+        """Returns when all agrees; HostError with what does not, if that takes too long."""
+        said: list[str] = []
+
+        def is_agreed() -> bool:
+            said[:] = self.differences()
+            return not said
+        if not wait_for(is_agreed, AGREES_WITHIN_S):
+            raise HostError(f"{what}: {'; '.join(said)}")
 
     def levels(self) -> Levels:
         buffers = self.picture()["memory"]["packet_buffers_in_use"]
