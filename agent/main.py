@@ -10,7 +10,6 @@ import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
-import ovs.unixctl.server
 
 from agent import (
     VERSION,
@@ -48,7 +47,8 @@ from agent.signals import Signals
 from agent.standalone import OwnDatabase
 from agent.standing import ORDERS
 
-EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed
+EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed, and
+                                # sockets looked for
 BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
 
@@ -100,17 +100,18 @@ class Agent:
             lambda: self._snapshot, lambda: self._reasons.texts, settings.rundir)
         self._control = self._open_control()
 
-    def _open_control(self) -> Any:
+    def _open_control(self) -> control.ControlSocket:
         control.register("version", "", 0, 0, lambda _: control.version_text(dpdk_version()))
         capture_command.register(self._reconciler, lambda: self._datapath)
         ovs.unixctl.command_register("exit", "[--cleanup]", 0, 1, self._on_exit, None)
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
-        error, server = ovs.unixctl.server.UnixctlServer.create(self._settings.unixctl)
-        if error:
-            raise FatalError(f"cannot open the control socket: {os.strerror(error)}")
+        try:
+            control_socket = control.ControlSocket(self._settings.unixctl)
+        except OSError as e:
+            raise FatalError(f"cannot open the control socket: {e.strerror}") from e
         control.guard_commands()
-        return server
+        return control_socket
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class Agent:
         if self._own_database is not None:
             self._own_database.run(now_ms)
         self._database.run()
-        self._control.run()
+        self._control.run(now_ms)
         before = self._seqno
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
@@ -155,6 +156,12 @@ class Agent:
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
             self._sample(self._datapath, now_ms)
+        if self._datapath is not None and now_ms >= self._expire_at_ms:
+            self._expire_at_ms = now_ms + EXPIRE_MS
+            if self._reconciler.watch_tables(self._datapath):
+                self._stale = True
+            if self._datapath.look_for_sockets():
+                self._due = True
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
             self._due = True
@@ -163,10 +170,6 @@ class Agent:
             self._due = False
             self._stale = True
         self._dpdk.log.run(now_ms)
-        if self._datapath is not None and now_ms >= self._expire_at_ms:
-            self._expire_at_ms = now_ms + EXPIRE_MS
-            if self._reconciler.watch_tables(self._datapath):
-                self._stale = True
         due = now_ms >= self._publisher.stats_at_ms
         if due:
             self._database.look_after()
@@ -259,7 +262,6 @@ class Agent:
             self._own_database.stop()
         for connection in self._exit_replies:
             connection.reply(None)
-        self._control.run()
         self._control.close()
 
     # --- columns ----------------------------------------------------------------------------------

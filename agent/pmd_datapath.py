@@ -136,6 +136,15 @@ class PmdDatapath:
                         polls=tuple(sorted(self._polls.items())),
                         pmds=tuple(spec for _, spec in sorted(self._pmds.items())))
 
+    def look_for_sockets(self) -> bool:
+        # While a guest is there its port stays: it needs no socket, and would lose the connection.
+        gone = [name for name, state in self._states.items()
+                if isinstance(state.device, Registration) and not state.attached
+                and self._server_sockets.is_gone(name, state.device.path)]
+        for name in gone:
+            self._states[name] = replace(self._states[name], socket_gone=True)
+        return bool(gone)
+
     def _host_names(self) -> list[str]:
         return [name for name, state in self._states.items()
                 if isinstance(state.device, HostDevice)]

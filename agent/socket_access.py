@@ -85,6 +85,10 @@ class ServerSockets:
         finally:
             os.close(fd)
 
+    def is_gone(self, port: str, path: str) -> bool:
+        """Whether somebody removed the socket of a port: no guest can connect."""
+        return port in self._made and not os.path.lexists(path)
+
     def forget(self, port: str) -> None:
         """The socket is closed."""
         self._made.pop(port, None)

@@ -106,6 +106,28 @@ def test_appctl(served: Host) -> None:
         served.appctl("nonsense")
 
 
+def test_control_socket_that_was_removed_is_made_again(served: Host) -> None:
+    control = served.directory / f"vhost-agent.{served.agents[-1].pid}.ctl"
+    control.unlink()
+    wait_until(control.exists, "it is there again")
+    assert served.appctl("version")
+    served.stop_agent()
+    assert not control.exists()
+
+
+def test_control_sockets_of_the_dead_are_removed_and_those_of_others_stay(host: Host) -> None:
+    host.start_agent()
+    stale = host.directory / f"vhost-agent.{host.agents[-1].pid}.ctl"
+    host.kill_agent()
+    other = host.start_agent("--unixctl=vhost-agent.other.ctl", wait=False)
+    wait_until(lambda: is_listening(host.directory / "vhost-agent.other.ctl"), "the other listens")
+    assert stale.exists()
+    host.start_agent()
+    assert not stale.exists()
+    assert is_listening(host.directory / "vhost-agent.other.ctl")
+    assert other.poll() is None
+
+
 def test_log_lines_look_like_ovs_vswitchds(host: Host) -> None:
     host.start_agent("--log-file")
     log = host.directory / "vhost-agent.log"
