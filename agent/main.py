@@ -1,6 +1,7 @@
 """Wires the parts together and runs the loop: run everything, reconcile, wait on everything."""
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Sequence
@@ -51,6 +52,8 @@ EXPIRE_MS = 1000                # how often aged entries of MAC tables and group
                                 # sockets looked for
 BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
+# What the machine, or a limit, has no more of: nothing is broken, and it comes back.
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 
 class Agent:
@@ -118,14 +121,21 @@ class Agent:
     def run(self) -> None:
         """Serves until a signal or ovs-appctl exit. Raises FatalError."""
         bugs = 0
+        short: str | None = None            # of what, as was said in the log
         try:
             while not (self._signals.exit or self._exit_replies):
                 try:
                     self._step(ovs.timeval.msec())
-                    bugs = 0
+                    bugs, short = 0, None
                 except FatalError:
                     raise
-                except Exception:
+                except Exception as e:
+                    if isinstance(e, OSError) and e.errno in SHORTAGES:
+                        if short != e.strerror:
+                            short = e.strerror
+                            log.main.err(f"{e}: trying again until that is over")
+                        self._block(BUG_PAUSE_MS)
+                        continue
                     # The data plane forwards on meanwhile, and the work is still due.
                     log.main.exception("internal error, going on")
                     bugs += 1

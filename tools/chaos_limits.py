@@ -18,6 +18,7 @@ from tools.host import wait_until
 from tools.hugepages import POOL
 
 HUGE_MTU = 9000                 # its packet buffers need memory that no port has yet
+EXHAUSTED_S = (1.0, 4.0)        # how long there is nothing left
 STEPS = ("+1d", "-400d", "+10y")        # as libfaketime writes them
 MAP_HUGETLB = 0x40000           # which the mmap module does not name
 MASKS = ("0x2", "0x3", "0x1", "")       # of pmd-cpu-mask; "": the default
@@ -64,7 +65,7 @@ def descriptors_exhausted(site: Site, random: Random) -> None:
         site.guests["c"].start()
         site.vsctl("--no-wait", *site.port_words(SPARE))
         site.ports[SPARE] = None
-        time.sleep(random.uniform(0.5, 2.0))
+        time.sleep(random.uniform(*EXHAUSTED_S))
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     site.wait_agreed("with descriptors again")
