@@ -4,8 +4,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,24 @@ def test_control_sockets_of_the_dead_are_removed_and_those_of_others_stay(host: 
     assert not stale.exists()
     assert is_listening(host.directory / "vhost-agent.other.ctl")
     assert other.poll() is None
+
+
+def test_without_a_free_descriptor_it_serves_on(served: Host) -> None:
+    """It looks for the guest of s0 each second, which opens files."""
+    served.vsctl("set", "Open_vSwitch", ".", "other_config:stats-update-interval=1000")
+    served.vsctl("add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+    agent = served.agents[-1]
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    most = max(int(fd.name) for fd in Path(f"/proc/{agent.pid}/fd").iterdir()) + 1
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (most, before[1]))
+    started_s = time.monotonic()
+    wait_until(lambda: agent.poll() is not None or time.monotonic() > started_s + 6,
+               "it had time to try three times")
+    assert agent.poll() is None
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+    served.vsctl("add-port", "br0", "s1", "--", "set", "Interface", "s1", "type=dpdkvhostuser")
+    wait_until(lambda: served.interface("s1", "status"), "another port is served")
+    assert served.interface("s1", "error") is None
 
 
 def test_log_lines_look_like_ovs_vswitchds(host: Host) -> None:
