@@ -109,9 +109,8 @@ def main(arguments: Sequence[str]) -> int:
             for fault in order(faults, random):
                 if chaos.seconds >= options.seconds:
                     break
-                event = chaos.do(fault)
-                print(f"{event.at_s:6.1f} s  {event.fault}", flush=True)
-                for what in event.wrong:
+                print(f"{chaos.seconds:6.1f} s  {fault.name}", flush=True)
+                for what in chaos.do(fault).wrong:
                     print(f"          WRONG: {what}", flush=True)
         seconds = chaos.seconds
         wrong = any(event.wrong for event in chaos.events)

@@ -43,14 +43,15 @@ def says_why(row: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def hugepages_taken(site: Site) -> Iterator[bool]:
-    """All free ones are this process's meanwhile; False where the agent has none anyway. Takes
-    what is free, which other programs miss too; the pool stays as large as it is."""
-    free = int((POOL / "free_hugepages").read_text())
+    """All free ones are reserved for this process meanwhile, which does not touch them; False where
+    the agent has none anyway. Other programs miss them too; the pool stays as large as it is."""
+    free = (int((POOL / "free_hugepages").read_text())
+            - int((POOL / "resv_hugepages").read_text()))
     if not (site.huge and free):
         yield False
         return
     with mmap.mmap(-1, free * HUGEPAGE_KIB << 10,
-                   mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_HUGETLB | mmap.MAP_POPULATE):
+                   mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_HUGETLB):
         yield True
 
 
