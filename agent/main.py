@@ -50,7 +50,7 @@ from agent.standing import ORDERS
 
 EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed, and
                                 # sockets looked for
-BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
+PAUSE_MS = 1000                 # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
 # What the machine, or a limit, has no more of: nothing is broken, and it comes back.
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
@@ -126,22 +126,23 @@ class Agent:
             while not (self._signals.exit or self._exit_replies):
                 try:
                     self._step(ovs.timeval.msec())
-                    bugs, short = 0, None
                 except FatalError:
                     raise
                 except Exception as e:
+                    # The data plane forwards on meanwhile, and the work is still due.
                     if isinstance(e, OSError) and e.errno in SHORTAGES:
                         if short != e.strerror:
                             short = e.strerror
                             log.main.err(f"{e}: trying again until that is over")
-                        self._block(BUG_PAUSE_MS)
-                        continue
-                    # The data plane forwards on meanwhile, and the work is still due.
-                    log.main.exception("internal error, going on")
-                    bugs += 1
-                    if bugs == BUGS_IN_A_ROW:
-                        raise
-                self._block(BUG_PAUSE_MS if bugs else None)
+                    else:
+                        log.main.exception("internal error, going on")
+                        bugs += 1
+                        if bugs == BUGS_IN_A_ROW:
+                            raise
+                    self._pause()
+                else:
+                    bugs, short = 0, None
+                    self._block()
         finally:
             self._close()
 
@@ -229,10 +230,15 @@ class Agent:
         self._snapshot = snapshot
         return True
 
-    def _block(self, most_ms: int | None) -> None:
+    def _pause(self) -> None:
+        """Without a look at what is due: what failed is, and would be tried again at once."""
         poller = ovs.poller.Poller()
-        if most_ms is not None:
-            poller.timer_wait(most_ms)
+        poller.timer_wait(PAUSE_MS)
+        self._signals.wait(poller)
+        poller.block()
+
+    def _block(self) -> None:
+        poller = ovs.poller.Poller()
         self._signals.wait(poller)
         self._database.wait(poller)
         self._control.wait(poller)
