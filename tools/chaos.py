@@ -2,7 +2,8 @@
 
     python -m tools.chaos [--seconds=N] [--seed=N] [--only=TEXT] [--without=TEXT] [--json=FILE]
 
-The order is random, every kind comes before one comes again. Exit status 1 when something did
+The order is random, every kind comes before one comes again, and once in any case, be that
+longer than was asked for. Exit status 1 when something did
 not recover by itself, a port that was to be spared lost a packet, or something leaked.
 """
 from __future__ import annotations
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         chaos = Chaos(here, random)
         with suppress(KeyboardInterrupt):
             for fault in order(faults, random):
-                if chaos.seconds >= options.seconds:
+                if chaos.seconds >= options.seconds and len(chaos.events) >= len(faults):
                     break
                 print(f"{chaos.seconds:6.1f} s  {fault.name}", flush=True)
                 for what in chaos.do(fault).wrong:

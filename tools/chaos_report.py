@@ -32,31 +32,25 @@ def losses(streams: Mapping[str, Stretch], spared: Sequence[str]) -> list[str]:
 
 
 def table(events: Sequence[Event], kinds: Mapping[str, str]) -> list[str]:
-    """A line for each kind of fault that was done. 'kinds' says what each may cost."""
-    lines = [f"{'fault':<28} times  gap, spared  gap, others  lost, spared  lost, others"
-             "  agrees after  may cost"]
+    """A line for each kind of fault that was done: the longest gap and the sum of lost packets of
+    each stream, the latest time of agreeing. 'kinds' says what each may cost."""
+    streams = list(events[0].streams) if events else []
+    heads = [f"{what}, {stream}" for what in ("gap", "lost") for stream in streams]
+    lines = ["  ".join([f"{'fault':<28} times", *heads, "agrees after", "may cost"])]
     for kind, may_cost in kinds.items():
         done = [event for event in events if event.fault == kind]
         if not done:
             continue
-        spared = [was for event in done for name, was in event.streams.items()
-                  if name in event.spared]
-        others = [was for event in done for name, was in event.streams.items()
-                  if name not in event.spared]
+        of = [[event.streams[stream] for event in done] for stream in streams]
+        cells = [f"{max(was.longest_gap_ms for was in stream):.0f} ms" for stream in of]
+        cells += [str(sum(was.lost for was in stream)) for stream in of]
         agreed = [event.agreed_s for event in done]
-        after = ("never" if None in agreed
-                 else f"{max(s for s in agreed if s is not None):.1f} s")
-        lines.append(f"{kind:<28} {len(done):5}  {gap(spared):>11}  {gap(others):>11}  "
-                     f"{lost(spared):>12}  {lost(others):>12}  {after:>12}  {may_cost}")
+        cells.append("never" if None in agreed
+                     else f"{max(s for s in agreed if s is not None):.1f} s")
+        lines.append("  ".join([
+            f"{kind:<28} {len(done):5}", *(f"{cell:>{len(head)}}" for cell, head in zip(
+                cells, [*heads, "agrees after"], strict=True)), may_cost]))
     return lines
-
-
-def gap(streams: Sequence[Stretch]) -> str:
-    return f"{max(s.longest_gap_ms for s in streams):.0f} ms" if streams else "-"
-
-
-def lost(streams: Sequence[Stretch]) -> str:
-    return str(sum(s.lost for s in streams)) if streams else "-"
 
 
 def verdict(events: Sequence[Event], kinds: Sequence[str], seconds: float) -> str:
@@ -65,7 +59,7 @@ def verdict(events: Sequence[Event], kinds: Sequence[str], seconds: float) -> st
     left = [kind for kind in kinds if kind not in done]
     text = f"{len(events)} faults of {len(done)} of {len(kinds)} kinds in {seconds:.0f} s"
     if left:
-        text += f" (no time for: {', '.join(left)})"
+        text += f" (not done: {', '.join(left)})"
     wrong = sum(bool(event.wrong) for event in events)
     return f"{text}; " + (f"{wrong} went wrong" if wrong else "all recovered, nothing was lost "
                           "that was to be spared, nothing leaked")
