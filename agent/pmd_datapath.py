@@ -138,11 +138,8 @@ class PmdDatapath:
 
     def look_for_sockets(self) -> bool:
         # While a guest is there its port stays: it needs no socket, and would lose the connection.
-        gone = [name for name, state in self._states.items()
-                if isinstance(state.device, Registration) and not state.attached
-                and self._server_sockets.is_gone(name, state.device.path)]
-        for name in gone:
-            self._states[name] = replace(self._states[name], socket_gone=True)
+        gone = [n for n in self._server_sockets.gone() if not self._states[n].attached]
+        self._states |= {n: replace(self._states[n], socket_gone=True) for n in gone}
         return bool(gone)
 
     def _host_names(self) -> list[str]:

@@ -22,6 +22,7 @@ OTHERS = 0o077                  # of a umask: what is made is its owner's alone
 class _Made:
     """A socket, and what the agent's process makes it with by itself."""
 
+    path: str
     file: tuple[int, int]       # device and inode: as long as it is bound no other file has them
     uid: int
     gid: int
@@ -85,9 +86,9 @@ class ServerSockets:
         finally:
             os.close(fd)
 
-    def is_gone(self, port: str, path: str) -> bool:
-        """Whether somebody removed the socket of a port: no guest can connect."""
-        return port in self._made and not os.path.lexists(path)
+    def gone(self) -> list[str]:
+        """Ports whose sockets somebody removed: no guest can connect."""
+        return [port for port, made in self._made.items() if not os.path.lexists(made.path)]
 
     def forget(self, port: str) -> None:
         """The socket is closed."""
@@ -100,7 +101,7 @@ def _made(path: str, mode: int) -> _Made:
     # Only this process makes sockets of its user here; a further link would be to an older one.
     if not stat.S_ISSOCK(file.st_mode) or file.st_uid != os.geteuid() or file.st_nlink != 1:
         raise OSError(errno.EEXIST, "not the socket that was made")
-    return _Made((file.st_dev, file.st_ino), file.st_uid, file.st_gid, mode)
+    return _Made(path, (file.st_dev, file.st_ino), file.st_uid, file.st_gid, mode)
 
 
 def _change(fd: int, file: os.stat_result, uid: int, gid: int, mode: int) -> None:

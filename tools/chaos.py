@@ -3,8 +3,8 @@
     python -m tools.chaos [--seconds=N] [--seed=N] [--only=TEXT] [--without=TEXT] [--json=FILE]
 
 The order is random, every kind comes before one comes again, and once in any case, be that
-longer than was asked for. Exit status 1 when something did
-not recover by itself, a port that was to be spared lost a packet, or something leaked.
+longer than was asked for. Exit status 1 when something did not recover by itself, a port that was
+to be spared lost a packet, or something leaked.
 """
 from __future__ import annotations
 
