@@ -16,6 +16,8 @@ BENCH_PAGES := 2560
 GUEST_PAGES := 2048
 # Seconds of `make soak`; a whole hour or more draws its chart.
 SOAK ?= 3600
+# Of `make chaos`.
+CHAOS ?= 600
 # The Python that runs what is installed: Debian's, which has the libraries as packages.
 SYSTEM_PYTHON := /usr/bin/python3
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' agent/__init__.py)
@@ -24,7 +26,7 @@ DEB := build/ovs-vhost-agent_$(VERSION)_amd64.deb
 SOURCES := $(wildcard pmd_ext/*.pyx tools/*.pyx pmd_ext/*.pxd pmd_ext/*.h pmd_ext/dpdk/*.pxd) setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle gap profile asan tsan soak lint lock audit docs docs-links install uninstall deb clean
+.PHONY: help setup run demo test test-debian13 test-guests test-metrics test-package fuzz bench bench-quick bench-control bench-idle gap chaos profile asan tsan soak lint lock audit docs docs-links install uninstall deb clean
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +74,11 @@ bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 m
 
 gap: setup  ## how long guests are without a switch when the agent is killed, and why (1 minute)
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.gap $(ARGS)
+
+chaos: setup .chaos-packages  ## kill, stop, starve and mislead everything under traffic (CHAOS=seconds, 600; ARGS=--seed=N)
+	@mkdir -p build
+	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.chaos \
+		--seconds=$(CHAOS) --json=build/chaos.json $(ARGS)
 
 profile: setup .bench-packages  ## where a PMD thread's time goes under load (15 s; ARGS="--bytes=1500")
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.profile $(ARGS)
@@ -150,6 +157,10 @@ $(PACKAGE)/built: $(SOURCES) $(wildcard agent/*.py schema/* packaging/build pack
 .PHONY: .bench-packages
 .bench-packages:
 	@PYTHON=$(PYTHON) tools/install-packages bench
+
+.PHONY: .chaos-packages
+.chaos-packages:
+	@PYTHON=$(PYTHON) tools/install-packages chaos
 
 .PHONY: .metrics-packages
 .metrics-packages:

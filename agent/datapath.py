@@ -29,6 +29,10 @@ class Datapath(Protocol):
 
     def observe(self) -> Observed: ...
 
+    def look_for_sockets(self) -> bool:
+        """Whether a server port without a guest has lost its socket, which observe() then says; to
+        be called once a second."""
+
     def apply(self, action: Action) -> None:
         """Does it, or raises ApplyError and leaves everything else as it was."""
 

@@ -93,8 +93,7 @@ def server_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
     if socket.found is not Found.SOCKET or socket.access is None:
         yield Reason("socket-removed", f"somebody removed the socket {socket.path}, which the "
                      "agent made: no guest can connect",
-                     f"ovs-vsctl del-port {quoted(spec.name)} and add it again, or start the "
-                     "agent again")
+                     "the agent makes it again as soon as nothing else is at its place")
         return
     yield Reason("no-guest", f"no guest has connected to the socket {socket.path}; "
                  f"{who(socket.access)} may",

@@ -1,6 +1,7 @@
 """Wires the parts together and runs the loop: run everything, reconcile, wait on everything."""
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -47,9 +48,12 @@ from agent.signals import Signals
 from agent.standalone import OwnDatabase
 from agent.standing import ORDERS
 
-EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed
-BUG_PAUSE_MS = 1000             # before what failed in the agent itself is tried again
+EXPIRE_MS = 1000                # how often aged entries of MAC tables and groups are removed, and
+                                # sockets looked for
+PAUSE_MS = 1000                 # before what failed in the agent itself is tried again
 BUGS_IN_A_ROW = 3               # then the agent gives up rather than run on broken
+# What the machine, or a limit, has no more of: nothing is broken, and it comes back.
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 
 class Agent:
@@ -108,32 +112,40 @@ class Agent:
         help_ = ovs.unixctl.commands["help"]
         ovs.unixctl.command_register("list-commands", "", 0, 0, help_.callback, None)
         try:
-            server = control.ControlSocket(self._settings.control)
+            control_socket = control.ControlSocket(self._settings.control)
         except OSError as e:
             raise FatalError(
                 f"cannot open the control socket {self._settings.control}: {e.strerror}") from e
         control.guard_commands()
-        return server
+        return control_socket
 
     # --- the loop ---------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serves until a signal or ovs-appctl exit. Raises FatalError."""
         bugs = 0
+        short: str | None = None            # of what, as was said in the log
         try:
             while not (self._signals.exit or self._exit_replies):
                 try:
                     self._step(ovs.timeval.msec())
-                    bugs = 0
                 except FatalError:
                     raise
-                except Exception:
+                except Exception as e:
                     # The data plane forwards on meanwhile, and the work is still due.
-                    log.main.exception("internal error, going on")
-                    bugs += 1
-                    if bugs == BUGS_IN_A_ROW:
-                        raise
-                self._block(BUG_PAUSE_MS if bugs else None)
+                    if isinstance(e, OSError) and e.errno in SHORTAGES:
+                        if short != e.strerror:
+                            short = e.strerror
+                            log.main.err(f"{e}: trying again until that is over")
+                    else:
+                        log.main.exception("internal error, going on")
+                        bugs += 1
+                        if bugs == BUGS_IN_A_ROW:
+                            raise
+                    self._pause()
+                else:
+                    bugs, short = 0, None
+                    self._block()
         finally:
             self._close()
 
@@ -142,7 +154,7 @@ class Agent:
         if self._own_database is not None:
             self._own_database.run(now_ms)
         self._database.run()
-        self._control.run()
+        self._control.run(now_ms)
         before = self._seqno
         changed = self._look_at_database()
         if changed and self._snapshot is not None:
@@ -157,6 +169,12 @@ class Agent:
         woken = self._datapath is not None and self._datapath.drain_wake()
         if self._datapath is not None and now_ms >= self._reconciler.placer.sample_at_ms:
             self._sample(self._datapath, now_ms)
+        if self._datapath is not None and now_ms >= self._expire_at_ms:
+            self._expire_at_ms = now_ms + EXPIRE_MS
+            if self._reconciler.watch_tables(self._datapath):
+                self._stale = True
+            if self._datapath.look_for_sockets():
+                self._due = True
         retry_at_ms = self._reconciler.retry_at_ms()
         if changed or woken or (retry_at_ms is not None and now_ms >= retry_at_ms):
             self._due = True
@@ -165,10 +183,6 @@ class Agent:
             self._due = False
             self._stale = True
         self._dpdk.log.run(now_ms)
-        if self._datapath is not None and now_ms >= self._expire_at_ms:
-            self._expire_at_ms = now_ms + EXPIRE_MS
-            if self._reconciler.watch_tables(self._datapath):
-                self._stale = True
         due = now_ms >= self._publisher.stats_at_ms
         if due:
             self._database.look_after()
@@ -221,10 +235,15 @@ class Agent:
         self._snapshot = snapshot
         return True
 
-    def _block(self, most_ms: int | None) -> None:
+    def _pause(self) -> None:
+        """Without a look at what is due: what failed is, and would be tried again at once."""
         poller = ovs.poller.Poller()
-        if most_ms is not None:
-            poller.timer_wait(most_ms)
+        poller.timer_wait(PAUSE_MS)
+        self._signals.wait(poller)
+        poller.block()
+
+    def _block(self) -> None:
+        poller = ovs.poller.Poller()
         self._signals.wait(poller)
         self._database.wait(poller)
         self._control.wait(poller)
@@ -264,7 +283,6 @@ class Agent:
             self._own_database.stop()
         for connection in self._exit_replies:
             connection.reply(None)
-        self._control.run()
         self._control.close()
 
     # --- columns ----------------------------------------------------------------------------------

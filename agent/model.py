@@ -296,6 +296,7 @@ class PortState:
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)
     limits: Limits = NO_LIMITS
     access: SocketAccess = AS_MADE
+    socket_gone: bool = False           # somebody removed the server socket while it had no guest
     host: HostState = NO_HOST           # of a device of the host
     eth: EthInfo | None = None          # of an Ethernet device
 

@@ -92,7 +92,7 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     # a thousand ports are looked at whenever one changes.
     staying = {name: state for name, state in observed.ports.items()
                if (spec := specs.get(name)) is not None
-               and not state.host.lost
+               and not state.host.lost and not state.socket_gone
                and ((spec.device is state.device and spec.memory is state.memory
                      and not (isinstance(spec.device, Registration)
                               and spec.device.tso == TSO_ON))

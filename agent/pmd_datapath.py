@@ -135,6 +135,12 @@ class PmdDatapath:
                         polls=tuple(sorted(self._polls.items())),
                         pmds=tuple(spec for _, spec in sorted(self._pmds.items())))
 
+    def look_for_sockets(self) -> bool:
+        # While a guest is there its port stays: it needs no socket, and would lose the connection.
+        gone = [n for n in self._server_sockets.gone() if not self._states[n].attached]
+        self._states |= {n: replace(self._states[n], socket_gone=True) for n in gone}
+        return bool(gone)
+
     def _host_names(self) -> list[str]:
         return [name for name, state in self._states.items()
                 if isinstance(state.device, HostDevice)]

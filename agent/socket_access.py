@@ -90,6 +90,10 @@ class ServerSockets:
         finally:
             os.close(fd)
 
+    def gone(self) -> list[str]:
+        """Ports whose sockets somebody removed: no guest can connect."""
+        return [port for port, path in self._paths.items() if not os.path.lexists(path)]
+
     @contextmanager
     def closing(self, *ports: str) -> Iterator[None]:
         """While the vhost library closes the sockets of ports, and removes what has their names

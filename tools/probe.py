@@ -8,7 +8,8 @@ Knows namespaces only; what lies between them is none of its business.
 
 Either runs until SIGTERM or the end of its stdin and then prints one JSON object; the receiver
 prints "ready" first, and waits for a second of silence before it reports, or for a fifth of one
-when it was told on stdin how many packets were sent, and has as many.
+when it was told on stdin how many packets were sent, and has as many. For each empty line on its
+stdin it prints how far it is.
 """
 
 import argparse
@@ -59,6 +60,16 @@ class ProbeReport:
         return self.lost == 0 and self.duplicated == 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeMark:
+    """How far a stream is while it goes on."""
+
+    received: int
+    missing: int  # numbers below the highest that came
+    duplicated: int
+    longest_gap_ms: float  # that lasted or ended since the mark before: in full, wherever it began
+
+
 @dataclass
 class Receiver:
     """What the receiving process counts; times are monotonic ns, on one clock with the sender."""
@@ -75,6 +86,7 @@ class Receiver:
     max_latency_seq: int | None = None
     _next: int = field(default=0, repr=False)
     _missing: set[int] = field(default_factory=set, repr=False)
+    _gap_since_mark_ns: int = field(default=0, repr=False)
 
     @property
     def expected(self) -> int:
@@ -95,11 +107,21 @@ class Receiver:
         self.received += 1
         if self.first_seq is None:
             self.first_seq, self.first_arrival_ns = seq, now_ns
-        elif now_ns - self.last_arrival_ns > self.longest_gap_ns:
-            self.longest_gap_ns, self.gap_ended_by_seq = now_ns - self.last_arrival_ns, seq
+        else:
+            gap_ns = now_ns - self.last_arrival_ns
+            self._gap_since_mark_ns = max(self._gap_since_mark_ns, gap_ns)
+            if gap_ns > self.longest_gap_ns:
+                self.longest_gap_ns, self.gap_ended_by_seq = gap_ns, seq
         self.last_arrival_ns = now_ns
         if now_ns - sent_ns > self.max_latency_ns:
             self.max_latency_ns, self.max_latency_seq = now_ns - sent_ns, seq
+
+    def mark(self, now_ns: int) -> dict[str, Any]:
+        """A ProbeMark's fields."""
+        lasts_ns = now_ns - self.last_arrival_ns if self.received else 0
+        gap_ns, self._gap_since_mark_ns = max(self._gap_since_mark_ns, lasts_ns), 0
+        return {"received": self.received, "missing": len(self._missing),
+                "duplicated": self.duplicated, "longest_gap_ms": gap_ns / 1e6}
 
 
 class _Stop:
@@ -107,6 +129,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.said = b""
+        self.lines = 0  # empty ones that came on stdin so far
         self._signalled = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -121,7 +144,8 @@ class _Stop:
         if 0 not in readable:
             return self._signalled
         more = os.read(0, 4096)
-        self.said += more
+        self.lines += more.count(b"\n")
+        self.said += more.replace(b"\n", b"")
         return self._signalled or not more
 
 
@@ -139,7 +163,7 @@ def _running_first() -> Iterator[None]:
 
 def receive(address: tuple[str, int]) -> dict[str, Any]:
     """Count until told to stop and then until it was silent; the counters as a dict."""
-    counters, stop, stopping = Receiver(), _Stop(), False
+    counters, stop, stopping, marks = Receiver(), _Stop(), False, 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         # 33 is SO_RCVBUFFORCE, which the socket module does not name: net.core.rmem_max is small.
         sock.setsockopt(socket.SOL_SOCKET, 33, _RECEIVE_BUFFER_BYTES)
@@ -166,6 +190,9 @@ def receive(address: tuple[str, int]) -> dict[str, Any]:
                         greeted_ns = now_ns
             if stopping and stop.said and counters.received >= int(stop.said):
                 silence_s = _COPIES_S
+            while marks < stop.lines:
+                print(json.dumps(counters.mark(time.monotonic_ns())), flush=True)
+                marks += 1
     return {key: value for key, value in vars(counters).items() if not key.startswith("_")}
 
 
@@ -244,6 +271,18 @@ class Probe:
         return namespace.popen([sys.executable, "-m", "tools.probe", *arguments],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                cwd=Path(__file__).resolve().parent.parent)
+
+    def mark(self) -> ProbeMark:
+        """How far the stream is; OSError if the receiver died."""
+        assert self._receiver is not None
+        assert self._receiver.stdin is not None
+        assert self._receiver.stdout is not None
+        self._receiver.stdin.write("\n")
+        self._receiver.stdin.flush()
+        line = self._receiver.stdout.readline()
+        if not line:
+            raise OSError("the receiver of a probe died")
+        return ProbeMark(**json.loads(line))
 
     def stop(self) -> ProbeReport:
         """Stop the sender, wait until it was silent, and report; OSError if a side died."""

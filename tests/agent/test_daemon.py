@@ -4,8 +4,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,46 @@ def test_appctl(served: Host) -> None:
         served.appctl("fdb/show", "nope")
     with pytest.raises(HostError, match="is not a valid command"):
         served.appctl("nonsense")
+
+
+def test_control_socket_that_was_removed_is_made_again(served: Host) -> None:
+    control = served.directory / f"vhost-agent.{served.agents[-1].pid}.ctl"
+    control.unlink()
+    wait_until(control.exists, "it is there again")
+    assert served.appctl("version")
+    served.stop_agent()
+    assert not control.exists()
+
+
+def test_control_sockets_of_the_dead_are_removed_and_those_of_others_stay(host: Host) -> None:
+    host.start_agent()
+    stale = host.directory / f"vhost-agent.{host.agents[-1].pid}.ctl"
+    host.kill_agent()
+    other = host.start_agent("--unixctl=vhost-agent.other.ctl", wait=False)
+    wait_until(lambda: is_listening(host.directory / "vhost-agent.other.ctl"), "the other listens")
+    assert stale.exists()
+    host.start_agent()
+    assert not stale.exists()
+    assert is_listening(host.directory / "vhost-agent.other.ctl")
+    assert other.poll() is None
+
+
+def test_without_a_free_descriptor_it_serves_on(served: Host) -> None:
+    """It looks for the guest of s0 each second, which opens files."""
+    served.vsctl("set", "Open_vSwitch", ".", "other_config:stats-update-interval=1000")
+    served.vsctl("add-port", "br0", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
+    agent = served.agents[-1]
+    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    most = max(int(fd.name) for fd in Path(f"/proc/{agent.pid}/fd").iterdir()) + 1
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (most, before[1]))
+    started_s = time.monotonic()
+    wait_until(lambda: agent.poll() is not None or time.monotonic() > started_s + 6,
+               "it had time to try three times")
+    assert agent.poll() is None
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
+    served.vsctl("add-port", "br0", "s1", "--", "set", "Interface", "s1", "type=dpdkvhostuser")
+    wait_until(lambda: served.interface("s1", "status"), "another port is served")
+    assert served.interface("s1", "error") is None
 
 
 def test_log_lines_look_like_ovs_vswitchds(host: Host) -> None:

@@ -151,7 +151,10 @@ def test_server_socket_waits_says_who_may_connect_and_is_removed_by_somebody(ask
     asked.guests.pop().close()
     wait_reason(asked, "no guest has connected", "s0")
     Path(path).unlink()
+    Path(path).write_text("")           # else it would be there again at once
     wait_reason(asked, f"somebody removed the socket {path}, which the agent made", "s0")
+    Path(path).unlink()
+    wait_reason(asked, "no guest has connected", "s0")
 
 
 # --- who may what ---------------------------------------------------------------------------------

@@ -248,6 +248,23 @@ def test_link_in_place_of_the_socket_is_not_followed(contract: Contract, to_the_
     assert access(path) == (NOBODY, 0, 0o666)
 
 
+def test_socket_that_was_removed_is_made_again_once_its_guest_has_gone(contract: Contract) -> None:
+    contract.config("vhost-sock-mode=0660")
+    path = Path(contract.server("s0"))
+    path.unlink()
+    wait_until(lambda: path.exists() and is_listening(path), "the socket is there again")
+    wait_until(lambda: access(str(path))[2] == 0o660, "with its mode")
+    guest = contract.joined("s0", server=True)
+    path.unlink()
+    contract.set("s0", "options:vhost-sock-mode=0600")      # the agent has looked at the port
+    assert contract.host.connected("s0")
+    assert not path.exists()
+    contract.guests.remove(guest)
+    guest.close()
+    wait_until(path.exists, "the socket is there again")
+    contract.joined("s0", server=True)
+
+
 def test_socket_of_another_process_is_left_alone(contract: Contract) -> None:
     path = contract.server("s0")
     os.unlink(path)

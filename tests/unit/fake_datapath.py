@@ -71,6 +71,9 @@ class FakeDatapath:
         return Observed(dict(self.ports), self.bridges, self.polls,
                         tuple(spec for _, spec in sorted(self.pmds.items())))
 
+    def look_for_sockets(self) -> bool:
+        return False
+
     def apply(self, action: Action) -> None:
         self.tried.append(action)
         why = self.refused.get((type(action), name_of(action)))
