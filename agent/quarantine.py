@@ -27,6 +27,7 @@ DID = {
     "request": "sent a request that is of no use to a network device",
     "shrunk": "made the file of its memory shorter while it was shared",
     "beyond": "has buffers that go on behind the end of its memory",
+    "endless": "has a ring that takes long to walk, and has no room for a frame",
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",

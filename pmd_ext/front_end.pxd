@@ -21,6 +21,7 @@ cdef enum:
     OFFENCE_REQUEST             # a request that no network device has a use for
     OFFENCE_SHRUNK              # the file of its memory was made shorter
     OFFENCE_BEYOND              # a buffer that goes on behind its memory
+    OFFENCE_ENDLESS             # a ring that is walked for long, and gives nothing
     OFFENCE_STUCK               # a descriptor of its kept a thread of the switch waiting
 
 # Of a ring, what its front end said since it was stopped.

@@ -3,15 +3,19 @@
 What a front end shares stays its own. It can make the file of its memory shorter: who touches what
 was cut off gets SIGBUS. There a page of zeros is put in its place, and the connection ended. And it
 can let a descriptor that PMDs write to, for the guest's interrupts, take no more: the writer waits.
-So a thread looks after the others, and has one that waits on a guest's behalf carry on.
+So a thread looks after the others, and has one that waits on a guest's behalf carry on. And it can
+have rings walked that lead nowhere: each of as many chains as there are descriptors, through all of
+them, is a thousand million steps. Nothing ends that; it is not begun again.
 """
-from libc.stdint cimport int16_t, uint32_t
+from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.types cimport pid_t
 
 from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_i16
 from pmd_ext.connection cimport connection_drop
-from pmd_ext.front_end cimport OFFENCE_BEYOND, OFFENCE_SHRUNK, OFFENCE_STUCK
+from pmd_ext.dpdk.eal cimport rte_rdtsc
+from pmd_ext.duty cimport DOUBT, SERVING_SLOT, SLOW, TOO_SLOW
+from pmd_ext.front_end cimport OFFENCE_ENDLESS, OFFENCE_BEYOND, OFFENCE_SHRUNK, OFFENCE_STUCK
 from pmd_ext.guards cimport guards_have
 from pmd_ext.state cimport (
     MAX_PMDS, MAX_QUEUE_PAIRS, TXQ_NONE, dataplane, dataplane_get, pmd, slot, slot_changed,
@@ -144,6 +148,26 @@ cdef extern from * nogil:
         return state != NULL && state[2] == 'S';
     }
 
+    /* How long the thread has run on a CPU; 0: not known. */
+    static uint64_t
+    shim_ran_ns(pid_t tid)
+    {
+        char text[128];
+        unsigned long long ns = 0;
+        ssize_t n;
+        int fd;
+
+        snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", (int)tid);
+        fd = open(text, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return 0;
+        n = read(fd, text, sizeof text - 1);
+        close(fd);
+        text[n > 0 ? n : 0] = 0;
+        sscanf(text, "%llu", &ns);
+        return ns;
+    }
+
     #define shim_nudge(tid) ((void)syscall(SYS_tgkill, getpid(), (tid), SIGURG))
     """
     void shim_set_thread(void *me)
@@ -156,10 +180,18 @@ cdef extern from * nogil:
     int shim_start_thread(void *(*run)(void *) noexcept nogil, void *argument)
     void shim_sleep_ms(unsigned ms)
     bint shim_waits(pid_t tid)
+    uint64_t shim_ran_ns(pid_t tid)
     void shim_nudge(pid_t tid)
 
 cdef enum:
     LOOK_MS = 30            # one that waits longer than from one look to the next waits for a guest
+    LONG_NS = 15_000_000    # that a thread ran in one call, between two looks: a thousand bursts' time
+    SLOW_HZ = 10_000        # a call that sends nothing takes some 50 ns; this long, it is slow
+
+# What the watchdog saw of a thread last.
+cdef struct look:
+    uint32_t serving
+    uint64_t ran_ns         # how long the thread had run then, if it was in a call
 
 
 cdef void silence(slot *s) noexcept nogil:
@@ -174,7 +206,7 @@ cdef void silence(slot *s) noexcept nogil:
 
 cdef slot *served(const pmd *me) noexcept nogil:
     """NULL: the thread is not in the library on a guest's behalf."""
-    cdef uint32_t index = load_relaxed_u32(&me.work.serving) & SERVING_SLOT
+    cdef uint32_t index = load_relaxed_u32(&me.work.duty.serving) & SERVING_SLOT
     return &me.dp.slots[index - 1] if index else NULL
 
 
@@ -184,27 +216,47 @@ cdef int on_missing(void *address) noexcept nogil:
     cdef slot *s = served(me) if me != NULL else <slot *>shim_get_slot()
     if s == NULL or not shim_put_zeros(address):
         return False
-    connection_drop(s, OFFENCE_BEYOND if guards_have(<int16_t>(s - dataplane_get().slots), address)
-                    else OFFENCE_SHRUNK)
-    silence(s)
+    cut_off(s, OFFENCE_BEYOND if guards_have(<int16_t>(s - dataplane_get().slots), address)
+            else OFFENCE_SHRUNK)
     return True
 
 
-cdef void look_after(pmd *me, uint32_t *seen) noexcept nogil:
-    cdef uint32_t serving = load_relaxed_u32(&me.work.serving)
+cdef void cut_off(slot *s, uint32_t offence) noexcept nogil:
+    connection_drop(s, offence)
+    silence(s)
+
+
+cdef void in_vain(pmd *me, slot *s, size_t index, uint64_t begun) noexcept nogil:
+    """A call that sent nothing. Threads lose their CPU at any moment: one such call proves nothing."""
+    cdef uint8_t *doubts = &me.work.duty.doubts[index]
+    if doubts[0] == 0:
+        doubts[0] = DOUBT
+    elif rte_rdtsc() - begun < me.dp.tsc_hz // SLOW_HZ:
+        doubts[0] -= doubts[0] > DOUBT
+    elif doubts[0] + SLOW > TOO_SLOW:
+        doubts[0] = 0
+        cut_off(s, OFFENCE_ENDLESS)
+    else:
+        doubts[0] += SLOW
+
+
+cdef void look_after(pmd *me, look *seen) noexcept nogil:
+    cdef uint32_t serving = load_relaxed_u32(&me.work.duty.serving)
     cdef slot *s = served(me)
+    cdef uint64_t ran_ns = shim_ran_ns(me.work.tid) if s != NULL else 0
     # what arrives by post-copy is waited for
-    if (s != NULL and serving == seen[0] and not s.said.moving
-            and shim_waits(me.work.tid)):
-        connection_drop(s, OFFENCE_STUCK)
-        silence(s)
-        shim_nudge(me.work.tid)
-    seen[0] = serving
+    if s != NULL and serving == seen.serving and not s.said.moving:
+        if shim_waits(me.work.tid):
+            cut_off(s, OFFENCE_STUCK)
+            shim_nudge(me.work.tid)
+        elif ran_ns > seen.ran_ns + LONG_NS:
+            cut_off(s, OFFENCE_ENDLESS)
+    seen.serving, seen.ran_ns = serving, ran_ns
 
 
 cdef void *watch(void *argument) noexcept nogil:
     cdef dataplane *dp = <dataplane *>argument
-    cdef uint32_t seen[MAX_PMDS + 1]
+    cdef look seen[MAX_PMDS + 1]
     cdef int i
     memset(seen, 0, sizeof(seen))
     while True:

@@ -8,6 +8,7 @@ from pmd_ext.dpdk.eal cimport rte_spinlock_t
 from pmd_ext.dpdk.mbuf cimport rte_mempool
 from pmd_ext.dpdk.rcu cimport rte_rcu_qsbr
 from pmd_ext.dpdk.ring cimport rte_ring
+from pmd_ext.duty cimport duty
 from pmd_ext.front_end cimport front_end
 from pmd_ext.groups cimport group_table
 from pmd_ext.mactable cimport mac_table
@@ -313,9 +314,9 @@ cdef struct pmd_work:
     txq_hold held[MAX_SLOTS]
     uint32_t n_waits
     iotlb_wait waits[IOTLB_WAITS]
-    # the PMD writes, main and the watchdog read
+    duty duty
+    # the PMD writes, main reads
     uint64_t sleeps_since           # TSC; 0: it does not
-    uint32_t serving                # as shield.pxd has it
     # the PMD when it starts, main reads
     pid_t tid
     int lcore                       # DPDK's number of the thread; -1: it has none
@@ -371,7 +372,6 @@ cdef struct dataplane:
     pmd host                        # the host thread: no PMD, but it forwards like one
     # callbacks write and read; new_connection comes first for every vid
     int16_t vid_slot[MAX_VIDS]
-
 
 # librte_vhost's callbacks get a vid and no user pointer.
 cdef dataplane *dataplane_get() noexcept nogil

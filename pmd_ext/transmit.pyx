@@ -22,7 +22,7 @@ from pmd_ext.meters cimport limits, police_tx
 from pmd_ext.offload cimport (
     TAKES_CHECKSUMS, TAKES_TSO4, TAKES_TSO6, offload_asked, offload_begin, offload_next, outgoing,
 )
-from pmd_ext.shield cimport serve_begin, serve_end
+from pmd_ext.shield cimport doubt_begin, doubt_end, serve_begin, serve_end
 from pmd_ext.state cimport (
     BURST, MAX_SLOTS, SLOT_HOST, SLOT_PATCH, SLOT_VHOST, TXQ_NONE, forwarding, pmd, port_counters,
     ring, ring_counters, ring_of, slot, txq_hold, txq_vring,
@@ -111,14 +111,17 @@ cdef inline uint16_t enqueue(pmd *me, slot *s, ring *r, int32_t vid, uint16_t vr
     """Sends what the ring takes; retries only while each try moves something."""
     cdef uint16_t sent = 0, moved
     cdef uint32_t tries = 0, limit = 0
+    cdef uint64_t begun
     cdef capture *copies
     lock_ring(me, r)
     me.work.calling = &r.counts
     while True:
         if vid >= 0:
+            begun = doubt_begin(me, s - me.dp.slots)
             serve_begin(me, s - me.dp.slots)
             moved = rte_vhost_enqueue_burst(vid, vring, pkts + sent, n - sent)
             serve_end(me)
+            doubt_end(me, s, s - me.dp.slots, begun, moved)
         else:
             moved = eth_send(s, vring // 2, pkts + sent, n - sent, &c.tx_no_buffer_drops)
         sent += moved
