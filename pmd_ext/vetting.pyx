@@ -18,7 +18,7 @@ from pmd_ext.front_end cimport (
 from pmd_ext.message cimport (
     GET_INFLIGHT_FD, GET_VRING_BASE, NEED_REPLY, POSTCOPY_ADVISE, POSTCOPY_END, RESET_OWNER,
     SET_FEATURES, SET_INFLIGHT_FD, SET_LOG_BASE, SET_MEM_TABLE, SET_VRING_ADDR, SET_VRING_BASE,
-    SET_VRING_CALL, SET_VRING_NUM, shim_message, shim_region,
+    SET_VRING_CALL, SET_VRING_KICK, SET_VRING_NUM, shim_message, shim_region,
 )
 from pmd_ext.state cimport slot
 
@@ -87,6 +87,7 @@ cdef enum:
     MAX_RING_SIZE = 4096
     MAX_ENTRIES = 1 << 18           # of all rings: 128 pairs of 1024, for which the library takes 8 MB
     PACKED_INDEX = 0x7fff           # of SET_VRING_BASE: the rest is wrap counters and the used index
+    RING_INDEX = 0xff               # of SET_VRING_KICK
     NO_DESCRIPTOR = 0x100           # of SET_VRING_CALL
     VIRTIO_RING_F_EVENT_IDX = 29    # puts two bytes behind a ring
 
@@ -179,6 +180,12 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
         return of_base(f, m)
     if m.request == SET_VRING_ADDR and m.u.addr.index < SAID_RINGS:
         f.rings[m.u.addr.index].placed = True
+        if f.rings[m.u.addr.index].size == 0:
+            return OFFENCE_RING
+    elif m.request == SET_VRING_KICK:
+        # The ring starts. What it needs was made with its size, and freed when it was stopped.
+        if f.rings[m.u.number & RING_INDEX].size == 0:
+            return OFFENCE_RING
     elif m.request == GET_VRING_BASE and m.u.state.index < SAID_RINGS:
         memset(&f.rings[m.u.state.index], 0, sizeof(ring_said))
     elif m.request == RESET_OWNER:

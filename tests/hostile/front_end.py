@@ -85,6 +85,8 @@ class Hostile(FrontEnd):
     def hung_up(self, timeout_s: float = SWITCH_S) -> bool:
         """Whether the switch ends the connection, within that time. Reads what it says until
         then."""
+        if self._socket.fileno() < 0:       # it was found out before
+            return True
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         try:

@@ -30,7 +30,7 @@ from tools.vhost_user import (
 
 RING_SIZE = 64
 SESSION = 300                   # steps at most
-HEARD = 8                       # steps, after which the switch has to have heard them
+HEARD = 32                      # steps, after which the switch has to have heard them
 HEARD_MS = 500
 ANSWER = MESSAGE.pack(Request.GET_FEATURES, 5, 8)       # flags: version 1, an answer
 ODD = (0, 1, 2, 3, 7, 12, 63, 64, 65, 127, 128, 255, 256, 257, 1024, 32767, 32768, 32769, 65535,
@@ -87,8 +87,9 @@ class Session:
         self.client = self.random.random() < 0.05
         self.iommu = self.client and self.random.random() < 0.6
         # those that hardly err are let talk for long
-        self.sane = self.random.choice((0.8, 0.98, 0.998))
+        self.sane = self.random.choice((0.95, 0.99, 0.999))
         self.ready = self.random.random() < 0.85        # rings run before it begins
+        self.sizeless = [] if self.ready else [0, 1]    # rings that have none
 
     def guest(self, path: str) -> Fuzzed:
         return Fuzzed(path, listen=self.client, packed=self.packed, iommu=self.iommu,
@@ -165,6 +166,13 @@ class Session:
         if request == Request.IOTLB_MSG and not self.iommu and not self.errs():
             request = Request.SET_VRING_ENABLE          # that ends the connection
         payload, fds = self.payload(guest, request)
+        if self.sizeless and not self.errs():           # nor may a ring start without a size
+            request, fds = Request.SET_VRING_NUM, []
+            payload = struct.pack("<II", self.sizeless.pop(), RING_SIZE)
+        elif request == Request.GET_VRING_BASE and payload[0] < 2:
+            self.sizeless.append(payload[0])
+        elif request == Request.RESET_OWNER:
+            self.sizeless += (0, 1)
         flags = NEED_REPLY if self.random.random() < 0.3 else 0
         size = None
         if self.errs():

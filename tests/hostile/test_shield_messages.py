@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -56,6 +56,38 @@ def test_ring_size_that_none_can_have_ends_the_connection(hostile: Make, size: i
     guest = hostile().negotiate()
     guest.tell(Request.SET_VRING_NUM, struct.pack("<II", 1, size), flags=NEED_REPLY)
     assert guest.hung_up(1.0)
+
+
+class Sizeless(Hostile):
+    """Never says how large a ring is, once `silent`."""
+
+    silent = True
+
+    def _tell(self, request: Request, payload: bytes = b"", *fds: int) -> None:
+        if request != Request.SET_VRING_NUM or not self.silent:
+            super()._tell(request, payload, *fds)
+
+
+@BOTH
+@pytest.mark.parametrize("before", [None, Request.GET_VRING_BASE, Request.RESET_OWNER],
+                         ids=["new", "stopped", "reset"])
+def test_ring_that_has_no_size(arena: Arena, before: Request | None, packed: bool) -> None:
+    """What the library keeps for a ring is made with its size, and gone when it is stopped."""
+    with Sizeless(arena.port(), packed=packed) as guest:
+        guest.silent = before is None
+        with suppress(ConnectionError):
+            guest.connect()
+            guest.silent = True
+            for index in (0, 1) if before else ():
+                guest.tell(before or 0, struct.pack("<II", index, 0))
+                guest.hung_up(0.01)
+            for index in (0, 1) if before else ():
+                guest._share_ring(index)
+                guest.tell(Request.SET_VRING_ENABLE, struct.pack("<II", index, 1))
+            guest.tx.offer(*range(64))
+        wait_for(lambda: guest.hung_up(0), 0.3)
+        arena.check()
+        arena.check()
 
 
 # --- the one thread that reads messages -----------------------------------------------------------
