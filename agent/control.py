@@ -37,7 +37,8 @@ class ControlSocket:
             raise OSError(error, os.strerror(error))
         self._path, self._made = path, identity(path)
         self._look_at_ms = 0
-        self._remove_stale()
+        if Path(path).name == f"{ovs.util.PROGRAM_NAME}.{os.getpid()}.ctl":
+            self._remove_stale()
 
     def _remove_stale(self) -> None:
         """Who is killed leaves a socket behind, and nobody would ever have its number again."""
