@@ -233,9 +233,9 @@ class Host:
 
     def get(self, table: str, record: str, column: str) -> Any:
         """A column as Python sees it: sets as lists, maps as dicts, one value as itself. 'record'
-        is a name, or '.' where there is but one."""
+        is a name; that of Open_vSwitch is '.'."""
         select = {"op": "select", "table": table, "columns": [column],
-                  "where": [] if record == "." else [["name", "==", record]]}
+                  "where": [] if table == "Open_vSwitch" else [["name", "==", record]]}
         rows = self.transact(select)[0]["rows"]
         if len(rows) != 1:
             raise HostError(f"{table} {record}: {len(rows)} rows")
