@@ -38,8 +38,7 @@ def test_frames_at_the_end_of_long_chains(arena: Arena, hostile: Make, size: int
     arena.check()
 
 
-@pytest.mark.parametrize("size", [*SIZES[:2], pytest.param(SIZES[2], marks=pytest.mark.xfail(
-    strict=False, reason="needs the shield"))])
+@pytest.mark.parametrize("size", SIZES)
 def test_buffers_of_nothing(arena: Arena, hostile: Make, size: int) -> None:
     """A frame that needs room finds none in any of the chains, each as long as the ring."""
     guest = hostile(queue_size=size, tx_buffer_bytes=128)
