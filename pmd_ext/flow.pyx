@@ -1,5 +1,6 @@
 """A hash of what makes a flow: IP addresses, protocol and ports, else Ethernet addresses."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from pmd_ext.dpdk.mbuf cimport rte_mbuf
 
@@ -32,7 +33,9 @@ cdef inline uint16_t load_be16(const uint8_t *p) noexcept nogil:
 
 
 cdef inline uint32_t load_u32(const uint8_t *p) noexcept nogil:
-    return (<const uint32_t *>p)[0]
+    cdef uint32_t v
+    memcpy(&v, p, sizeof(v))        # wherever it lies: one mov on x86
+    return v
 
 
 cdef inline uint32_t with_ports(uint32_t h, uint8_t protocol, const uint8_t *at,
