@@ -99,7 +99,6 @@ def test_translations_of_rings_that_go(arena: Arena, guest: Hostile) -> None:
     use(guest, arena, IO_BASE)
 
 
-@pytest.mark.xfail(strict=False, reason="librte_vhost forgets where a ring is that starts twice")
 @pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 def test_ring_that_starts_again_without_translation(arena: Arena, hostile: Make, packed: bool
                                                     ) -> None:
