@@ -29,6 +29,7 @@ cdef struct ring_said:
     uint16_t size               # entries; 0: not said
     uint16_t base               # where the switch is to begin, as SET_VRING_BASE has it
     uint8_t placed              # its places were said
+    uint8_t started             # and a kick descriptor, or that there is none
 
 # A piece of the guest's memory: where it is for the front end, and in its file.
 cdef struct piece:

@@ -186,6 +186,10 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
         # The ring starts. What it needs was made with its size, and freed when it was stopped.
         if f.rings[m.u.number & RING_INDEX].size == 0:
             return OFFENCE_RING
+        # Its place is looked up anew: without a translation, the library goes on with none.
+        if s.iotlb and f.rings[m.u.number & RING_INDEX].started:
+            return OFFENCE_RING
+        f.rings[m.u.number & RING_INDEX].started = True
     elif m.request == GET_VRING_BASE and m.u.state.index < SAID_RINGS:
         memset(&f.rings[m.u.state.index], 0, sizeof(ring_said))
     elif m.request == RESET_OWNER:

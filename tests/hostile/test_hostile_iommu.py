@@ -99,6 +99,20 @@ def test_translations_of_rings_that_go(arena: Arena, guest: Hostile) -> None:
     use(guest, arena, IO_BASE)
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_ring_that_starts_again_without_translation(arena: Arena, hostile: Make, packed: bool
+                                                    ) -> None:
+    """A page beside the ring is unmapped, and with it the piece that both are in."""
+    guest = hostile(kind="client", iommu=True, packed=packed, queue_size=128)
+    guest.connect()
+    for index, ring in enumerate((guest.rx, guest.tx)):
+        say(guest, IO_BASE + ring.start, PAGE, 0, kind=INVALIDATE)
+        guest.tell(Request.SET_VRING_KICK, struct.pack("<Q", index), [ring.kick])
+    guest.hung_up(0.02)
+    arena.check()
+    arena.check()
+
+
 def test_messages_of_other_kinds(arena: Arena, guest: Hostile) -> None:
     for i, (kind, access) in enumerate(product((0, 1, 4, 255), (0, 1, 2, 255))):
         say(guest, FREE + 2 * i * PAGE, PAGE, USER_BASE, access, kind)
