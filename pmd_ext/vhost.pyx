@@ -384,13 +384,12 @@ cdef int vhost_unregister(slot *s) noexcept nogil:
     cdef int rc = rte_vhost_driver_unregister(s.path)
     if fenced:
         fence_open()
-    # This way out of a connection calls destroy_device, but never destroy_connection.
-    if s.connection >= 0:
-        # 24.11's event thread may still hold an event of it, by the number of its descriptor:
-        # that is not used anew before the thread has asked for events anew.
-        if fenced and fence_close():
-            fence_open()
-        dataplane_get().vid_slot[s.connection] = -1
+    # 24.11's event thread may still hold an event of the connection, by the number of its
+    # descriptor: that is not used anew before the thread has asked for events anew.
+    if s.connection >= 0 and fenced and fence_close():
+        fence_open()
+    # This way out of a connection calls destroy_device, but never destroy_connection. What vid_slot
+    # has of its vid is left alone: that may be another port's connection by now.
     connection_close(s)
     handshake_end(s)
     slot_disconnected(s)

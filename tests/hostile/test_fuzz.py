@@ -65,8 +65,6 @@ class Fuzzer:
         self.exchanged += seen.sent
 
 
-@pytest.mark.xfail(strict=False, reason="a PMD read a ring whose page was gone, once in "
-                                        "some 100,000 messages and ring states")
 def test_neighbours_of_random_front_ends(arena: Arena, capsys: pytest.CaptureFixture[str]) -> None:
     seed = os.environ.get("FUZZ_SEED") or str(time.time_ns() % 10**9)
     first = int(os.environ.get("FUZZ_FIRST") or 0)
