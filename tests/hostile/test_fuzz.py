@@ -65,6 +65,7 @@ class Fuzzer:
         self.exchanged += seen.sent
 
 
+@pytest.mark.loses_files         # test_files_with_a_ring_that_is_none
 def test_neighbours_of_random_front_ends(arena: Arena, capsys: pytest.CaptureFixture[str]) -> None:
     seed = os.environ.get("FUZZ_SEED") or str(time.time_ns() % 10**9)
     first = int(os.environ.get("FUZZ_FIRST") or 0)
