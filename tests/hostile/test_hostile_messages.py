@@ -12,7 +12,6 @@ import pytest
 from tests.hostile.arena import Arena
 from tests.hostile.front_end import PAGE, Hostile, Region, memfd, table
 from tools.frontend import USER_BASE
-from tools.host import wait_until
 from tools.vhost_user import NEED_REPLY, VRING_NO_FD, Request
 
 Make = Callable[..., Hostile]
