@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-FUZZING := FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
+# A comma would end a word of $(if).
+KEPT := CI,FUZZ,FUZZ_MESSAGES,FUZZ_SEED,FUZZ_FIRST,FUZZ_SESSIONS
 # Namespaces, packet sockets and PMD threads on real interfaces need root. With sudo nothing of
 # root's is left in the checkout, which could not be removed then.
-ROOT := $(if $(SUDO),$(SUDO) --preserve-env=CI,$(FUZZING) env \
+ROOT := $(if $(SUDO),$(SUDO) --preserve-env=$(KEPT) env \
 	PYTHONPYCACHEPREFIX=/var/cache/vhost-agent/pycache \
 	PYTEST_ADDOPTS='-p no:cacheprovider' HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis-of-root)
 # Compiling the program takes as long as its start; tests and the demo start it hundreds of times.
