@@ -5,8 +5,8 @@ import mmap
 import struct
 
 import pytest
-from conftest import Switch
 
+from tests.ext.conftest import Switch
 from tools.frontend import IO_BASE, FrontEnd, ethernet
 from tools.host import wait_until
 
