@@ -216,7 +216,7 @@ def test_static_txq_of_each_thread_where_there_are_enough(switch: Switch) -> Non
 
 
 def look_anew(switch: Switch) -> None:
-    """Returns when the PMD has looked which queues it polls: once in 256 rounds while it has any."""
+    """Returns when the PMD has looked which queues it polls: once in 256 rounds, if it has any."""
     from pmd_ext.runtime import PMD_COUNTER_NAMES
 
     def rounds() -> int:
