@@ -69,6 +69,9 @@ def descriptors_exhausted(site: Site, random: Random) -> None:
         time.sleep(random.uniform(*EXHAUSTED_S))
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    # testpmd does not start its device a second time when the first was cut short
+    site.guests["c"].kill()
+    site.guests["c"].start()
     site.wait_agreed("with descriptors again")
     site.del_port(SPARE)
 
