@@ -33,7 +33,7 @@ cdef inline uint16_t load_be16(const uint8_t *p) noexcept nogil:
 
 
 cdef inline uint32_t load_u32(const uint8_t *p) noexcept nogil:
-    cdef uint32_t v
+    cdef uint32_t v = 0
     memcpy(&v, p, sizeof(v))        # wherever it lies: one mov on x86
     return v
 

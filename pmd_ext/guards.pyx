@@ -105,8 +105,9 @@ cdef bint put(guards *g, uint64_t place) noexcept nogil:
 cdef uint64_t find_place(guards *g, int fd, uint64_t *bytes) noexcept nogil:
     """Where it was mapped for trial, a guard behind it wherever that can be."""
     cdef uint64_t place = 0
-    cdef int i
-    for i in range(TRIES):
+    cdef int tries = TRIES
+    while tries:
+        tries -= 1
         place = shim_map_trial(fd, bytes)
         if place == 0 or is_guarded(g, place + bytes[0]) or put(g, place + bytes[0]):
             break
