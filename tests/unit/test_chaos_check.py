@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tools.chaos_check import IN_FLIGHT, Levels, disagreements, hugetlb_kib, leaks, stretch
-from tools.probe import ProbeMark, _Receiver
+from tools.probe import ProbeMark, Receiver
 
 STATUS = {"status": "connected"}
 ROW = {"name": "a", "error": None, "ofport": 1, "link_state": "up", "status": STATUS,
@@ -105,7 +105,7 @@ def test_what_was_late_at_the_first_mark_is_no_gain() -> None:
 
 
 def test_a_gap_that_lasts_is_marked_in_full_each_time() -> None:
-    receiver = _Receiver()
+    receiver = Receiver()
     for seq, now_ns in ((0, 0), (1, 10**6), (3, 5 * 10**6)):
         receiver.count(seq, now_ns, now_ns)
     assert receiver.mark(6 * 10**6) == {"received": 3, "missing": 1, "duplicated": 0,
