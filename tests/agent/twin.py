@@ -178,6 +178,12 @@ class Half:
         if any(key in said for key in ACCESS):      # the agent's own for all ports, or a port's
             yield self.without("Open_vSwitch", next(iter(rows["Open_vSwitch"])), "other_config",
                                [f"{self.role.prefix}{key}" for key in ACCESS])
+        # of ports that are not served, too
+        if STAYS.search(" ".join(json.loads(self.call("vhost/observed"))["said"])):
+            for uuid, row in rows["Port"].items():
+                if members(row["qos"]):
+                    yield {"op": "update", "table": "Port", "where": by(uuid),
+                           "row": {"qos": ["set", []]}}
         uuids = {row["name"]: uuid for uuid, row in rows["Interface"].items()}
         for port in picture["ports"]:
             uuid, problems = uuids[port["name"]], port["status"].get("problems", "")
