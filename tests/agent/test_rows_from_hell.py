@@ -1,8 +1,9 @@
 """Random databases that their schema allows, and random edits: the agent lives on, comes to rest,
 and is then as one that was started on the final database.
 
-FUZZ is how long that is tried, in seconds, from a random seed on; without it always the same ones are,
-for a commit is judged by what it changes. FUZZ_SEED begins with another seed, which a failure prints.
+FUZZ is how long that is tried, in seconds, from a random seed on; without it always the same ones
+are, for a commit is judged by what it changes. FUZZ_SEED begins with another seed, which a failure
+prints.
 """
 from __future__ import annotations
 

@@ -328,8 +328,10 @@ class Twins:
         done = self.edited.apply(edits)
         (root,) = self.edited.rows()["Open_vSwitch"].values()
         config = dict(root["other_config"][1])
-        self.tso = self.tso or config.get(
-            f"{self.edited.role.prefix}userspace-tso-enable", "").lower() == "true"
+        tso = config.get(f"{self.edited.role.prefix}userspace-tso-enable", "").lower() == "true"
+        if tso and not self.tso:        # it is seen to be, and counts for ports from now on
+            self.edited.wait()
+            self.tso = True
         return done
 
     def forget_the_past(self) -> None:
