@@ -6,6 +6,7 @@
 """
 from __future__ import annotations
 
+import faulthandler
 import os
 import time
 from collections import Counter, deque
@@ -71,6 +72,7 @@ def test_neighbours_of_random_front_ends(arena: Arena, capsys: pytest.CaptureFix
     first = int(os.environ.get("FUZZ_FIRST") or 0)
     sessions = int(os.environ.get("FUZZ_SESSIONS") or 10**9)
     wanted = int(os.environ.get("FUZZ_MESSAGES") or 0)
+    faulthandler.cancel_dump_traceback_later()      # it may take as long as is asked for
     fuzzer = Fuzzer(arena, seed)
     number, looked = first, first
     began = last_look = time.monotonic()
