@@ -11,6 +11,9 @@ cdef void connection_begin(slot *s, bint patient) noexcept nogil
 cdef void connection_close(slot *s) noexcept nogil
 # destroy_connection: notes an offence if the library ended it, not the front end.
 cdef void connection_end(slot *s) noexcept nogil
+# Whether the front end does not read what it is answered: each answer more would be waited with. The
+# event thread.
+cdef bint connection_is_deaf(slot *s) noexcept nogil
 # Has the event thread end the connection, for that reason (OFFENCE_BROKEN ...). Any thread; also in a
 # signal handler of one that does not work on the slot's front end.
 cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil

@@ -10,7 +10,7 @@ is connected, on the port's path, and has no time-outs yet. It is looked for dow
 number that is free, for what was just made is there, and else among all. A copy is kept: its number
 means nothing else for as long.
 """
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int32_t, uint32_t
 
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.front_end cimport OFFENCE_BROKEN, front_end
@@ -26,8 +26,10 @@ cdef extern from * nogil:
     #include <fcntl.h>
     #include <poll.h>
     #include <stdint.h>
+    #include <linux/sockios.h>
     #include <stdlib.h>
     #include <string.h>
+    #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <sys/stat.h>
     #include <sys/time.h>
@@ -123,12 +125,22 @@ cdef extern from * nogil:
         return poll(&p, 1, 0) > 0;
     }
 
+    /* Bytes that were sent and not read, with what the kernel needs to keep them. */
+    static int
+    shim_unread(int fd)
+    {
+        int bytes = 0;
+
+        return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+    }
+
     #define shim_shut(fd) ((void)shutdown((fd), SHUT_RDWR))
     #define shim_copy(fd) fcntl((fd), F_DUPFD_CLOEXEC, 0)
     """
     int shim_find_connection(const char *path, bint client)
     void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
     bint shim_has_gone(int fd)
+    int shim_unread(int fd)
     void shim_shut(int fd)
     int shim_copy(int fd)
     int close(int fd)
@@ -137,6 +149,7 @@ cdef enum:
     RECEIVE_MS = 50             # for the rest of a message
     PATIENT_RECEIVE_MS = 1000   # QEMU has to answer what it was told of its memory
     SEND_MS = 1                 # for room in a socket that holds hundreds of replies
+    MOST_UNREAD = 64 << 10      # of these, some fifty: front ends wait for each
 
 
 cdef void connection_time_out(const char *path, bint client) noexcept nogil:
@@ -190,6 +203,11 @@ cdef void connection_end(slot *s) noexcept nogil:
         note(f, OFFENCE_BROKEN)
     forget(f)
     rte_spinlock_unlock(&f.lock)
+
+
+cdef bint connection_is_deaf(slot *s) noexcept nogil:
+    cdef int32_t fd = s.said.socket - 1
+    return fd >= 0 and shim_unread(fd) > MOST_UNREAD
 
 
 cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil:

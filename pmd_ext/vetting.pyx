@@ -32,6 +32,7 @@ cdef extern from * nogil:
     #include <stdint.h>
     #include <sys/mman.h>
     #include <sys/stat.h>
+    #include <sys/sysinfo.h>
     #include <sys/vfs.h>
     #include <unistd.h>
 
@@ -58,6 +59,20 @@ cdef extern from * nogil:
         return 0;
     }
 
+    /* More than a guest of this host can have: twice its memory and swap, at least 64 GiB. */
+    static uint64_t
+    shim_most_memory(void)
+    {
+        const uint64_t least = (uint64_t)64 << 30;
+        struct sysinfo host;
+        uint64_t most;
+
+        if (sysinfo(&host) != 0)
+            return least;
+        most = 2 * ((uint64_t)host.totalram + host.totalswap) * host.mem_unit;
+        return most > least ? most : least;
+    }
+
     /* As the library is about to. */
     static int
     shim_can_map(int fd, uint64_t bytes)
@@ -78,6 +93,7 @@ cdef extern from * nogil:
     }
     """
     bint shim_file_holds(int fd, uint64_t end)
+    uint64_t shim_most_memory()
     bint shim_can_map(int fd, uint64_t bytes)
     int close(int fd)
 
@@ -150,6 +166,7 @@ cdef uint32_t of_features(front_end *f, uint64_t features) noexcept nogil:
 cdef uint32_t of_memory(const slot *s, const shim_message *m) noexcept nogil:
     cdef const shim_region *region
     cdef uint32_t i, n = m.u.memory.n
+    cdef uint64_t total = 0
     # Of post-copy the library wants to hear what its host said to it, and fails when that says
     # nothing. Where rings run nobody should wait for that.
     if n > MAX_PIECES or m.n_fds != <int>n or s.said.moving and s.vid >= 0:
@@ -161,7 +178,9 @@ cdef uint32_t of_memory(const slot *s, const shim_message *m) noexcept nogil:
                 or not shim_file_holds(m.fds[i], region.offset + region.bytes)
                 or not shim_can_map(m.fds[i], region.offset + region.bytes)):
             return OFFENCE_MEMORY
-    return OFFENCE_NONE
+        # empty files cost nobody anything, but addresses of this process, which others need
+        total += region.offset + region.bytes
+    return OFFENCE_NONE if total <= shim_most_memory() else OFFENCE_MEMORY
 
 
 cdef uint32_t of_log(const shim_message *m) noexcept nogil:

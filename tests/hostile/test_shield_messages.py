@@ -133,6 +133,28 @@ def test_replies_that_nobody_reads(arena: Arena, hostile: Make, asked: bytes) ->
     another_is_served(arena)
 
 
+def test_who_reads_no_answer_is_cut_off(arena: Arena, hostile: Make) -> None:
+    """Each answer more is waited with, whether ring locks are held or not."""
+    guest = hostile().negotiate()
+    guest._socket.setblocking(True)
+    guest._socket.settimeout(SERVED_S)
+    wait_until(lambda: not guest.tell(Request.GET_FEATURES), "nobody hears it any more")
+    another_is_served(arena)
+
+
+def test_more_memory_than_a_host_has(arena: Arena, hostile: Make) -> None:
+    """A file without a page costs nothing, but addresses that other guests need."""
+    guest = hostile().negotiate()
+    size = 1 << 46
+    with ExitStack() as stack:
+        file = memfd(size)
+        stack.callback(os.close, file)
+        guest.tell(Request.SET_MEM_TABLE,
+                   struct.pack("<IIQQQQ", 1, 0, 1 << 32, size, 1 << 46, 0), [file])
+        assert guest.hung_up()
+    another_is_served(arena)
+
+
 def test_messages_without_end(arena: Arena, hostile: Make) -> None:
     """As many as can be said in a second."""
     guest = hostile().connect()
