@@ -128,24 +128,32 @@ cdef extern from * nogil:
         nanosleep(&t, NULL);
     }
 
+    /* What the kernel has in one of a thread's files; empty when it has gone. */
+    static void
+    shim_read_task(pid_t tid, const char *name, char text[128])
+    {
+        ssize_t n = 0;
+        int fd;
+
+        snprintf(text, 128, "/proc/self/task/%d/%s", (int)tid, name);
+        fd = open(text, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0) {
+            n = read(fd, text, 127);
+            close(fd);
+        }
+        text[n > 0 ? n : 0] = 0;
+    }
+
     /* Waits in a system call that a signal ends: neither runs, nor could, nor is a page read in. */
     static int
     shim_waits(pid_t tid)
     {
         char text[128];
         const char *state;
-        ssize_t n;
-        int fd;
 
-        snprintf(text, sizeof text, "/proc/self/task/%d/stat", (int)tid);
-        fd = open(text, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return 0;
-        n = read(fd, text, sizeof text - 1);
-        close(fd);
-        text[n > 0 ? n : 0] = 0;
+        shim_read_task(tid, "stat", text);
         state = strrchr(text, ')');
-        return state != NULL && state[2] == 'S';
+        return state != NULL && state[1] == ' ' && state[2] == 'S';
     }
 
     /* How long the thread has run on a CPU; 0: not known. */
@@ -154,16 +162,8 @@ cdef extern from * nogil:
     {
         char text[128];
         unsigned long long ns = 0;
-        ssize_t n;
-        int fd;
 
-        snprintf(text, sizeof text, "/proc/self/task/%d/schedstat", (int)tid);
-        fd = open(text, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return 0;
-        n = read(fd, text, sizeof text - 1);
-        close(fd);
-        text[n > 0 ? n : 0] = 0;
+        shim_read_task(tid, "schedstat", text);
         sscanf(text, "%llu", &ns);
         return ns;
     }
