@@ -58,9 +58,11 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
                          f"there is no directory {directory} for the socket {path}",
                          f"mkdir -p {argument(directory)}, then {start}")
         case Found.OTHER:
+            # a device, a directory or a link that is there on purpose must not be taken away
             yield Reason("not-a-socket", f"{path} is no socket",
-                         f"remove it and {start}; or ovs-vsctl set Interface {quoted(spec.name)} "
-                         "options:vhost-server-path=/path/to/socket")
+                         f"ovs-vsctl set Interface {quoted(spec.name)} "
+                         "options:vhost-server-path=/path/to/socket; or, if it is a file that "
+                         f"nobody needs, remove it and {start}")
         case Found.CLOSED:
             yield closed(socket)
         case Found.SOCKET if not socket.may_connect and socket.access is not None:

@@ -131,7 +131,7 @@ def test_what_is_there_is_no_socket(asked: Contract) -> None:
     path = asked.path("c0")
     Path(path).write_text("")
     asked.client()
-    assert reason(asked).startswith(f"{path} is no socket (remove it and {START}; or ")
+    assert reason(asked).startswith(f"{path} is no socket (ovs-vsctl set Interface ")
     Path(path).unlink()
     wait_reason(asked, f"there is no socket {path}")
 
