@@ -21,8 +21,8 @@ DID = {
     "broken": "sent a request that makes no sense, or a part of one, or did not read the answers",
     "ring": "set a ring to a size or an index that it cannot have, or while it was in use",
     "layout": "changed the layout of rings that were set up",
-    "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, or not "
-              "in memory",
+    "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, for "
+              "reading alone, not in memory, or more than twice what the host has",
     "descriptor": "wants to be interrupted by what is no eventfd",
     "request": "sent a request that is of no use to a network device",
     "shrunk": "made the file of its memory shorter while it was shared",

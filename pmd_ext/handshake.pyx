@@ -10,11 +10,13 @@ from libc.string cimport memset
 from pmd_ext.connection cimport connection_backend, connection_drop, connection_is_deaf
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED, rte_vhost_extern_callback_register, rte_vhost_msg_result,
+    RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED,
+    rte_vhost_extern_callback_register, rte_vhost_msg_result,
     rte_vhost_user_extern_ops,
 )
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_MEMORY, OFFENCE_NONE, SEEN_RINGS, front_end, piece, ring_places, seen_memory,
+    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_MEMORY, OFFENCE_NONE, SEEN_RINGS, front_end, piece,
+    ring_places, seen_memory,
 )
 from pmd_ext.guards cimport guards_after, guards_before, guards_close
 from pmd_ext.message cimport (

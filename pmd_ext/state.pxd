@@ -75,7 +75,7 @@ cdef struct slot:
     # main and DPDK's interrupt thread write, main reads
     uint32_t link_up            # of kind SLOT_ETH: as it was last found
     # callbacks write (main after unregister), vid last with release; PMDs and main read. Of kind
-    # SLOT_ETH main does as with 'eth': n_pairs are its txqs.
+    # SLOT_ETH main does as with 'eth': n_pairs are its txqs. 'tx_map', shield.pyx's threads, too.
     int32_t vid                 # -1: no guest may be touched
     uint32_t connects           # times a guest became ready since the port was added
     uint16_t n_pairs            # queue pairs of this connection
@@ -97,7 +97,7 @@ cdef struct slot:
     bint client                 # main alone: the library connects, and connects again
     bint iotlb                  # main alone: the library counts how often it translated addresses
     int32_t detached            # main, with release: no table names it, nobody is to be waited for
-    # callbacks write (main after unregister), main reads
+    # callbacks write (main after unregister; 'rx_enabled', shield.pyx's threads, too), main reads
     int32_t connection          # vid of the connected front end, running or not; -1: none
     uint32_t connections        # front ends accepted since the port was added
     uint8_t rx_enabled[MAX_QUEUE_PAIRS]

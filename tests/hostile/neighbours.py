@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,23 +117,14 @@ class Direction:
         return lost
 
 
-def pmd_threads(agent: int) -> list[Path]:
-    tasks = Path(f"/proc/{agent}/task")
-    try:
-        return [task for task in tasks.iterdir()
-                if (task / "comm").read_text().startswith("pmd")]
-    except OSError:             # it is dead
-        return []
-
-
 def waiting(agent: int) -> int:
     """How long PMD threads have waited for a CPU so far; ns."""
     total = 0
-    for task in pmd_threads(agent):
-        try:
-            total += int((task / "schedstat").read_text().split()[1])
-        except OSError:
-            continue
+    with suppress(OSError):                 # the agent is dead
+        for task in Path(f"/proc/{agent}/task").iterdir():
+            with suppress(OSError):         # another thread of it has ended
+                if (task / "comm").read_text().startswith("pmd"):
+                    total += int((task / "schedstat").read_text().split()[1])
     return total
 
 
