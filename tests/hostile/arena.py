@@ -11,6 +11,7 @@ from tests.hostile.neighbours import Neighbours, Round
 from tools.host import ORDINARY_MEMORY, Host, temporary_host, wait_until
 
 STALL_MS = 100.0                # that neighbours may notice
+LET_GO_S = 3.0
 SETTINGS = {"client": "type=dpdkvhostuserclient", "server": "type=dpdkvhostuser"}
 
 
@@ -103,6 +104,15 @@ class Arena:
     def held(self) -> Held:
         maps = Path(f"/proc/{self.pid}/maps").read_text()
         return Held(len(os.listdir(f"/proc/{self.pid}/fd")), maps.count("/memfd:"))
+
+    def lets_go(self, held: Held) -> None:
+        """Waits until the agent holds no more: a guest sees the end of its connection before the
+        library closes the files of the last message."""
+        def no_more() -> bool:
+            now = self.held()
+            return now.files <= held.files and now.memory_files <= held.memory_files
+
+        wait_until(no_more, f"the agent holds no more than {held}", LET_GO_S)
 
     def died(self) -> str | None:
         """How the agent ended; None while it runs."""

@@ -9,9 +9,6 @@ import pytest
 
 from tests.hostile.arena import Arena
 from tests.hostile.front_end import Hostile
-from tools.host import wait_until
-
-LET_GO_S = 3.0
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +27,7 @@ def arena(_arena: Arena, request: pytest.FixtureRequest) -> Iterator[Arena]:
     _arena.check()
     _arena.clear()
     if request.node.get_closest_marker("loses_files") is None:
-        wait_until(lambda: _arena.held().files <= held.files
-                   and _arena.held().memory_files <= held.memory_files,
-                   f"the agent holds no more than before: {held}", LET_GO_S)
+        _arena.lets_go(held)
 
 
 @pytest.fixture
