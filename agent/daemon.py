@@ -8,6 +8,7 @@ import resource
 import stat
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,12 @@ from agent.dpdk import Dpdk, FatalError
 from agent.ovsdb import Database
 from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
-from agent.shell import quoted
 from agent.signals import Signals
-from agent.standalone import OwnDatabase, StandaloneError
 from agent.starting import start_dpdk
 
 if TYPE_CHECKING:
     from agent.metrics_server import MetricsServer
+    from agent.standalone import OwnDatabase
 
 
 def check_pidfile(name: str) -> None:
@@ -49,6 +49,7 @@ def run(settings: Settings) -> int:
         ovs.daemon.set_no_chdir()
     if settings.monitor:
         ovs.daemon.set_monitor()
+        import_module("agent.main")     # once, before each start is a fork of this process
     # A port takes a descriptor, each queue of a guest three more: the usual 1024 are soon gone.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -57,9 +58,7 @@ def run(settings: Settings) -> int:
     try:
         own_database = None
         if settings.standalone is not None:
-            own_database = OwnDatabase(settings.standalone, settings.schema_file)
-            own_database.start()
-            print(f"ovs-vsctl {quoted(f'--db={own_database.remote}')} show", flush=True)
+            own_database = serve_database(settings.standalone, settings.schema_file)
         metrics = None
         if settings.metrics is not None:
             metrics = serve_metrics(settings.metrics, settings.control)
@@ -72,7 +71,7 @@ def run(settings: Settings) -> int:
         Agent(settings, own_database, signals, database, dpdk, datapath).run()
         if metrics is not None:
             metrics.stop()
-    except (FatalError, StandaloneError) as e:
+    except FatalError as e:
         log.main.emer(str(e))
         if settings.detach:
             print(e, file=sys.stderr)
@@ -81,6 +80,20 @@ def run(settings: Settings) -> int:
         log.main.exception("internal error, giving up")
         return int(ovs.daemon.RESTART_EXIT_CODE)        # --monitor starts another one
     return 0
+
+
+def serve_database(directory: Path, schema_file: Path) -> OwnDatabase:
+    """Raises FatalError."""
+    from agent.shell import quoted      # not at the top: as in serve_metrics()
+    from agent.standalone import OwnDatabase, StandaloneError
+
+    database = OwnDatabase(directory, schema_file)
+    try:
+        database.start()
+    except StandaloneError as e:
+        raise FatalError(str(e)) from e
+    print(f"ovs-vsctl {quoted(f'--db={database.remote}')} show", flush=True)
+    return database
 
 
 def serve_metrics(listen: Listen, control: str) -> MetricsServer:

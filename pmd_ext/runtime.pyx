@@ -6,7 +6,6 @@ DatapathError. Nothing happens at import; DPDK starts in Runtime().
 import errno
 import os
 import socket
-import tempfile
 
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
@@ -53,6 +52,8 @@ def open_log() -> int:
 def start_fence():
     """Starts the library's event thread and the connection that it is called with; the file that
     connecting takes is gone when this returns."""
+    import tempfile     # not at the top: guests wait until DPDK has started, which does not need it
+
     try:
         with tempfile.TemporaryDirectory(prefix="vhost-fence.") as directory, \
                 socket.socket(socket.AF_UNIX) as listener:

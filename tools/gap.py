@@ -1,20 +1,23 @@
-"""`make gap`: how long guests of client ports are without a switch when the agent is killed.
+"""`make gap`: how long guests of client ports are without a switch when the agent dies.
 
 Two testpmd guests, of which one sends numbered packets to the other all the while; the agent gets
-SIGKILL and is started again at once, over and over. The gap is what the receiver saw, from the last
+SIGKILL and is started again at once, over and over, as its service is, and then another one that
+runs with --monitor gets SIGSEGV, as from a bug. The gap is what the receiver saw, from the last
 packet before to the first after; its parts are told apart by the agent's log.
 """
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import click
 
@@ -28,12 +31,13 @@ RESTARTS = 10
 RATE_PPS = 1000
 PORTS = ("vm0", "vm1")
 LOG = "vhost-agent.log"
+AS_SERVICE = ("nice", "-n", "-10")      # of vhost-agent.service
 
 # Each part ends when a line like this is logged; the first when the process is gone, the last with
 # the gap.
-LOADED, SEEN, STARTED, SERVED = (
-    "connecting\\.\\.\\.", "DPDK Enabled - initializing", "DPDK Enabled - initialized",
-    f"device '{PORTS[-1]}' created")
+DIED, LOADED, SEEN, STARTED, SERVED = (
+    "died, killed", "connecting\\.\\.\\.", "DPDK Enabled - initializing",
+    "DPDK Enabled - initialized", f"device '{PORTS[-1]}' created")
 PARTS = {
     "died": "the old process ends, its memory is unmapped",
     "loaded": "Python starts, and loads what DPDK's start needs",
@@ -43,6 +47,7 @@ PARTS = {
     "back": "guests connect again, to the first packet",
 }
 OURS = ("loaded", "seen", "served")     # the others are the kernel's, DPDK's and the guests'
+Measured = tuple[ProbeReport, dict[str, float]]
 
 
 def logged_ms(log: str, line: str, since_s: float) -> float:
@@ -54,8 +59,10 @@ def logged_ms(log: str, line: str, since_s: float) -> float:
     return 1000 * (at - since_s)
 
 
-def parts(log: str, killed_s: float, died_ms: float, gap_ms: float) -> dict[str, float]:
-    """Milliseconds of each of PARTS."""
+def parts(log: str, killed_s: float, died_ms: float | None, gap_ms: float) -> dict[str, float]:
+    """Milliseconds of each of PARTS. Without 'died_ms' the log of --monitor tells it."""
+    if died_ms is None:
+        died_ms = logged_ms(log, DIED, killed_s)
     ends = [0.0, died_ms,
             *(logged_ms(log, line, killed_s) for line in (LOADED, SEEN, STARTED, SERVED)), gap_ms]
     return {part: end - begin for part, (begin, end) in zip(PARTS, pairwise(ends), strict=True)}
@@ -68,7 +75,7 @@ class Site:
         self._host = host
         host.start_ovsdb()
         host.enable_dpdk()
-        host.start_agent("--log-file")
+        self._start()
         host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
         self._namespaces = []
         for number, port in enumerate(PORTS):
@@ -94,17 +101,50 @@ class Site:
         command = ["ping", "-c", "1", "-W", "1", self._namespaces[1].ip]
         return self._namespaces[0].run(command, capture_output=True).returncode == 0
 
-    def restart(self) -> tuple[ProbeReport, dict[str, float]]:
-        """Kills and starts the agent once, under traffic."""
+    def _start(self, *options: str) -> None:
+        self._host.start(*AS_SERVICE, *self._host.agent_command(), "run", "--log-file", *options)
+
+    def killed(self) -> Measured:
+        """SIGKILL to the agent, which is started again at once, under traffic."""
+        def kill() -> float:
+            begun = time.monotonic()
+            self._host.kill_agent()
+            died_ms = 1000 * (time.monotonic() - begun)
+            self._start()
+            return died_ms
+
+        return self._measure(kill)
+
+    def crashed(self) -> Measured:
+        """SIGABRT to an agent that runs with --monitor, under traffic. Another one each time:
+        the monitor starts none again within ten seconds."""
+        self._host.kill_agent()
+        self._start("--monitor")
+        self._wait_connected()
+        monitor = self._host.agents[-1]
+
+        def agent() -> int:
+            children = Path(f"/proc/{monitor.pid}/task/{monitor.pid}/children").read_text()
+            return int(children.split()[0])
+
+        measured = self._measure(lambda: os.kill(agent(), signal.SIGABRT))
+        os.kill(agent(), signal.SIGKILL)            # which ends the monitor, too
+        monitor.wait()
+        self._host.agents.remove(monitor)
+        self._start()
+        self._wait_connected()
+        return measured
+
+    def _measure(self, end: Callable[[], float | None]) -> Measured:
+        """'end' makes the agent die; it returns how many milliseconds that took, if it knows."""
         log = self._host.directory / LOG
         with Probe(*self._namespaces, rate=RATE_PPS) as probe:
             begun = time.monotonic()
             wait_until(lambda: time.monotonic() - begun > 1, "traffic flows for a second")
-            log.unlink()
+            os.truncate(log, 0)
             killed_s = time.time()
-            self._host.kill_agent()
-            died_ms = 1000 * (time.time() - killed_s)
-            self._host.start_agent("--log-file")
+            died_ms = end()
+            wait_until(lambda: re.search(SERVED, log.read_text()), "ports are served")
             self._wait_connected()
             report = probe.stop()
         return report, parts(log.read_text(), killed_s, died_ms, report.longest_gap_ms)
@@ -121,11 +161,20 @@ def rows(measured: list[dict[str, float]], gaps: list[float]) -> list[list[str]]
             row("the gap", "", gaps)]
 
 
+def say(title: str, done: list[Measured]) -> None:
+    reports = [report for report, _ in done]
+    print(table([title, "whose", "ms"], rows(
+        [measured for _, measured in done], [report.longest_gap_ms for report in reports])))
+    print(f"\nMedian (least..most) of {len(done)}. Of {sum(report.sent for report in reports):,} "
+          f"packets {sum(report.lost for report in reports):,} were lost, "
+          f"{sum(report.duplicated for report in reports):,} came twice.\n")
+
+
 @click.command()
 @click.option("--restarts", type=click.IntRange(1), default=RESTARTS, show_default=True,
-              help="How often the agent is killed.")
+              help="How often the agent dies, of each way.")
 def main(restarts: int) -> None:
-    """Measures how long guests are without a switch when the agent is killed."""
+    """Measures how long guests are without a switch when the agent dies."""
     if os.geteuid() != 0:
         raise click.ClickException("network namespaces need root")
     interrupt_when_told_to_end()
@@ -133,21 +182,21 @@ def main(restarts: int) -> None:
     with temporary_host("vhost-gap") as host, ExitStack() as stack:
         try:
             site = Site(host, stack)
-            done = []
-            for number in range(restarts):
-                done.append(site.restart())
-                print(f"restart {number + 1} of {restarts}: {done[-1][0].longest_gap_ms:.0f} ms",
-                      file=sys.stderr, flush=True)
+            done: dict[str, list[Measured]] = {}
+            for title, die in (("from SIGKILL on", site.killed),
+                               ("from a crash on, with --monitor", site.crashed)):
+                done[title] = []
+                for number in range(restarts):
+                    report, _ = measured = die()
+                    done[title].append(measured)
+                    print(f"{title}, {number + 1} of {restarts}: {report.longest_gap_ms:.0f} ms",
+                          file=sys.stderr, flush=True)
         except (HostError, GuestError, OSError) as e:
             raise click.ClickException(f"{e}\n{host.output()[-2000:]}") from e
-    reports = [report for report, _ in done]
-    print(f"{restarts} restarts under {RATE_PPS} packets a second, on "
-          f"{len(os.sched_getaffinity(0))} cores; load average before: {load:.2f}.\n")
-    print(table(["from SIGKILL on", "whose", "ms"], rows(
-        [measured for _, measured in done], [report.longest_gap_ms for report in reports])))
-    print(f"\nMedian (least..most). Of {sum(report.sent for report in reports):,} packets "
-          f"{sum(report.lost for report in reports):,} were lost, "
-          f"{sum(report.duplicated for report in reports):,} came twice.")
+    print(f"Under {RATE_PPS} packets a second, on {len(os.sched_getaffinity(0))} cores; load "
+          f"average before: {load:.2f}.\n")
+    for title, measured in done.items():
+        say(title, measured)
 
 
 if __name__ == "__main__":
