@@ -84,7 +84,7 @@ def run(settings: Settings) -> int:
 
 def serve_database(directory: Path, schema_file: Path) -> OwnDatabase:
     """Raises FatalError."""
-    from agent.shell import quoted      # not at the top: as in serve_metrics()
+    from agent.shell import quoted  # not at the top: as in serve_metrics()
     from agent.standalone import OwnDatabase, StandaloneError
 
     database = OwnDatabase(directory, schema_file)

@@ -99,6 +99,10 @@ cdef int on_new_connection(int vid) noexcept nogil:
     return rte_vhost_extern_callback_register(vid, &_extern_ops, NULL)
 
 
+_ops.new_connection = on_new_connection
+_extern_ops.pre_msg_handle = on_message
+
+
 cdef int start(const char *path) noexcept nogil:
     """Registers the socket, which connects at once; nobody can come on it a second time."""
     cdef int rc = rte_vhost_driver_register(path,
@@ -117,8 +121,6 @@ cdef int fence_start(const char *path, int listener) noexcept nogil:
     global _fd
     cdef uint32_t level = rte_log_get_global_level()
     cdef int rc
-    _ops.new_connection = on_new_connection
-    _extern_ops.pre_msg_handle = on_message
     sem_init(&_held, 0, 0)
     sem_init(&_opened, 0, 0)
     errno.errno = 0

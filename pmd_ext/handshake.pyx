@@ -98,8 +98,6 @@ cdef int handshake_begin(slot *s, int vid) noexcept nogil:
     s.said.was_ready = s.said.moving = False
     s.said.layout = 0
     memset(s.said.rings, 0, sizeof(s.said.rings))
-    _ops.pre_msg_handle = on_message
-    _ops.post_msg_handle = on_message_handled
     return rte_vhost_extern_callback_register(vid, &_ops, NULL)
 
 
@@ -188,3 +186,7 @@ cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept no
         if m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
             connection_drop(s, OFFENCE_MEMORY)
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED
+
+
+_ops.pre_msg_handle = on_message
+_ops.post_msg_handle = on_message_handled

@@ -6,7 +6,9 @@ import os
 from libc.stdint cimport uint32_t
 from libc.string cimport memset, strncpy
 
-from pmd_ext.atomics cimport load_acquire_u32, store_relaxed_u32, store_release_ptr
+from pmd_ext.atomics cimport (
+    load_acquire_u32, store_relaxed_u32, store_release_i32, store_release_ptr,
+)
 from pmd_ext.capture cimport (
     CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_free, capture_new,
 )
@@ -90,11 +92,11 @@ cdef class Ports:
         strncpy(s.path, raw, PATH_BYTES)
         s.tx_retries_max = tx_retries_max
         s.tx_hash = tx_hash
-        s.used = True
+        store_release_i32(&s.used, True)
         with nogil:
             rc = vhost_register(s, is_client, has_iommu, has_postcopy, has_tso, pairs, &call)
         if rc != 0:
-            s.used = False
+            store_release_i32(&s.used, False)
             if has_iommu:
                 self.give_back_waiting()
             self.pools.give_back(pool)
@@ -138,7 +140,7 @@ cdef class Ports:
         # of one rxq and one txq, which are counted
         memset(&ring_of(self.dp, index, rxq_vring(0)).counts, 0, sizeof(ring_counters))
         memset(&ring_of(self.dp, index, txq_vring(0)).counts, 0, sizeof(ring_counters))
-        s.used = True
+        store_release_i32(&s.used, True)
         self.take(index, name, pool)
         return index
 
@@ -156,11 +158,11 @@ cdef class Ports:
         cdef int index = self.free_slot(name)
         cdef Pool pool = self.pools.take(room_bytes, node, HOST_PORTS, name)
         cdef slot *s = self.begin(index, SLOT_HOST, pool, mtu)
-        s.used = True
+        store_release_i32(&s.used, True)
         try:
             self.hosts.add(index, fd, packet, offloads, name)
         except BaseException:
-            s.used = False
+            store_release_i32(&s.used, False)
             self.pools.give_back(pool)
             raise
         self.take(index, name, pool)
@@ -212,7 +214,7 @@ cdef class Ports:
         for i in range(MAX_QUEUE_PAIRS):
             memset(&ring_of(self.dp, index, rxq_vring(i)).counts, 0, sizeof(ring_counters))
             memset(&ring_of(self.dp, index, txq_vring(i)).counts, 0, sizeof(ring_counters))
-        s.used = True
+        store_release_i32(&s.used, True)
         self.take(index, name, pool)
         slot_changed(s)
         return index
@@ -333,7 +335,7 @@ cdef class Ports:
             if s.iotlb:
                 self.give_back_waiting()
             del self.paths[<bytes>s.path]
-        s.used = False
+        store_release_i32(&s.used, False)
         self.limits.drop(s, index)
         del self.names[index]
         heapq.heappush(self.free_slots, index)

@@ -93,7 +93,7 @@ cdef struct slot:
     uint32_t tx_oversize_bytes  # length of the last frame that was longer than max_frame_bytes
     # main writes before the driver starts and after it is unregistered; callbacks read
     char path[PATH_BYTES]
-    bint used
+    int32_t used                # with release, after path: a port is here
     bint client                 # main alone: the library connects, and connects again
     bint iotlb                  # main alone: the library counts how often it translated addresses
     int32_t detached            # main, with release: no table names it, nobody is to be waited for

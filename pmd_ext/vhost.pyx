@@ -78,7 +78,7 @@ cdef rte_vhost_device_ops _ops      # the library keeps the pointer: lives as lo
 cdef slot *slot_of_path(dataplane *dp, const char *path, int16_t *index) noexcept nogil:
     cdef int16_t i
     for i in range(MAX_SLOTS):
-        if dp.slots[i].used and strcmp(dp.slots[i].path, path) == 0:
+        if load_acquire_i32(&dp.slots[i].used) and strcmp(dp.slots[i].path, path) == 0:
             index[0] = i
             return &dp.slots[i]
     return NULL
@@ -297,6 +297,13 @@ cdef inline uint64_t refused_features(bint tso) noexcept nogil:
     return (<uint64_t>1 << VIRTIO_NET_F_HOST_TSO4 | <uint64_t>1 << VIRTIO_NET_F_HOST_TSO6
             | <uint64_t>1 << VIRTIO_NET_F_HOST_UFO)
 
+_ops.new_connection = on_new_connection
+_ops.vring_state_changed = on_vring_state_changed
+_ops.new_device = on_new_device
+_ops.destroy_device = on_destroy_device
+_ops.destroy_connection = on_destroy_connection
+_ops.guest_notified = on_guest_notified
+
 
 cdef int start(slot *s, bint tso, uint32_t max_queue_pairs, const char **call) noexcept nogil:
     """What follows the registration; 0, or a negative value and *call."""
@@ -344,12 +351,6 @@ cdef int vhost_register(slot *s, bint client, bint iommu, bint postcopy, bint ts
         # Frames longer than a buffer get one of DPDK's memory each, up to 64 KiB, until the end of
         # the burst. So the most that guests can take is BURST of them (2 MiB) for each PMD.
         flags |= RTE_VHOST_USER_EXTBUF_SUPPORT
-    _ops.new_connection = on_new_connection
-    _ops.vring_state_changed = on_vring_state_changed
-    _ops.new_device = on_new_device
-    _ops.destroy_device = on_destroy_device
-    _ops.destroy_connection = on_destroy_connection
-    _ops.guest_notified = on_guest_notified
     s.client = client
     s.iotlb = iommu
     s.said.patient = postcopy
