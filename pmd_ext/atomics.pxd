@@ -1,12 +1,14 @@
 # Typed names for the generic atomic macros of shim.h.
-from libc.stdint cimport int16_t, int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "shim.h" nogil:
     int32_t load_acquire_i32 "shim_load_acquire"(const int32_t *p)
+    uint16_t load_acquire_u16 "shim_load_acquire"(const uint16_t *p)
     uint32_t load_acquire_u32 "shim_load_acquire"(const uint32_t *p)
     uint64_t load_acquire_u64 "shim_load_acquire"(const uint64_t *p)
     void *load_acquire_ptr "shim_load_acquire"(void **p)
+    uint8_t load_relaxed_u8 "shim_load_relaxed"(const uint8_t *p)
     int16_t load_relaxed_i16 "shim_load_relaxed"(const int16_t *p)
     int32_t load_relaxed_i32 "shim_load_relaxed"(const int32_t *p)
     uint32_t load_relaxed_u32 "shim_load_relaxed"(const uint32_t *p)
@@ -16,7 +18,9 @@ cdef extern from "shim.h" nogil:
     void store_release_u32 "shim_store_release"(uint32_t *p, uint32_t v)
     void store_release_u64 "shim_store_release"(uint64_t *p, uint64_t v)
     void store_release_ptr "shim_store_release"(void **p, void *v)
+    void store_relaxed_u8 "shim_store_relaxed"(uint8_t *p, uint8_t v)
     void store_relaxed_i16 "shim_store_relaxed"(int16_t *p, int16_t v)
+    void store_relaxed_i32 "shim_store_relaxed"(int32_t *p, int32_t v)
     void store_relaxed_u32 "shim_store_relaxed"(uint32_t *p, uint32_t v)
     void add_release_u32 "shim_add_release"(uint32_t *p, uint32_t v)
     void add_release_u64 "shim_add_release"(uint64_t *p, uint64_t v)

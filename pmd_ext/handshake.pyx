@@ -7,6 +7,7 @@ gives up is connected to once more before it is gone, and says nothing then.
 from libc.stdint cimport int16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from pmd_ext.atomics cimport store_relaxed_u8
 from pmd_ext.connection cimport connection_backend, connection_drop, connection_is_deaf
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
@@ -59,7 +60,7 @@ cdef void forget_memory(front_end *f, bint used) noexcept nogil:
     for i in range(f.memory.n):
         close(f.memory.pieces[i].fd)
     memset(&f.memory, 0, sizeof(f.memory))
-    f.used = used
+    store_relaxed_u8(&f.used, used)
     rte_spinlock_unlock(&f.lock)
 
 
@@ -95,7 +96,8 @@ cdef inline int16_t number_of(const slot *s) noexcept nogil:
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
     forget_memory(&s.said, False)
     s.said.heard = 0
-    s.said.was_ready = s.said.moving = False
+    s.said.was_ready = False
+    store_relaxed_u8(&s.said.moving, False)
     s.said.layout = 0
     memset(s.said.rings, 0, sizeof(s.said.rings))
     return rte_vhost_extern_callback_register(vid, &_ops, NULL)

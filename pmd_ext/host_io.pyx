@@ -10,6 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+from pmd_ext.atomics cimport store_relaxed_u32
 from pmd_ext.dpdk.mbuf cimport (
     RTE_BAD_IOVA, RTE_MBUF_F_RX_L4_CKSUM_NONE, RTE_MBUF_F_RX_LRO, RTE_MBUF_F_TX_IPV4,
     RTE_MBUF_F_TX_L4_MASK, RTE_MBUF_F_TX_TCP_CKSUM, RTE_MBUF_F_TX_TCP_SEG, RTE_PKTMBUF_HEADROOM,
@@ -176,7 +177,7 @@ cdef int host_receive(host_port *port, rte_mbuf *m) noexcept nogil:
     if n < 0:
         if port.packet or errno in (EAGAIN, EINTR):
             return IO_NOTHING   # reading an error of a socket clears it
-        port.error = errno
+        store_relaxed_u32(&port.error, errno)
         return IO_GONE
     n -= HEADER
     if n < 0:

@@ -7,8 +7,8 @@ from libc.string cimport memset
 from posix.types cimport pid_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_ptr, load_acquire_u32, load_relaxed_u32, store_relaxed_u32, store_release_ptr,
-    store_release_u32,
+    load_acquire_ptr, load_acquire_u32, load_relaxed_u32, store_relaxed_i32, store_relaxed_u32,
+    store_release_i32, store_release_ptr, store_release_u32,
 )
 from pmd_ext.dpdk.eal cimport (
     LCORE_ID_ANY, rte_lcore_id, rte_rdtsc, rte_thread_register, rte_thread_unregister,
@@ -109,7 +109,7 @@ cdef void pmd_come_up(pmd *me, const char *name) noexcept nogil:
     shim_thread_settle(name)
     memset(&me.work.counts, 0, sizeof(pmd_counters))
     me.work.counts.started = rte_rdtsc()
-    me.work.tid = gettid()
+    store_relaxed_i32(&me.work.tid, gettid())
     # An lcore id gives this thread its own mempool cache; without one it only is slower.
     rte_thread_register()
     me.work.lcore = -1 if rte_lcore_id() == LCORE_ID_ANY else <int>rte_lcore_id()
@@ -246,13 +246,14 @@ cdef poll_list *pmd_publish(pmd *me, poll_list *polls) noexcept nogil:
 
 cdef int pmd_allocate(pmd *me) noexcept nogil:
     if me.wake_fd < 0:
-        me.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        store_release_i32(&me.wake_fd, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
         if me.wake_fd < 0:
             return -errno
     if me.counters == NULL:
         me.counters = <port_counters *>zeroed(MAX_SLOTS * sizeof(port_counters))
     if me.work == NULL:
-        me.work = <pmd_work *>zeroed(sizeof(pmd_work))
+        # shield.pyx's thread looks at it from now on
+        store_release_ptr(<void **>&me.work, zeroed(sizeof(pmd_work)))
     if me.polls == NULL:
         me.polls = poll_list_new(me.dp, 0)
     return -ENOMEM if me.counters == NULL or me.work == NULL or me.polls == NULL else 0

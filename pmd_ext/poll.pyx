@@ -2,7 +2,8 @@
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_u32,
+    load_acquire_i32, load_acquire_ptr, load_acquire_u16, load_acquire_u32, load_relaxed_u8,
+    load_relaxed_u32,
 )
 from pmd_ext.capture cimport CAPTURE_INBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_rdtsc
@@ -83,7 +84,7 @@ cdef inline uint16_t poll_rxq(pmd *me, rxq *q, const forwarding *fwd, bint check
     cdef uint16_t n
     cdef int32_t vid = load_acquire_i32(&s.vid)
     # a guest that left, or came back with fewer queues, since the active ones were looked for
-    if vid < 0 or q.queue >= s.n_pairs:
+    if vid < 0 or q.queue >= load_acquire_u16(&s.n_pairs):
         return poll_eth(me, s, q, r, fwd, now_s) if s.kind == SLOT_ETH else 0
     if q.connects != s.connects:
         begin(me, s, q, vid)
@@ -142,8 +143,9 @@ cdef void find_active(pmd *me, poll_list *polls) noexcept nogil:
     for i in range(polls.n):
         q = &polls.rxqs[i]
         s = &me.dp.slots[q.slot]
-        if ((s.kind == SLOT_ETH or load_acquire_i32(&s.vid) >= 0 and q.queue < s.n_pairs)
-                and s.rx_enabled[q.queue] and not load_relaxed_u32(&s.down)):
+        if ((s.kind == SLOT_ETH or load_acquire_i32(&s.vid) >= 0
+                and q.queue < load_acquire_u16(&s.n_pairs))
+                and load_relaxed_u8(&s.rx_enabled[q.queue]) and not load_relaxed_u32(&s.down)):
             polls.active[polls.n_active] = q
             polls.n_active += 1
         else:

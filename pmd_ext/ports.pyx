@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset, strncpy
 
 from pmd_ext.atomics cimport (
-    load_acquire_u32, store_relaxed_u32, store_release_i32, store_release_ptr,
+    load_acquire_u32, load_relaxed_u32, store_relaxed_u32, store_release_i32, store_release_ptr,
 )
 from pmd_ext.capture cimport (
     CAPTURE_INBOUND, CAPTURE_OUTBOUND, capture, capture_free, capture_new,
@@ -178,7 +178,7 @@ cdef class Ports:
         whether it gave frames of another protocol than TCP that somebody has to cut). See
         Runtime.changes()."""
         cdef host_port *port = &self.dp.host_ports[index]
-        return (port.error, bool(port.segmentable))
+        return (load_relaxed_u32(&port.error), bool(port.segmentable))
 
     def add_eth(self, name, devargs, *, n_rxq, n_txq, n_rxq_desc, n_txq_desc, lsc, mtu, room_bytes,
                 tx_hash):

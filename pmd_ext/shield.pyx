@@ -11,7 +11,10 @@ from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.types cimport pid_t
 
-from pmd_ext.atomics cimport load_relaxed_u32, store_relaxed_i16
+from pmd_ext.atomics cimport (
+    load_acquire_ptr, load_relaxed_i32, load_relaxed_u8, load_relaxed_u32, store_relaxed_i16,
+    store_relaxed_u8,
+)
 from pmd_ext.connection cimport connection_drop
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.duty cimport DOUBT, SERVING_SLOT, SLOW, TOO_SLOW
@@ -199,7 +202,7 @@ cdef void silence(slot *s) noexcept nogil:
     write in between is undone when they end the connection."""
     cdef int q
     for q in range(MAX_QUEUE_PAIRS):
-        s.rx_enabled[q] = 0
+        store_relaxed_u8(&s.rx_enabled[q], 0)
         store_relaxed_i16(&s.tx_map[q], TXQ_NONE)
     slot_changed(s)
 
@@ -243,12 +246,13 @@ cdef void in_vain(pmd *me, slot *s, size_t index, uint64_t begun) noexcept nogil
 cdef void look_after(pmd *me, look *seen) noexcept nogil:
     cdef uint32_t serving = load_relaxed_u32(&me.work.duty.serving)
     cdef slot *s = served(me)
-    cdef uint64_t ran_ns = shim_ran_ns(me.work.tid) if s != NULL else 0
+    cdef int tid = load_relaxed_i32(&me.work.tid)
+    cdef uint64_t ran_ns = shim_ran_ns(tid) if s != NULL else 0
     # what arrives by post-copy is waited for
-    if s != NULL and serving == seen.serving and not s.said.moving:
-        if shim_waits(me.work.tid):
+    if s != NULL and serving == seen.serving and not load_relaxed_u8(&s.said.moving):
+        if shim_waits(tid):
             cut_off(s, OFFENCE_STUCK)
-            shim_nudge(me.work.tid)
+            shim_nudge(tid)
         elif ran_ns > seen.ran_ns + LONG_NS:
             cut_off(s, OFFENCE_ENDLESS)
     seen.serving, seen.ran_ns = serving, ran_ns
@@ -262,9 +266,9 @@ cdef void *watch(void *argument) noexcept nogil:
     while True:
         shim_sleep_ms(LOOK_MS)
         for i in range(MAX_PMDS):
-            if dp.pmds[i].work != NULL:
+            if load_acquire_ptr(<void **>&dp.pmds[i].work) != NULL:
                 look_after(&dp.pmds[i], &seen[i])
-        if dp.host.work != NULL:
+        if load_acquire_ptr(<void **>&dp.host.work) != NULL:
             look_after(&dp.host, &seen[MAX_PMDS])
 
 

@@ -11,6 +11,7 @@ file shorter, or find the mapping gone.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from pmd_ext.atomics cimport load_relaxed_u8
 from pmd_ext.dpdk.vhost cimport VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED
 from pmd_ext.front_end cimport SEEN_RINGS, piece, seen_memory
 from pmd_ext.handshake cimport handshake_lend, handshake_used
@@ -133,7 +134,7 @@ cdef int sight(slot *s) noexcept nogil:
     cdef seen_memory memory
     cdef uint32_t i
     cdef int found
-    if s.said.used:
+    if load_relaxed_u8(&s.said.used):
         return SIGHT_USED
     handshake_lend(s, &memory)
     found = look(s, &memory)

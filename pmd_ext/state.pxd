@@ -1,7 +1,6 @@
 # What the threads of the data plane share. Every field names its writer and its readers;
 # "callbacks" are librte_vhost's threads, "main" is the agent's one Python thread.
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from posix.types cimport pid_t
 
 from pmd_ext.capture cimport capture
 from pmd_ext.dpdk.eal cimport rte_spinlock_t
@@ -318,7 +317,7 @@ cdef struct pmd_work:
     # the PMD writes, main reads
     uint64_t sleeps_since           # TSC; 0: it does not
     # the PMD when it starts, main reads
-    pid_t tid
+    int32_t tid
     int lcore                       # DPDK's number of the thread; -1: it has none
 
 cdef struct pmd:
@@ -326,7 +325,7 @@ cdef struct pmd:
     dataplane *dp
     uint16_t index                  # QSBR thread id
     int core
-    int wake_fd                     # eventfd: ends a wait in the kernel
+    int32_t wake_fd                 # eventfd: ends a wait in the kernel
     port_counters *counters         # MAX_SLOTS of them; outlives the thread
     pmd_work *work                  # outlives the thread, too
     # main

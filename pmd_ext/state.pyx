@@ -4,7 +4,10 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport abs, calloc
 from posix.stdlib cimport posix_memalign
 
-from pmd_ext.atomics cimport add_release_u32, fence_full, load_relaxed_u32
+from pmd_ext.atomics cimport (
+    add_release_u32, fence_full, load_acquire_i32, load_relaxed_u32, store_relaxed_u8,
+    store_release_u16,
+)
 from pmd_ext.dpdk.eal cimport rte_get_tsc_hz, rte_rdtsc
 from pmd_ext.dpdk.rcu cimport (
     RTE_QSBR_THRID_INVALID, rte_rcu_qsbr, rte_rcu_qsbr_get_memsize, rte_rcu_qsbr_init,
@@ -130,7 +133,7 @@ cdef void queues_changed() noexcept nogil:
     cdef int i
     add_release_u32(&_dp.queue_changes, 1)
     for i in range(MAX_PMDS):
-        if _dp.pmds[i].wake_fd >= 0:
+        if load_acquire_i32(&_dp.pmds[i].wake_fd) >= 0:
             pmd_wake(&_dp.pmds[i])
 
 
@@ -156,13 +159,13 @@ cdef void slot_disconnected(slot *s) noexcept nogil:
     close_kicks(s)
     s.vid = -1
     s.connection = -1
-    s.n_pairs = 0
+    store_release_u16(&s.n_pairs, 0)
     s.n_vrings = 0
     s.n_counted = 0
     s.guest_mtu = 0
     s.features = 0
     s.numa = -1
     for q in range(MAX_QUEUE_PAIRS):
-        s.rx_enabled[q] = 0
+        store_relaxed_u8(&s.rx_enabled[q], 0)
         s.tx_enabled[q] = 0
         s.tx_map[q] = TXQ_NONE

@@ -2,8 +2,8 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from pmd_ext.atomics cimport (
-    load_acquire_i32, load_acquire_ptr, load_acquire_u32, load_relaxed_i16, load_relaxed_u32,
-    store_relaxed_u32,
+    load_acquire_i32, load_acquire_ptr, load_acquire_u16, load_acquire_u32, load_relaxed_i16,
+    load_relaxed_u32, store_relaxed_u32,
 )
 from pmd_ext.capture cimport CAPTURE_OUTBOUND, capture, capture_frames
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_trylock, rte_spinlock_unlock
@@ -296,7 +296,7 @@ cdef void send_to_device(pmd *me, uint16_t slot_id, rte_mbuf **pkts, uint16_t n)
 cdef inline void give(pmd *me, slot *s, uint16_t slot_id, int32_t vid, rte_mbuf **pkts,
                       uint16_t n, const tally *sum) noexcept nogil:
     """Sends as they are, by the txq that is to take them."""
-    cdef uint16_t n_txqs = s.n_pairs
+    cdef uint16_t n_txqs = load_acquire_u16(&s.n_pairs)
     if s.kind == SLOT_HOST and me == &me.dp.host:
         send_to_device(me, slot_id, pkts, n)
     elif s.kind == SLOT_HOST:

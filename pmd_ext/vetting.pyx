@@ -9,6 +9,7 @@ it sets it up anew.
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from pmd_ext.atomics cimport store_relaxed_u8
 from pmd_ext.dpdk.vhost cimport VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED
 from pmd_ext.eventfds cimport shim_is_eventfd
 from pmd_ext.front_end cimport (
@@ -227,7 +228,7 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
         # where it was not offered, pages would be waited for that never come
         if not f.patient:
             return OFFENCE_REQUEST
-        f.moving = m.request != POSTCOPY_END
+        store_relaxed_u8(&f.moving, m.request != POSTCOPY_END)
     elif m.request == GET_INFLIGHT_FD or m.request == SET_INFLIGHT_FD:
         return OFFENCE_REQUEST      # up to 68 GB at a word; block devices alone use it
     return OFFENCE_NONE

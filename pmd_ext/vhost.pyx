@@ -15,7 +15,8 @@ from libc.string cimport memset, strcmp, strncmp
 
 from pmd_ext.arrivals cimport arrival_begin, arrival_wait, arrivals_begin, arrivals_end
 from pmd_ext.atomics cimport (
-    fence_full, load_acquire_i32, store_relaxed_i16, store_release_i32, store_release_u16,
+    fence_full, load_acquire_i32, store_relaxed_i16, store_relaxed_u8, store_release_i32,
+    store_release_u16,
 )
 from pmd_ext.connection cimport connection_begin, connection_close, connection_end
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
@@ -200,7 +201,7 @@ cdef int on_vring_state_changed(int vid, uint16_t vring, int enable) noexcept no
     if vring & 1:
         if enable:
             take_kick(s, vid, vring >> 1)
-        s.rx_enabled[vring >> 1] = enable != 0
+        store_relaxed_u8(&s.rx_enabled[vring >> 1], enable != 0)
     else:
         s.tx_enabled[vring >> 1] = enable != 0
     if s.vid >= 0:

@@ -9,7 +9,8 @@ from tools.host import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
 OVS_CTL = "/usr/share/openvswitch/scripts/ovs-ctl"
-IN_PLACE = "vhost-agent run --role vswitchd --as ovs-vswitchd --detach --pidfile --log-file"
+IN_PLACE = ("nice -n -10 vhost-agent run --role vswitchd --as ovs-vswitchd --detach --monitor "
+            "--pidfile --log-file")
 
 
 def all_files(machine: CleanMachine) -> set[str]:
