@@ -4,7 +4,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.model import PortSpec, PortState
+from agent.reason_model import Reason
 from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.shell import quoted
 from agent.virtio import request
 
 FIRST_MS = 1000
@@ -47,6 +49,11 @@ class Conduct:
     until_ms: int = 0               # when it opens again, or did
 
 
+def closed_ms(times: int) -> int:
+    """How long a port is closed that was closed so many times in a row before."""
+    return min(MOST_MS, FIRST_MS << min(times, 16))
+
+
 def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_request: int,
            now_ms: int) -> Conduct:
     """The same with what the data plane says now. Closed for 1 s at first, twice as long each time
@@ -65,11 +72,24 @@ def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_reques
     if not offence:
         return Conduct(spec, state.offences, counted, since_ms, before.times, before.text,
                        before.until_ms)
-    closed_ms = min(MOST_MS, FIRST_MS << min(before.times, 16))
+    wait_ms = closed_ms(before.times)
     asked = f"; its last request was {request(last_request)}" if last_request else ""
     head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
             else NO_DEVICE.format(spec.name, "Unknown error -1"))
     text = (f"{head}: the guest's QEMU, or another front end, {DID[offence]}{asked}; the port is "
-            f"closed for {closed_ms // 1000} s")
+            f"closed for {wait_ms // 1000} s")
     # the port that is opened then counts from 0
-    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, now_ms + closed_ms)
+    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, now_ms + wait_ms)
+
+
+def closed(conduct: Conduct, now_ms: int) -> Reason:
+    """Since when a port is closed and until when, and what can be done."""
+    ago_ms = max(0, now_ms - conduct.until_ms + closed_ms(conduct.times - 1))
+    left_ms = max(0, conduct.until_ms - now_ms)
+    row = f", {conduct.times} times in a row" if conduct.times > 1 else ""
+    return Reason("closed", f"it was closed {ago_ms // 1000} s ago{row}, and opens again by itself "
+                  f"in {-(-left_ms // 1000)} s",
+                  "look for what did that in the guest (dmesg, its driver) and in what QEMU said "
+                  "(of libvirt: /var/log/libvirt/qemu/DOMAIN.log); to open the port at once: "
+                  "ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state "
+                  f"{quoted(conduct.spec.name)} up")

@@ -14,6 +14,7 @@ from agent.quarantine import (
     FORGOTTEN_MS,
     MOST_MS,
     Conduct,
+    closed,
     judged,
 )
 from tests.unit.conftest import OneBridge
@@ -73,6 +74,34 @@ def test_text_says_what_it_did_with_what_and_for_how_long() -> None:
         assert text == ("could not add network device p to ofproto (Invalid argument): the guest's "
                         f"QEMU, or another front end, {did}; its last request was SET_MEM_TABLE; "
                         "the port is closed for 1 s")
+
+
+def test_since_when_and_until_when_it_is_closed() -> None:
+    first = offended(None, 10_000)
+    again = offended(first, first.until_ms)         # for 2 s
+    assert closed(first, 10_400).text == ("it was closed 0 s ago, and opens again by itself in "
+                                          "1 s")
+    assert closed(again, 12_001).text == ("it was closed 1 s ago, 2 times in a row, and opens "
+                                          "again by itself in 1 s")
+    # the agent has not come to it yet
+    assert closed(again, 20_000).text.endswith("opens again by itself in 0 s")
+    assert closed(first, 0).mend.endswith(
+        "at once: ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state p up")
+
+
+def test_port_that_is_set_up_is_opened_at_once_and_all_is_forgotten(pair: OneBridge) -> None:
+    pair.plane.ports["a"] = replace(pair.plane.ports["a"], offences=1, offence="ring")
+    pair.step()
+    pair.reconciler.set_admin_state(["a"], up=False)
+    pair.step()
+    assert pair.reconciler.closed.keys() == {"a"}
+    pair.reconciler.set_admin_state(["a"], up=True)
+    pair.step()
+    assert pair.plane.ports.keys() == {"a", "b"}
+    assert (pair.reconciler.errors, pair.reconciler.closed) == ({}, {})
+    pair.plane.ports["a"] = replace(pair.plane.ports["a"], offences=1, offence="ring")
+    pair.step()
+    assert pair.reconciler.closed["a"].times == 1
 
 
 def connections(wait_ms: int, ready: bool) -> Conduct:
