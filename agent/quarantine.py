@@ -20,7 +20,7 @@ FLOOD = "flood"
 
 # By the data plane's name of an offence, what the front end did.
 DID = {
-    "broken": "sent a request that makes no sense, or a part of one, or did not read the answers",
+    "broken": "sent a request that makes no sense, or a part of one",
     "ring": "set a ring to a size or an index that it cannot have, or while it was in use",
     "layout": "changed the layout of rings that were set up",
     "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, for "
@@ -31,8 +31,17 @@ DID = {
     "beyond": "has buffers that go on behind the end of its memory",
     "endless": "has a ring that takes long to walk, and has no room for a frame",
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
+    "deaf": "did not read the answers to its requests",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",
+}
+# Likewise, what this host had not for it.
+SHORT = {
+    "no-memory": "this host is short of memory: what the guest shares cannot be mapped, for no "
+                 "hugepage is left, or the agent may have no more addresses, mappings "
+                 "(vm.max_map_count) or locked memory (LimitMEMLOCK=)",
+    "no-files": "this host is short of file descriptors: the agent may have no more "
+                "(LimitNOFILE=), and did not get those that came with a message",
 }
 
 
@@ -46,6 +55,7 @@ class Conduct:
     since_ms: int = 0
     times: int = 0                  # that the port was closed in a row
     text: str = ""                  # why it was last
+    short: bool = False             # and that was for what this host had not
     until_ms: int = 0               # when it opens again, or did
 
 
@@ -71,15 +81,16 @@ def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_reques
         offence = offence or FLOOD
     if not offence:
         return Conduct(spec, state.offences, counted, since_ms, before.times, before.text,
-                       before.until_ms)
+                       before.short, before.until_ms)
     wait_ms = closed_ms(before.times)
     asked = f"; its last request was {request(last_request)}" if last_request else ""
     head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
             else NO_DEVICE.format(spec.name, "Unknown error -1"))
-    text = (f"{head}: the guest's QEMU, or another front end, {DID[offence]}{asked}; the port is "
-            f"closed for {wait_ms // 1000} s")
+    why = SHORT.get(offence) or f"the guest's QEMU, or another front end, {DID[offence]}{asked}"
+    text = f"{head}: {why}; the port is closed for {wait_ms // 1000} s"
     # the port that is opened then counts from 0
-    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, now_ms + wait_ms)
+    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, offence in SHORT,
+                   now_ms + wait_ms)
 
 
 def closed(conduct: Conduct, now_ms: int) -> Reason:
@@ -87,9 +98,10 @@ def closed(conduct: Conduct, now_ms: int) -> Reason:
     ago_ms = max(0, now_ms - conduct.until_ms + closed_ms(conduct.times - 1))
     left_ms = max(0, conduct.until_ms - now_ms)
     row = f", {conduct.times} times in a row" if conduct.times > 1 else ""
+    look = ("see what this host and the agent have left: vhost-agent doctor" if conduct.short else
+            "look for what did that in the guest (dmesg, its driver) and in what QEMU said (of "
+            "libvirt: /var/log/libvirt/qemu/DOMAIN.log)")
     return Reason("closed", f"it was closed {ago_ms // 1000} s ago{row}, and opens again by itself "
                   f"in {-(-left_ms // 1000)} s",
-                  "look for what did that in the guest (dmesg, its driver) and in what QEMU said "
-                  "(of libvirt: /var/log/libvirt/qemu/DOMAIN.log); to open the port at once: "
-                  "ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state "
-                  f"{quoted(conduct.spec.name)} up")
+                  f"{look}; to open the port at once: ovs-appctl -t vhost-agent "
+                  f"netdev-dpdk/set-admin-state {quoted(conduct.spec.name)} up")

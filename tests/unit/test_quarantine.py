@@ -13,6 +13,7 @@ from agent.quarantine import (
     FLOOD_CONNECTIONS,
     FORGOTTEN_MS,
     MOST_MS,
+    SHORT,
     Conduct,
     closed,
     judged,
@@ -74,6 +75,17 @@ def test_text_says_what_it_did_with_what_and_for_how_long() -> None:
         assert text == ("could not add network device p to ofproto (Invalid argument): the guest's "
                         f"QEMU, or another front end, {did}; its last request was SET_MEM_TABLE; "
                         "the port is closed for 1 s")
+
+
+def test_what_the_host_had_not_is_not_said_to_be_the_guests() -> None:
+    for offence, short in SHORT.items():
+        conduct = offended(None, 0, offence)
+        assert conduct.text == ("could not add network device p to ofproto (Invalid argument): "
+                                f"{short}; the port is closed for 1 s")
+        conduct = judged(conduct, SPEC, NEW, 0, 1)
+        assert closed(conduct, 1).mend.startswith("see what this host and the agent have left: "
+                                                  "vhost-agent doctor; to open ")
+        assert closed(offended(conduct, 1000), 1000).mend.startswith("look for what did that ")
 
 
 def test_since_when_and_until_when_it_is_closed() -> None:
