@@ -23,6 +23,7 @@ from agent.actions import (
     StopPmd,
 )
 from agent.datapath import ApplyError, Datapath
+from agent.exposure import SocketDirectories
 from agent.fdb import flap_problems
 from agent.guest_log import GuestLog
 from agent.hostconfig import HostConfig, host_config
@@ -103,6 +104,7 @@ class Reconciler:
         self._pmds_tried: tuple[PmdSpec, ...] = ()          # the wish that they are not part of
         self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
         self._guest_log = GuestLog()
+        self._directories = SocketDirectories(rundir)
         self._problems_said: set[str] = set()
         self._said_deprecated = False
         self._flapping: Mapping[str, tuple[str, ...]] = {}      # port -> what is said of it
@@ -301,6 +303,7 @@ class Reconciler:
             case AddPort(spec):
                 self._refused.pop(spec.name, None)
                 say(loglines.added(spec))
+                say(("warn", text) for text in self._directories.exposures(spec))
             case SetMemory(name):
                 self._short.pop(name, None)
             case SetSocketAccess(name, access):
