@@ -52,7 +52,9 @@ class VhostSockets:
         """While the port is made. Ports of equal paths were told apart before; OSError of those
         whose paths lead to one socket by links: as two ends of it they would wait for each other,
         and of two that connect one would never have its guest."""
-        real = os.path.realpath(path)
+        real = path
+        with contextlib.suppress(OSError):      # a link in /proc that may not be followed
+            real = os.path.realpath(path)
         if (owner := self._ports.get(real, port)) != port:
             raise OSError(errno.EADDRINUSE, f"port {owner} of this agent has that socket, {real}, "
                           "already: a socket is for one port and one guest")
