@@ -31,7 +31,7 @@ class _Made:
 
 
 class VhostSockets:
-    """VhostSockets of vhost-user ports. For the main thread only."""
+    """Sockets of vhost-user ports. For the main thread only."""
 
     def __init__(self, root: str = "") -> None:
         """'root': the directory that those of server ports are in or below; no link may lead out of
