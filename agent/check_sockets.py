@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.access import AS_MADE
+from agent.accessconfig import EVERYBODY
 from agent.finding import ERROR, INFO, OK, WARNING, Finding
 from agent.host_values import SEARCH, WRITE, FileFacts, User
 from agent.model import PortSpec, Registration
-from agent.reach import CLOSED, MISSING, Obstacle, obstacle, opening
+from agent.reach import CLOSED, LOOP, MISSING, Obstacle, obstacle, opening
 from agent.shell import quoted
 from agent.vduse import is_vduse
 
@@ -96,6 +97,10 @@ def server(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequen
                 "connect to a socket that its QEMU may write to",
                 opening(stop, qemu.user, SEARCH) if way else
                 SETTINGS.replace("{user}", quoted(qemu.user.name)))
+    if files[directory].mode & EVERYBODY:
+        yield Finding("socket-directory-open", WARNING, f"{directory}: every user of this host may "
+                      "put files there", "anybody can put a socket in place of the agent's, and be "
+                      "taken for the switch by the guest's QEMU", f"chmod o-w {quoted(directory)}")
 
 
 def client(path: str, files: Mapping[str, FileFacts], agent: User, qemus: Sequence[Qemu]
@@ -130,6 +135,8 @@ def stopped(stop: Obstacle, severity: str, user: User, need: int, why: str) -> I
     elif stop.kind == CLOSED:
         yield Finding("socket-closed-to-agent", severity, stop.text, f"the agent runs as "
                       f"{user.name}: {why}", opening(stop, user, need))
+    elif stop.kind == LOOP:
+        yield Finding("socket-link-loop", severity, stop.text, why, f"namei -l {quoted(stop.at)}")
     else:
         yield Finding("not-seen", INFO, f"{stop.text}: this user cannot look there",
                       "nothing is said of sockets below it", "sudo vhost-agent doctor")

@@ -53,7 +53,7 @@ def unknown(name: str, names: Collection[str]) -> str:
 def text(view: View) -> str:
     """A line that says how the port is, what is wrong and what to do, then the facts."""
     lines = [printable(f"{view.name} {headline(view)}")]
-    said = view.reasons[0:1] if not is_up(view) else ()
+    said = view.reasons[0:1] if not view.error and not is_up(view) else ()
     if said and said[0].mend:
         lines += wrapped("    do: ", said[0].mend)
     for reason in view.reasons[len(said):]:

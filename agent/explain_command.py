@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from agent import control, explain, report, report_eth, report_host, validate
+from agent import control, explain, quarantine, report, report_eth, report_host, validate
 from agent.command import CommandError
 from agent.datapath import Datapath
 from agent.explain import View
@@ -66,7 +66,9 @@ class ExplainCommand:
         spec, state = desired.ports.get(row.name), observed.ports.get(row.name)
         error, datapath = self._reconciler.errors.get(row.name, ""), self._datapath()
         if error:
-            return View(row.name, row.type, bridge.name, error=error)
+            closed = self._reconciler.closed.get(row.name)
+            return View(row.name, row.type, bridge.name, error=error, reasons=(
+                () if closed is None else (quarantine.closed(closed, self._now_ms()),)))
         if spec is None:
             local = validate.is_local(bridge, row)
             return View(row.name, row.type, bridge.name, served=local,

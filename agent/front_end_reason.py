@@ -57,6 +57,11 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
             yield Reason("directory-missing",
                          f"there is no directory {directory} for the socket {path}",
                          f"mkdir -p {argument(directory)}, then {start}")
+        case Found.LOOP:
+            yield Reason("link-loop", f"the symbolic links on the way to the socket {path} lead in "
+                         "a circle", f"namei -l {argument(path)} shows them; make them anew, or "
+                         f"ovs-vsctl set Interface {quoted(spec.name)} "
+                         "options:vhost-server-path=/path/to/socket")
         case Found.OTHER:
             # a device, a directory or a link that is there on purpose must not be taken away
             yield Reason("not-a-socket", f"{path} is no socket",

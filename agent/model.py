@@ -290,7 +290,7 @@ class PortState:
     enabled_rxqs: tuple[int, ...] = ()
     enabled_txqs: tuple[int, ...] = ()
     offences: int = 0                   # front ends that had to be cut off since the port was added
-    offence: str = ""                   # what the last of them did: a key of quarantine.DID
+    offence: str = ""                   # of the last: a key of quarantine.DID or SHORT
     number: int = 0                     # datapath port number: the lowest that was free
     tx_hash: bool = False
     up: bool = True                     # administratively (netdev-dpdk/set-admin-state)

@@ -110,8 +110,9 @@ def plan(desired: Desired, observed: Observed, placed: PollLists, down: Collecti
     actions += [RemovePort(name, isinstance(device := observed.ports[name].device, HostDevice)
                            and device.lasts and device.name in desired.taps_elsewhere)
                 for name in sorted(gone)]
+    # server ports first: a client port whose path is another name of such a one's socket is refused
     actions += [AddPort(replace(spec, device=next_device(spec.device, observed.ports.get(name))))
-                for name in sorted(specs.keys() - names)
+                for name in sorted(specs.keys() - names, key=lambda n: (specs[n].client, n))
                 if (spec := specs[name]).device is not None]
     for name, state in staying.items():
         spec = specs[name]

@@ -54,7 +54,7 @@ from agent.model import (
 from agent.policing import meters
 from agent.reason_model import Handshake, Sight
 from agent.refused import sentence
-from agent.socket_access import ServerSockets
+from agent.socket_access import VhostSockets
 from pmd_ext.runtime import (
     FDB_COUNTER_NAMES,
     OFFENCE_NAMES,
@@ -80,7 +80,7 @@ class PmdDatapath:
         """'rundir' is the directory that sockets of ours are in or below."""
         self._runtime = runtime
         self._host_ports = HostPorts()
-        self._server_sockets = ServerSockets(rundir)
+        self._sockets = VhostSockets(rundir)
         self._wake = select.epoll()
         self._wake.register(self._runtime.wake_fd, select.EPOLLIN)
         self._wake.register(self._host_ports.events_fd, select.EPOLLIN)
@@ -137,7 +137,7 @@ class PmdDatapath:
 
     def look_for_sockets(self) -> bool:
         # While a guest is there its port stays: it needs no socket, and would lose the connection.
-        gone = [n for n in self._server_sockets.gone() if not self._states[n].attached]
+        gone = [n for n in self._sockets.gone() if not self._states[n].attached]
         self._states |= {n: replace(self._states[n], socket_gone=True) for n in gone}
         return bool(gone)
 
@@ -158,7 +158,7 @@ class PmdDatapath:
                 self._add(spec)
             case RemovePort(name, tap_stays):
                 slot = self._slots[name]
-                with self._server_sockets.closing(name):
+                with self._sockets.closing(name):
                     ports.remove(slot)
                 if isinstance(removed := self._states[name].device, HostDevice):
                     self._host_ports.remove(name, removed, tap_stays)
@@ -183,7 +183,7 @@ class PmdDatapath:
             case SetSocketAccess(name, access):
                 state = self._states[name]
                 assert isinstance(state.device, Registration)
-                self._server_sockets.set(name, state.device.path, access)
+                self._sockets.set(name, state.device.path, access)
                 self._states[name] = replace(state, access=access)
             case SetAdminState(name, up):
                 ports.set_admin_state(self._slots[name], up)
@@ -252,8 +252,8 @@ class PmdDatapath:
         if registration.client:
             if vduse.is_vduse(registration.path):
                 vduse.make_way(registration.path)
-            return register(), AS_MADE
-        return self._server_sockets.listen(spec.name, registration.path, spec.access, register)
+            return self._sockets.connect(spec.name, registration.path, register), AS_MADE
+        return self._sockets.listen(spec.name, registration.path, spec.access, register)
 
     def _add_host(self, spec: PortSpec, device: HostDevice) -> tuple[int, HostState]:
         memory = spec.memory
@@ -394,7 +394,7 @@ class PmdDatapath:
 
     def close(self) -> None:
         hosts = self._host_names()
-        with self._server_sockets.closing(*self._slots):
+        with self._sockets.closing(*self._slots):
             self._runtime.close()
         for name in hosts:
             self._host_ports.close(name)

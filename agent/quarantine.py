@@ -4,7 +4,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.model import PortSpec, PortState
+from agent.reason_model import Reason
 from agent.refusal import NO_DEVICE, NO_OFPORT
+from agent.shell import quoted
 from agent.virtio import request
 
 FIRST_MS = 1000
@@ -18,7 +20,7 @@ FLOOD = "flood"
 
 # By the data plane's name of an offence, what the front end did.
 DID = {
-    "broken": "sent a request that makes no sense, or a part of one, or did not read the answers",
+    "broken": "sent a request that makes no sense, or a part of one",
     "ring": "set a ring to a size or an index that it cannot have, or while it was in use",
     "layout": "changed the layout of rings that were set up",
     "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, for "
@@ -29,8 +31,17 @@ DID = {
     "beyond": "has buffers that go on behind the end of its memory",
     "endless": "has a ring that takes long to walk, and has no room for a frame",
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
+    "deaf": "did not read the answers to its requests",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",
+}
+# Likewise, what this host had not for it.
+SHORT = {
+    "no-memory": "this host is short of memory: what the guest shares cannot be mapped, for no "
+                 "hugepage is left, or the agent may have no more addresses, mappings "
+                 "(vm.max_map_count) or locked memory (LimitMEMLOCK=)",
+    "no-files": "this host is short of file descriptors: the agent may have no more "
+                "(LimitNOFILE=), and did not get those that came with a message",
 }
 
 
@@ -44,7 +55,13 @@ class Conduct:
     since_ms: int = 0
     times: int = 0                  # that the port was closed in a row
     text: str = ""                  # why it was last
+    short: bool = False             # and that was for what this host had not
     until_ms: int = 0               # when it opens again, or did
+
+
+def closed_ms(times: int) -> int:
+    """How long a port is closed that was closed so many times in a row before."""
+    return min(MOST_MS, FIRST_MS << min(times, 16))
 
 
 def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_request: int,
@@ -64,12 +81,27 @@ def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_reques
         offence = offence or FLOOD
     if not offence:
         return Conduct(spec, state.offences, counted, since_ms, before.times, before.text,
-                       before.until_ms)
-    closed_ms = min(MOST_MS, FIRST_MS << min(before.times, 16))
+                       before.short, before.until_ms)
+    wait_ms = closed_ms(before.times)
     asked = f"; its last request was {request(last_request)}" if last_request else ""
     head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
             else NO_DEVICE.format(spec.name, "Unknown error -1"))
-    text = (f"{head}: the guest's QEMU, or another front end, {DID[offence]}{asked}; the port is "
-            f"closed for {closed_ms // 1000} s")
+    why = SHORT.get(offence) or f"the guest's QEMU, or another front end, {DID[offence]}{asked}"
+    text = f"{head}: {why}; the port is closed for {wait_ms // 1000} s"
     # the port that is opened then counts from 0
-    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, now_ms + closed_ms)
+    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, offence in SHORT,
+                   now_ms + wait_ms)
+
+
+def closed(conduct: Conduct, now_ms: int) -> Reason:
+    """Since when a port is closed and until when, and what can be done."""
+    ago_ms = max(0, now_ms - conduct.until_ms + closed_ms(conduct.times - 1))
+    left_ms = max(0, conduct.until_ms - now_ms)
+    row = f", {conduct.times} times in a row" if conduct.times > 1 else ""
+    look = ("see what this host and the agent have left: vhost-agent doctor" if conduct.short else
+            "look for what did that in the guest (dmesg, its driver) and in what QEMU said (of "
+            "libvirt: /var/log/libvirt/qemu/DOMAIN.log)")
+    return Reason("closed", f"it was closed {ago_ms // 1000} s ago{row}, and opens again by itself "
+                  f"in {-(-left_ms // 1000)} s",
+                  f"{look}; to open the port at once: ovs-appctl -t vhost-agent "
+                  f"netdev-dpdk/set-admin-state {quoted(conduct.spec.name)} up")

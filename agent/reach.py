@@ -17,7 +17,7 @@ from agent.host_values import (
 )
 from agent.shell import argument, quoted
 
-MISSING, CLOSED, UNSEEN = "missing", "closed", "unseen"
+MISSING, CLOSED, LOOP, UNSEEN = "missing", "closed", "loop", "unseen"
 VERBS = {SEARCH: "pass through", WRITE: "use", WRITE | SEARCH: "make files in", READ: "read",
          READ | WRITE: "use"}
 
@@ -26,7 +26,7 @@ VERBS = {SEARCH: "pass through", WRITE: "use", WRITE | SEARCH: "make files in", 
 class Obstacle:
     """What keeps a user from a file."""
 
-    kind: str                       # MISSING, CLOSED, or UNSEEN: nobody here can say
+    kind: str                       # MISSING, CLOSED, LOOP, or UNSEEN: nobody here can say
     at: str                         # the file, or the directory on the way to it
     text: str                       # why, for the end of a sentence
 
@@ -52,6 +52,8 @@ def obstacle(files: Mapping[str, FileFacts], path: str, user: User, need: int) -
         file = files[step]
         if file.error in (errno.ENOENT, errno.ENOTDIR):
             return Obstacle(MISSING, step, f"{step} is not there")
+        if file.error == errno.ELOOP:
+            return Obstacle(LOOP, step, f"{step}: the symbolic links there lead in a circle")
         if file.error:
             return Obstacle(UNSEEN, step, f"{step}: {os.strerror(file.error)}")
         wanted = need if step == path else SEARCH

@@ -50,6 +50,7 @@ class Found(Enum):
     SOCKET = "a socket"
     NOTHING = "nothing"
     NO_DIRECTORY = "no directory"
+    LOOP = "links that lead to themselves"
     CLOSED = "in a directory that may not be entered"
     OTHER = "no socket"
 

@@ -23,6 +23,7 @@ from agent.actions import (
     StopPmd,
 )
 from agent.datapath import ApplyError, Datapath
+from agent.exposure import SocketDirectories
 from agent.fdb import flap_problems
 from agent.guest_log import GuestLog
 from agent.hostconfig import HostConfig, host_config
@@ -95,7 +96,7 @@ class Reconciler:
         self._short: Failures = {}                          # ports that get no other memory
         self._denied: Failures = {}         # ports whose sockets keep owner, group and mode
         self._conduct: dict[str, Conduct] = {}              # of ports' front ends
-        self._closed: dict[str, Conduct] = {}               # those that are closed for it
+        self.closed: dict[str, Conduct] = {}                # those that are closed for it
         self._down: set[str] = set()                        # ports, by netdev-dpdk/set-admin-state
         self._no_pmd: dict[int, str] = {}                   # core -> why it has none
         self._no_pmd_said: dict[int, str] = {}
@@ -103,6 +104,7 @@ class Reconciler:
         self._pmds_tried: tuple[PmdSpec, ...] = ()          # the wish that they are not part of
         self._pmds_said: list[tuple[int, int]] = []         # (node, core) of each PMD
         self._guest_log = GuestLog()
+        self._directories = SocketDirectories(rundir)
         self._problems_said: set[str] = set()
         self._said_deprecated = False
         self._flapping: Mapping[str, tuple[str, ...]] = {}      # port -> what is said of it
@@ -111,7 +113,7 @@ class Reconciler:
     def errors(self) -> Mapping[str, str]:
         """{interface: why it is not served}, the database's mistakes and the data plane's."""
         return {**self.desired.errors, **{name: f.text for name, f in self._refused.items()},
-                **{name: c.text for name, c in self._closed.items()}}
+                **{name: c.text for name, c in self.closed.items()}}
 
     @property
     def problems(self) -> Mapping[str, tuple[str, ...]]:
@@ -153,14 +155,18 @@ class Reconciler:
         return self._at_start
 
     def set_admin_state(self, ports: Iterable[str], up: bool) -> None:
-        """What the next step() does to ports, and later ones keep until their rows go."""
-        self._down = self._down - set(ports) if up else self._down | set(ports)
+        """What the next step() does to ports, and later ones keep until their rows go. To set them
+        up also opens those that are closed."""
+        names = set(ports)
+        self._down = self._down - names if up else self._down | names
+        if up:
+            self._conduct = {n: c for n, c in self._conduct.items() if n not in names}
 
     def retry_at_ms(self) -> int | None:
         """When step() should run again although nothing changed; None: not needed."""
         retries = [f.retry_at_ms for failures in (self._refused, self._short, self._denied)
                    for f in failures.values()]
-        return min(retries + [c.until_ms for c in self._closed.values()], default=None)
+        return min(retries + [c.until_ms for c in self.closed.values()], default=None)
 
     def wish(self, snapshot: Snapshot, dpdk_initialized: bool) -> HostConfig:
         """Brings 'desired' to the snapshot, and nothing else."""
@@ -261,10 +267,10 @@ class Reconciler:
     def _due(self, now_ms: int) -> Sequence[Action]:
         """What is to be done, but for what was refused and whose time has not come."""
         wanted = self.desired
-        self._closed = {name: c for name, c in self._conduct.items()
+        self.closed = {name: c for name, c in self._conduct.items()
                         if c.until_ms > now_ms and c.spec == wanted.ports.get(name)}
         waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
-        waiting |= self._closed.keys()
+        waiting |= self.closed.keys()
         if waiting:
             wanted = replace(wanted, ports={
                 name: spec for name, spec in wanted.ports.items() if name not in waiting})
@@ -297,6 +303,7 @@ class Reconciler:
             case AddPort(spec):
                 self._refused.pop(spec.name, None)
                 say(loglines.added(spec))
+                say(("warn", text) for text in self._directories.exposures(spec))
             case SetMemory(name):
                 self._short.pop(name, None)
             case SetSocketAccess(name, access):

@@ -1,4 +1,5 @@
-"""Owner, group and mode of the sockets that server ports listen on."""
+"""Whose sockets are: one port's each, and owner, group and mode of those that server ports listen
+on."""
 from __future__ import annotations
 
 import contextlib
@@ -29,14 +30,36 @@ class _Made:
     mode: int
 
 
-class ServerSockets:
-    """Sockets of server ports. For the main thread only."""
+class VhostSockets:
+    """Sockets of vhost-user ports. For the main thread only."""
 
     def __init__(self, root: str = "") -> None:
-        """'root': the directory that they are in or below; no link may lead out of it."""
+        """'root': the directory that those of server ports are in or below; no link may lead out of
+        it."""
         self._root = root
-        self._paths: dict[str, str] = {}        # by port, while it is there
+        self._real: dict[str, str] = {}         # paths without links, by port
+        self._ports: dict[str, str] = {}        # by these
+        self._paths: dict[str, str] = {}        # of server ports, by port, while it is there
         self._made: dict[str, _Made] = {}       # by port
+
+    def connect(self, port: str, path: str, register: Callable[[], int]) -> int:
+        """Has 'register' make a client port, and returns what that returned."""
+        with self._claimed(port, path):
+            return register()
+
+    @contextmanager
+    def _claimed(self, port: str, path: str) -> Iterator[None]:
+        """While the port is made. Ports of equal paths were told apart before; OSError of those
+        whose paths lead to one socket by links: as two ends of it they would wait for each other,
+        and of two that connect one would never have its guest."""
+        real = path
+        with contextlib.suppress(OSError):      # a link in /proc that may not be followed
+            real = os.path.realpath(path)
+        if (owner := self._ports.get(real, port)) != port:
+            raise OSError(errno.EADDRINUSE, f"port {owner} of this agent has that socket, {real}, "
+                          "already: a socket is for one port and one guest")
+        yield
+        self._ports[real], self._real[port] = port, real
 
     def listen(self, port: str, path: str, access: SocketAccess, register: Callable[[], int]
                ) -> tuple[int, SocketAccess]:
@@ -48,13 +71,14 @@ class ServerSockets:
         owner, group and mode. The umask is the whole process's, but no other thread makes files
         that are for others than the agent's user. Without settings it is not touched.
         """
-        make_way(path, self._root)
-        umask = os.umask(OTHERS)        # there is no other way to read it
-        os.umask(umask if access == AS_MADE else umask | OTHERS)
-        try:
-            slot = register()
-        finally:
-            os.umask(umask)
+        with self._claimed(port, path):
+            make_way(path, self._root)
+            umask = os.umask(OTHERS)        # there is no other way to read it
+            os.umask(umask if access == AS_MADE else umask | OTHERS)
+            try:
+                slot = register()
+            finally:
+                os.umask(umask)
         self._paths[port] = path
         with contextlib.suppress(OSError):
             self._made[port] = _made(path, 0o777 & ~umask)
@@ -101,6 +125,7 @@ class ServerSockets:
         them."""
         aside = {}
         for port in ports:
+            self._ports.pop(self._real.pop(port, ""), None)
             path, made = self._paths.pop(port, None), self._made.pop(port, None)
             if path is not None and _is_foreign(path, made):
                 aside[path] = f"{path}.{os.getpid()}.aside"

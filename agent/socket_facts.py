@@ -2,6 +2,7 @@
 a QEMU takes the first that connects for its switch."""
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -41,8 +42,9 @@ def look(path: str, listening: frozenset[str]) -> SocketFacts:
         closed = closed_directory(path)
         return SocketFacts(path, Found.CLOSED, user_name(os.geteuid()),
                            access(closed) if closed else None, may_connect=False)
-    except OSError:                 # a file in place of a directory, a link to itself
-        return SocketFacts(path, Found.NO_DIRECTORY, user_name(os.geteuid()))
+    except OSError as e:            # mostly a file in place of a directory
+        found = Found.LOOP if e.errno == errno.ELOOP else Found.NO_DIRECTORY
+        return SocketFacts(path, found, user_name(os.geteuid()))
     found = Found.SOCKET if stat.S_ISSOCK(file.st_mode) else Found.OTHER
     return SocketFacts(path, found, user_name(os.geteuid()), access_of(path, file),
                        os.access(path, os.W_OK, effective_ids=True), path in listening)

@@ -7,14 +7,25 @@ import socket
 import stat
 from contextlib import suppress
 
+# What keeps one from looking at a directory.
+NO_WAY = {
+    errno.ENOENT: "its directory does not exist",
+    errno.ENOTDIR: "there is a file in place of its directory, or of one on the way",
+    errno.ELOOP: "the symbolic links on the way to its directory lead in a circle",
+    errno.EACCES: "no permission to enter a directory on the way",
+}
+
 
 def make_way(path: str, root: str = "") -> None:
     """Removes the stale socket of a process that died; OSError says why 'path' cannot be had.
     Nothing but a socket without a process is removed. A directory below 'root' must be there, and
     lead nowhere else."""
     parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        raise OSError(errno.ENOENT, "its directory does not exist")
+    try:
+        if not stat.S_ISDIR(os.stat(parent).st_mode):
+            raise OSError(errno.ENOTDIR, NO_WAY[errno.ENOTDIR])
+    except OSError as e:
+        raise OSError(e.errno, NO_WAY.get(e.errno or 0, f"its directory: {e.strerror}")) from e
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, "no permission to create it in its directory")
     if root and os.path.commonpath((within := os.path.realpath(root),

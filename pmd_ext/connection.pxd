@@ -14,6 +14,9 @@ cdef void connection_end(slot *s) noexcept nogil
 # Whether the front end does not read what it is answered: each answer more would be waited with. The
 # event thread.
 cdef bint connection_is_deaf(slot *s) noexcept nogil
+# Whether this process has too few descriptors left for those of a message: the kernel hands it over
+# without them. The event thread.
+cdef bint connection_lacks_files(slot *s) noexcept nogil
 # Has the event thread end the connection, for that reason (OFFENCE_BROKEN ...). Any thread; also in a
 # signal handler of one that does not work on the slot's front end.
 cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil

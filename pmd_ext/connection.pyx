@@ -13,7 +13,9 @@ means nothing else for as long.
 from libc.stdint cimport int32_t, uint32_t
 
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
-from pmd_ext.front_end cimport OFFENCE_BROKEN, front_end
+from pmd_ext.front_end cimport (
+    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_NO_FILES, front_end,
+)
 from pmd_ext.state cimport slot, slot_changed
 
 
@@ -23,7 +25,9 @@ cdef extern from * nogil:
     #define _GNU_SOURCE
     #endif
     #include <dirent.h>
+    #include <errno.h>
     #include <fcntl.h>
+    #include <limits.h>
     #include <poll.h>
     #include <stdint.h>
     #include <linux/sockios.h>
@@ -134,6 +138,29 @@ cdef extern from * nogil:
         return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
     }
 
+    /* Of these, as many as make who sends more wait. */
+    static int
+    shim_room(int fd)
+    {
+        int bytes = 0;
+        socklen_t size = sizeof bytes;
+
+        return getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) == 0 ? bytes : INT_MAX;
+    }
+
+    /* Whether this process can have so many descriptors more. */
+    static int
+    shim_has_files(int fd, int n)
+    {
+        int more = fcntl(fd, F_DUPFD_CLOEXEC, 0), enough;
+
+        if (more < 0)
+            return errno != EMFILE && errno != ENFILE;
+        enough = n == 1 || shim_has_files(fd, n - 1);
+        close(more);
+        return enough;
+    }
+
     #define shim_shut(fd) ((void)shutdown((fd), SHUT_RDWR))
     #define shim_copy(fd) fcntl((fd), F_DUPFD_CLOEXEC, 0)
     """
@@ -141,6 +168,8 @@ cdef extern from * nogil:
     void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
     bint shim_has_gone(int fd)
     int shim_unread(int fd)
+    int shim_room(int fd)
+    bint shim_has_files(int fd, int n)
     void shim_shut(int fd)
     int shim_copy(int fd)
     int close(int fd)
@@ -150,6 +179,9 @@ cdef enum:
     PATIENT_RECEIVE_MS = 1000   # QEMU has to answer what it was told of its memory
     SEND_MS = 1                 # for room in a socket that holds hundreds of replies
     MOST_UNREAD = 64 << 10      # of these, some fifty: front ends wait for each
+    # As many as a message can bring, and the connection's own: of one that ended the library may have
+    # closed them all by the time that it is looked whether there are enough.
+    FILES = MAX_PIECES + 1
 
 
 cdef void connection_time_out(const char *path, bint client) noexcept nogil:
@@ -195,19 +227,38 @@ cdef void note(front_end *f, uint32_t offence) noexcept nogil:
     f.offence = offence
 
 
+cdef bint is_deaf(int fd) noexcept nogil:
+    cdef int unread = shim_unread(fd)
+    # little room, where an administrator has set that, ends a connection by time-out
+    return unread > 0 and (unread > MOST_UNREAD or unread >= shim_room(fd))
+
+
+cdef uint32_t why_ended(int fd) noexcept nogil:
+    """Why the library ended a connection, as far as that can be told."""
+    if is_deaf(fd):
+        return OFFENCE_DEAF
+    # as when a message came without its descriptors
+    return OFFENCE_BROKEN if shim_has_files(fd, FILES) else OFFENCE_NO_FILES
+
+
 cdef void connection_end(slot *s) noexcept nogil:
     cdef front_end *f = &s.said
     rte_spinlock_lock(&f.lock)
     # a front end that asks for what it cannot have is told so elsewhere, and is no offender
     if f.socket and not f.dropped and not shim_has_gone(f.socket - 1) and not f.asked & ~f.offered:
-        note(f, OFFENCE_BROKEN)
+        note(f, why_ended(f.socket - 1))
     forget(f)
     rte_spinlock_unlock(&f.lock)
 
 
 cdef bint connection_is_deaf(slot *s) noexcept nogil:
     cdef int32_t fd = s.said.socket - 1
-    return fd >= 0 and shim_unread(fd) > MOST_UNREAD
+    return fd >= 0 and is_deaf(fd)
+
+
+cdef bint connection_lacks_files(slot *s) noexcept nogil:
+    cdef int32_t fd = s.said.socket - 1
+    return fd >= 0 and not shim_has_files(fd, FILES)
 
 
 cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil:

@@ -13,7 +13,7 @@ cdef enum:
 # Why the switch ended a connection. runtime.OFFENCE_NAMES has them in this order.
 cdef enum:
     OFFENCE_NONE
-    OFFENCE_BROKEN              # the library did: an invalid message, or half of one, or replies unread
+    OFFENCE_BROKEN              # the library did: an invalid message, or half of one
     OFFENCE_RING                # a ring that cannot be, or is changed while it is placed
     OFFENCE_LAYOUT              # features that say how placed rings are laid out
     OFFENCE_MEMORY              # memory that cannot be mapped, or is not there
@@ -23,6 +23,10 @@ cdef enum:
     OFFENCE_BEYOND              # a buffer that goes on behind its memory
     OFFENCE_ENDLESS             # a ring that is walked for long, and gives nothing
     OFFENCE_STUCK               # a descriptor of its kept a thread of the switch waiting
+    OFFENCE_DEAF                # it does not read what it is answered
+    # not its own: what the switch would need for it is not to be had
+    OFFENCE_NO_MEMORY           # memory, or addresses, to map what it shares
+    OFFENCE_NO_FILES            # descriptors, for those that it sends
 
 # Of a ring, what its front end said since it was stopped.
 cdef struct ring_said:

@@ -8,7 +8,9 @@ from libc.stdint cimport int16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pmd_ext.atomics cimport store_relaxed_u8
-from pmd_ext.connection cimport connection_backend, connection_drop, connection_is_deaf
+from pmd_ext.connection cimport (
+    connection_backend, connection_drop, connection_is_deaf, connection_lacks_files,
+)
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
     RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED,
@@ -16,8 +18,8 @@ from pmd_ext.dpdk.vhost cimport (
     rte_vhost_user_extern_ops,
 )
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_MEMORY, OFFENCE_NONE, SEEN_RINGS, front_end, piece,
-    ring_places, seen_memory,
+    MAX_PIECES, OFFENCE_DEAF, OFFENCE_DESCRIPTOR, OFFENCE_MEMORY, OFFENCE_NO_FILES, OFFENCE_NONE,
+    SEEN_RINGS, front_end, piece, ring_places, seen_memory,
 )
 from pmd_ext.guards cimport guards_after, guards_before, guards_close
 from pmd_ext.message cimport (
@@ -161,7 +163,10 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     s.said.heard += 1
     s.said.last_request = m.request
     shield_begin_message(s)
-    wrong = OFFENCE_BROKEN if connection_is_deaf(s) else objection(s, m)
+    wrong = OFFENCE_DEAF if connection_is_deaf(s) else objection(s, m)
+    if ((wrong == OFFENCE_MEMORY or wrong == OFFENCE_DESCRIPTOR)
+            and connection_lacks_files(s)):
+        wrong = OFFENCE_NO_FILES
     if wrong != OFFENCE_NONE:
         refuse(m)
         connection_drop(s, wrong)

@@ -1,6 +1,7 @@
 # Guests that would take a thread of the switch with them.
 from libc.stdint cimport uint32_t, uint64_t
 
+from pmd_ext.atomics cimport store_relaxed_u32
 from pmd_ext.dpdk.eal cimport rte_rdtsc
 from pmd_ext.duty cimport DOUBT, SERVING_ONE, SERVING_SLOT
 from pmd_ext.state cimport dataplane, pmd, slot
@@ -15,10 +16,11 @@ cdef void shield_begin_message(slot *s) noexcept nogil
 
 # Around each call of the library that touches what a guest shares. The thread itself.
 cdef inline void serve_begin(pmd *me, uint32_t index) noexcept nogil:
-    me.work.duty.serving = (me.work.duty.serving & ~<uint32_t>SERVING_SLOT) + SERVING_ONE + index + 1
+    store_relaxed_u32(&me.work.duty.serving, (me.work.duty.serving & ~<uint32_t>SERVING_SLOT)
+                      + SERVING_ONE + index + 1)
 
 cdef inline void serve_end(pmd *me) noexcept nogil:
-    me.work.duty.serving &= ~<uint32_t>SERVING_SLOT
+    store_relaxed_u32(&me.work.duty.serving, me.work.duty.serving & ~<uint32_t>SERVING_SLOT)
 
 # Around a call that sends to a guest, its ring's lock held: a ring that takes nothing is full, and
 # that is soon seen. One that takes nothing and much time is an endless walk.

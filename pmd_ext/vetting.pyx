@@ -6,6 +6,7 @@ fails half way leaves PMDs with rings that are no more mapped. A front end that 
 not asked again: its connection ends. Every front end known to us stops a ring (GET_VRING_BASE) before
 it sets it up anew.
 """
+from libc.errno cimport EAGAIN, EMFILE, ENFILE, ENOMEM
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -13,8 +14,9 @@ from pmd_ext.atomics cimport store_relaxed_u8
 from pmd_ext.dpdk.vhost cimport VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED
 from pmd_ext.eventfds cimport shim_is_eventfd
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_DESCRIPTOR, OFFENCE_LAYOUT, OFFENCE_MEMORY, OFFENCE_NONE, OFFENCE_REQUEST,
-    OFFENCE_RING, SAID_RINGS, front_end, ring_said,
+    MAX_PIECES, OFFENCE_DESCRIPTOR, OFFENCE_LAYOUT, OFFENCE_MEMORY, OFFENCE_NO_FILES,
+    OFFENCE_NO_MEMORY, OFFENCE_NONE, OFFENCE_REQUEST, OFFENCE_RING, SAID_RINGS, front_end,
+    ring_said,
 )
 from pmd_ext.message cimport (
     GET_INFLIGHT_FD, GET_VRING_BASE, NEED_REPLY, POSTCOPY_ADVISE, POSTCOPY_END, RESET_OWNER,
@@ -29,6 +31,7 @@ cdef extern from * nogil:
     #ifndef _GNU_SOURCE
     #define _GNU_SOURCE
     #endif
+    #include <errno.h>
     #include <linux/magic.h>
     #include <stdint.h>
     #include <sys/mman.h>
@@ -74,28 +77,28 @@ cdef extern from * nogil:
         return most > least ? most : least;
     }
 
-    /* As the library is about to. */
+    /* Maps as the library is about to; 0, or why that cannot be. */
     static int
-    shim_can_map(int fd, uint64_t bytes)
+    shim_try_to_map(int fd, uint64_t bytes)
     {
         struct stat about;
         uint64_t page;
         void *map;
 
         if (fstat(fd, &about) != 0)
-            return 0;
+            return errno;
         page = about.st_blksize;
         bytes = (bytes + page - 1) / page * page;
         map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (map == MAP_FAILED)
-            return 0;
+            return errno;
         munmap(map, bytes);
-        return 1;
+        return 0;
     }
     """
     bint shim_file_holds(int fd, uint64_t end)
     uint64_t shim_most_memory()
-    bint shim_can_map(int fd, uint64_t bytes)
+    int shim_try_to_map(int fd, uint64_t bytes)
     int close(int fd)
 
 cdef enum:
@@ -164,9 +167,18 @@ cdef uint32_t of_features(front_end *f, uint64_t features) noexcept nogil:
     return OFFENCE_NONE
 
 
+cdef uint32_t of_mapping(int error) noexcept nogil:
+    if error == 0:
+        return OFFENCE_NONE
+    # EAGAIN: more may not be locked, of a process that locks all its memory
+    if error == ENOMEM or error == EAGAIN:
+        return OFFENCE_NO_MEMORY
+    return OFFENCE_NO_FILES if error == EMFILE or error == ENFILE else OFFENCE_MEMORY
+
+
 cdef uint32_t of_memory(const slot *s, const shim_message *m) noexcept nogil:
     cdef const shim_region *region
-    cdef uint32_t i, n = m.u.memory.n
+    cdef uint32_t i, wrong, n = m.u.memory.n
     cdef uint64_t total = 0
     # Of post-copy the library wants to hear what its host said to it, and fails when that says
     # nothing. Where rings run nobody should wait for that.
@@ -176,12 +188,18 @@ cdef uint32_t of_memory(const slot *s, const shim_message *m) noexcept nogil:
         region = &m.u.memory.regions[i]
         if (region.bytes == 0 or region.bytes > MAX_BYTES or region.offset > MAX_BYTES
                 or region.guest > -region.bytes or region.user > -region.bytes
-                or not shim_file_holds(m.fds[i], region.offset + region.bytes)
-                or not shim_can_map(m.fds[i], region.offset + region.bytes)):
+                or not shim_file_holds(m.fds[i], region.offset + region.bytes)):
             return OFFENCE_MEMORY
         # empty files cost nobody anything, but addresses of this process, which others need
         total += region.offset + region.bytes
-    return OFFENCE_NONE if total <= shim_most_memory() else OFFENCE_MEMORY
+    if total > shim_most_memory():
+        return OFFENCE_MEMORY
+    for i in range(n):
+        region = &m.u.memory.regions[i]
+        wrong = of_mapping(shim_try_to_map(m.fds[i], region.offset + region.bytes))
+        if wrong != OFFENCE_NONE:
+            return wrong
+    return OFFENCE_NONE
 
 
 cdef uint32_t of_log(const shim_message *m) noexcept nogil:

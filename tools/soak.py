@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import socket
 import sys
 import time
@@ -256,6 +257,9 @@ def main(seconds: float, every_s: float | None, seed: int | None, path: Path) ->
                 status = 1
                 print(*(f"soak: {each}" for each in (*found, host.output()[-3000:])), sep="\n",
                       file=sys.stderr)
+                with suppress(FileNotFoundError):
+                    log = shutil.copy(host.directory / "vhost-agent.log", path.with_suffix(".log"))
+                    print(f"soak: the agent's log is in {log}", file=sys.stderr)
     except (KeyboardInterrupt, HostError) as e:
         print(f"soak: interrupted while cleaning up: {e!r}", file=sys.stderr)
         status = 1

@@ -180,12 +180,22 @@ class Churn:
     def attach(self, guest: Guest) -> None:
         wait_until(partial(tried, guest.front_end), f"{guest.name} has attached", ATTACH_S)
         if self.choose.random() < 0.3:          # the next step may find it before the switch does
-            wait_until(partial(self.host.connected, guest.name), f"{guest.name} is connected",
-                       ATTACH_S)
+            wait_until(partial(self.is_up, guest), f"{guest.name} is connected", ATTACH_S)
         own = f"02:00:00:00:0c:{NAMES.index(guest.name):02x}"
         for queue in range(guest.queues):
             for to in ("ff:ff:ff:ff:ff:ff", "02:00:00:00:0c:00", "02:00:00:00:0d:0d"):
                 guest.front_end.send([ethernet(to, own, b"churn")] * 8, queue)
+
+    def is_up(self, guest: Guest) -> bool:
+        """The switch may also hang up once the guest runs: it had not seen yet that the guest
+        before had gone, for which a setting waited."""
+        if self.host.connected(guest.name):
+            return True
+        try:
+            guest.front_end.enable(0, True)     # it is, but an answer is waited for
+        except OSError:
+            tried(guest.front_end)
+        return False
 
     def remove(self) -> None:
         guest = self.some_guest()

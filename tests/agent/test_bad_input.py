@@ -84,7 +84,11 @@ def test_path_of_108_bytes(served: Host, pair: Pair) -> None:
 def test_socket_directory_that_is_missing_and_comes_later(served: Host, pair: Pair) -> None:
     served.vsctl("set", "Open_vSwitch", ".", "other_config:vhost-sock-dir=later")
     error = refused(served, "s0", "type=dpdkvhostuser")
-    assert f"socket {served.directory}/later/s0: its directory does not exist" in error
+    later = served.directory / "later"
+    assert f"socket {later}/s0: its directory does not exist" in error
+    later.symlink_to("later")
+    wait_until(lambda: "lead in a circle" in str(served.interface("s0", "error")), "a loop is said")
+    later.unlink()
     (served.directory / "later").mkdir()
     wait_until(lambda: served.interface("s0", "ofport") == 3, "the port is served by itself")
     assert served.interface("s0", "error") is None

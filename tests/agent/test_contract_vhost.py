@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,20 @@ def test_3_2_two_ports_on_one_path(contract: Contract) -> None:
     contract.host.vsctl("del-port", "c1")
     assert contract.get("c0", "error") is None      # the path is free
     contract.guest(path)
+
+
+def test_3_2_two_ports_of_one_agent_at_the_ends_of_a_socket(contract: Contract, tmp_path: Path
+                                                              ) -> None:
+    """By a link, which no comparison of rows sees."""
+    (tmp_path / "run").symlink_to(contract.host.directory)
+    path = contract.server("s0")
+    error = contract.attempt("c0", CLIENT, f"options:vhost-server-path={tmp_path}/run/s0")
+    assert error == ("could not add network device c0 to ofproto (Invalid argument): socket "
+                     f"{tmp_path}/run/s0: port s0 of this agent has that socket, {path}, already: "
+                     "a socket is for one port and one guest")
+    contract.joined("s0", server=True)
+    contract.set("c0", f"options:vhost-server-path={tmp_path}/run/c0")
+    assert contract.get("c0", "error") is None
 
 
 def test_3_2_client_connects_when_the_guest_comes_and_again_when_it_is_back(contract: Contract

@@ -127,6 +127,16 @@ def test_directory_of_the_socket_is_missing(asked: Contract) -> None:
     directory.rmdir()
 
 
+def test_links_on_the_way_to_the_socket_lead_in_a_circle(asked: Contract) -> None:
+    loop = asked.host.directory / "loop"
+    loop.symlink_to("loop")
+    asked.client("c0", f"options:vhost-server-path={loop}/c0")
+    assert reason(asked).startswith(f"the symbolic links on the way to the socket {loop}/c0 lead "
+                                    f"in a circle (namei -l {loop}/c0 shows them; ")
+    loop.unlink()
+    wait_reason(asked, f"there is no directory {loop}")
+
+
 def test_what_is_there_is_no_socket(asked: Contract) -> None:
     path = asked.path("c0")
     Path(path).write_text("")

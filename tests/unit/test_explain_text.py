@@ -10,6 +10,7 @@ from agent.explain import WIDTH, View, ordinal, text, unknown
 from agent.host_model import HostDevice, HostState, Link
 from agent.model import ETH_TYPE, PATCH_TYPE, PatchDevice, PortState
 from agent.reason import no_dpdk, reasons
+from agent.reason_model import Reason
 from tests.unit.test_reason import CASES, CLIENT, MEMORY, UP, connected
 
 
@@ -60,6 +61,8 @@ def test_lines_are_not_too_long_but_for_the_first(case: str) -> None:
 def test_what_is_not_served() -> None:
     assert text(View("v", "vxlan", "br0", error="no")) == (
         "v is not served: no\n  type      vxlan on bridge br0\n")
+    assert text(View("p", "vxlan", "br0", error="no", reasons=(Reason("closed", "a", "b"),))) == (
+        "p is not served: no\n  - a\n    do: b\n  type      vxlan on bridge br0\n")
     assert text(View("p", "", "br1", served=False)) == (
         "p is on bridge br1, which another daemon serves\n  type      system on bridge br1\n")
     assert text(View("br0", "internal", "br0", reasons=(no_dpdk(),))).startswith(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.exposure import close_umask, exposures
+from agent.exposure import SocketDirectories, close_umask, exposures
+from agent.model import SERVER_TYPE, Memory, PortSpec, Registration
 from agent.remotes import TlsFiles
 from agent.settings import Settings
 
@@ -58,6 +59,22 @@ def test_directories_are_said(private: Settings, tmp_path: Path) -> None:
             (tmp_path / what).chmod(mode)
             (said,) = exposures(replace(private, **{what: str(tmp_path / what)}), 0o022)
             assert f"directory {tmp_path}/{what}: every user of this host may put files" in said
+
+
+def test_directories_of_sockets_are_said_once(tmp_path: Path) -> None:
+    (tmp_path / "open/inner").mkdir(parents=True)
+    tmp_path.chmod(0o777)                           # said at the start
+    (tmp_path / "open").chmod(0o777)
+
+    def port(name: str, client: bool = False) -> PortSpec:
+        return PortSpec("p", "br0", SERVER_TYPE, Registration(f"{tmp_path}/{name}", client), 8,
+                        Memory(1500, 2048))
+    directories = SocketDirectories(str(tmp_path))
+    for nothing in (port("s"), port("open/c", client=True)):
+        assert list(directories.exposures(nothing)) == []
+    (said,) = directories.exposures(port("open/inner/s"))
+    assert said.startswith(f"vhost-sock-dir {tmp_path}/open: every user of this host may put ")
+    assert list(directories.exposures(port("open/inner/t"))) == []
 
 
 @pytest.mark.parametrize(("remote", "said"), [

@@ -278,6 +278,12 @@ def test_path_goes_from_one_port_to_another_in_one_plan() -> None:
     assert kinds.index(RemovePort) < kinds.index(AddPort)
 
 
+def test_server_ports_have_their_sockets_before_client_ports_look_for_any() -> None:
+    server = PortSpec("z", "br0", SERVER_TYPE, Registration("/z", False), 8, STANDARD)
+    actions = next_actions(wish(A, server), FakeDatapath())
+    assert [x.spec.name for x in actions if isinstance(x, AddPort)] == ["z", A.name]
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 def test_mtu_changes_under_a_guest_with_nothing_else() -> None:

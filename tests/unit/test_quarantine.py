@@ -13,7 +13,9 @@ from agent.quarantine import (
     FLOOD_CONNECTIONS,
     FORGOTTEN_MS,
     MOST_MS,
+    SHORT,
     Conduct,
+    closed,
     judged,
 )
 from tests.unit.conftest import OneBridge
@@ -73,6 +75,45 @@ def test_text_says_what_it_did_with_what_and_for_how_long() -> None:
         assert text == ("could not add network device p to ofproto (Invalid argument): the guest's "
                         f"QEMU, or another front end, {did}; its last request was SET_MEM_TABLE; "
                         "the port is closed for 1 s")
+
+
+def test_what_the_host_had_not_is_not_said_to_be_the_guests() -> None:
+    for offence, short in SHORT.items():
+        conduct = offended(None, 0, offence)
+        assert conduct.text == ("could not add network device p to ofproto (Invalid argument): "
+                                f"{short}; the port is closed for 1 s")
+        conduct = judged(conduct, SPEC, NEW, 0, 1)
+        assert closed(conduct, 1).mend.startswith("see what this host and the agent have left: "
+                                                  "vhost-agent doctor; to open ")
+        assert closed(offended(conduct, 1000), 1000).mend.startswith("look for what did that ")
+
+
+def test_since_when_and_until_when_it_is_closed() -> None:
+    first = offended(None, 10_000)
+    again = offended(first, first.until_ms)         # for 2 s
+    assert closed(first, 10_400).text == ("it was closed 0 s ago, and opens again by itself in "
+                                          "1 s")
+    assert closed(again, 12_001).text == ("it was closed 1 s ago, 2 times in a row, and opens "
+                                          "again by itself in 1 s")
+    # the agent has not come to it yet
+    assert closed(again, 20_000).text.endswith("opens again by itself in 0 s")
+    assert closed(first, 0).mend.endswith(
+        "at once: ovs-appctl -t vhost-agent netdev-dpdk/set-admin-state p up")
+
+
+def test_port_that_is_set_up_is_opened_at_once_and_all_is_forgotten(pair: OneBridge) -> None:
+    pair.plane.ports["a"] = replace(pair.plane.ports["a"], offences=1, offence="ring")
+    pair.step()
+    pair.reconciler.set_admin_state(["a"], up=False)
+    pair.step()
+    assert pair.reconciler.closed.keys() == {"a"}
+    pair.reconciler.set_admin_state(["a"], up=True)
+    pair.step()
+    assert pair.plane.ports.keys() == {"a", "b"}
+    assert (pair.reconciler.errors, pair.reconciler.closed) == ({}, {})
+    pair.plane.ports["a"] = replace(pair.plane.ports["a"], offences=1, offence="ring")
+    pair.step()
+    assert pair.reconciler.closed["a"].times == 1
 
 
 def connections(wait_ms: int, ready: bool) -> Conduct:

@@ -59,6 +59,7 @@ VDUSE = Registration("/dev/vduse/p", True)
 CASES: dict[str, tuple[PortSpec, PortState, Facts]] = {
     "socket-missing": (CLIENT, LONE, at_path(Found.NOTHING)),
     "directory-missing": (CLIENT, LONE, at_path(Found.NO_DIRECTORY)),
+    "link-loop": (CLIENT, LONE, at_path(Found.LOOP)),
     "not-a-socket": (CLIENT, LONE, at_path(Found.OTHER)),
     "socket-stale": (CLIENT, LONE, at_path(Found.SOCKET, OF_QEMU)),
     "socket-busy": (CLIENT, LONE, at_path(Found.SOCKET, OF_QEMU, listening=True)),

@@ -12,7 +12,7 @@ import pytest
 
 from agent import socket_access
 from agent.access import AS_MADE, SocketAccess
-from agent.socket_access import ServerSockets
+from agent.socket_access import VhostSockets
 from agent.stale_socket import make_way
 
 SLOT = 5
@@ -25,7 +25,7 @@ class Sockets:
 
     def __init__(self, directory: Path) -> None:
         self.path = str(directory / "p")
-        self.server = ServerSockets()
+        self.server = VhostSockets()
         self.bound: list[socket.socket] = []
         self.seen: list[tuple[int, int, int]] = []      # of the socket, whenever it was looked at
 
@@ -298,13 +298,56 @@ def test_no_link_leads_out_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "r").symlink_to("run")                  # as /var/run is a link to /run
     for name, target in (("out", tmp_path / "elsewhere"), ("near", "../runaway"), ("in", "sub")):
         (tmp_path / "run" / name).symlink_to(target)
-    server = ServerSockets(str(tmp_path / "r"))
+    server = VhostSockets(str(tmp_path / "r"))
     for name in ("out", "near"):
         with pytest.raises(OSError, match=r"a link leads from .*, which is not below") as e:
             server.listen("p", f"{tmp_path}/r/{name}/p", AS_MADE, lambda: SLOT)
         assert e.value.errno == errno.EXDEV
     for name in ("sub", "in", "."):
         assert server.listen(name, f"{tmp_path}/r/{name}/p", AS_MADE, lambda: SLOT)[0] == SLOT
+        with server.closing(name):
+            pass
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+@pytest.mark.parametrize("path", ["link/s", "../run/s", "ring"])
+def test_socket_is_one_ports_however_it_is_called(tmp_path: Path, first: str, path: str) -> None:
+    """By a link to its directory, or to itself, or a way there and back."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/link").symlink_to(tmp_path / "run")
+    (tmp_path / "run/ring").symlink_to("s")
+    sockets, real = VhostSockets(), f"{tmp_path}/run/s"
+
+    def made() -> int:
+        return SLOT
+    makes = {"server": lambda: sockets.listen("server", real, AS_MADE, made)[0],
+             "client": lambda: sockets.connect("client", f"{tmp_path}/run/{path}", made)}
+    assert makes.pop(first)() == SLOT
+    ((second, make),) = makes.items()
+    with pytest.raises(OSError, match=f"port {first} of this agent has that socket, {real}, "
+                       "already: a socket is for one port and one guest") as e:
+        make()
+    assert e.value.errno == errno.EADDRINUSE
+    with sockets.closing(first):
+        pass
+    assert make() == SLOT               # it is free
+    assert sockets.connect("other", f"{real}2", made) == SLOT
+    with sockets.closing(second), pytest.raises(ZeroDivisionError):
+        sockets.connect(first, real, lambda: 1 // 0)
+    assert sockets.connect(second, real, made) == SLOT      # what was not made has none
+
+
+def test_directory_that_there_is_no_way_to_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("pool")
+    (tmp_path / "pool").symlink_to("loop")
+    for directory, why in (("none", "its directory does not exist"),
+                           ("file", "there is a file in place of its directory"),
+                           ("file/x", "there is a file in place of its directory, or of one on"),
+                           ("loop", "the symbolic links on the way to its directory lead in a"),
+                           ("loop/x", "the symbolic links on the way to its directory lead in a")):
+        with pytest.raises(OSError, match=why):
+            make_way(f"{tmp_path}/{directory}/s")
 
 
 @pytest.mark.parametrize("length", [20, 200])

@@ -1,0 +1,106 @@
+"""What is said of a port whose front end was cut off, and how it is opened again."""
+from __future__ import annotations
+
+import os
+import re
+import resource
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.arena import Arena
+from tests.hostile.front_end import PAGE, Hostile, Region, memfd, table
+from tools.frontend import USER_BASE, FrontEnd
+from tools.host import wait_until
+from tools.vhost_user import Request
+
+Make = Callable[..., Hostile]
+
+
+@pytest.fixture
+def path(arena: Arena) -> str:
+    """The socket of a new server port."""
+    return arena.port()
+
+
+def error(arena: Arena, path: str) -> str:
+    """Interface.error of the port, once it has one."""
+    name = os.path.basename(path)
+    wait_until(lambda: arena.host.interface(name, "error"), "an error is said")
+    return str(arena.host.interface(name, "error"))
+
+
+def test_who_does_not_read_is_told_from_who_makes_no_sense(
+        arena: Arena, hostile: Make, path: str) -> None:
+    deaf, broken = hostile(path).negotiate(), hostile(other := arena.port()).negotiate()
+    wait_until(lambda: not deaf.tell(Request.GET_FEATURES), "nobody hears it any more")
+    assert "did not read the answers to its requests; its last request was GET_FEATURES" in (
+        error(arena, path))
+    broken.tell(41)
+    assert broken.hung_up()
+    assert "sent a request that makes no sense, or a part of one; its" in error(arena, other)
+
+
+@contextmanager
+def limited(pid: int, limit: int, most: int) -> Iterator[None]:
+    """A process that can have so much of something, for a while."""
+    soft, hard = resource.prlimit(pid, limit)
+    resource.prlimit(pid, limit, (most, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, limit, (soft, hard))
+
+
+def test_memory_that_the_host_has_not_is_no_offence_of_the_guest(
+        arena: Arena, hostile: Make, path: str) -> None:
+    guest, size = hostile(path).negotiate(), 1 << 30
+    (kib,) = re.findall(r"VmSize:\s*(\d+) kB", Path(f"/proc/{arena.pid}/status").read_text())
+    fd = memfd(size)
+    with limited(arena.pid, resource.RLIMIT_AS, int(kib) * 1024 + size // 2):
+        guest.tell(Request.SET_MEM_TABLE, table([Region(fd, size)]), [fd])
+        assert guest.hung_up()
+    os.close(fd)
+    said = error(arena, path)
+    assert ": this host is short of memory: what the guest shares cannot be mapped, " in said
+    assert said.endswith("; the port is closed for 1 s")
+    assert "QEMU" not in said
+
+
+@pytest.mark.loses_files
+def test_descriptors_that_the_agent_may_not_have_are_no_offence_of_the_guest(
+        arena: Arena, hostile: Make, path: str) -> None:
+    guest = hostile(path).negotiate()
+    used = {int(fd) for fd in os.listdir(f"/proc/{arena.pid}/fd")}
+    with limited(arena.pid, resource.RLIMIT_NOFILE, min({*range(len(used) + 1)} - used)):
+        fds = [memfd(PAGE) for _ in range(4)]
+        guest.tell(Request.SET_MEM_TABLE, table(
+            Region(fd, PAGE, guest=i * PAGE, user=USER_BASE + i * PAGE)
+            for i, fd in enumerate(fds)), fds)
+        assert guest.hung_up()
+    for fd in fds:
+        os.close(fd)
+    assert ": this host is short of file descriptors: the agent may have no more " in (
+        error(arena, path))
+
+
+def test_explain_tells_when_a_port_opens_and_what_opens_it_at_once(
+        arena: Arena, hostile: Make, path: str) -> None:
+    name = os.path.basename(path)
+    for _ in range(3):
+        guest = hostile(path).negotiate()
+        guest.tell(Request.SET_VRING_NUM, struct.pack("<II", 0, 3))
+        assert guest.hung_up()
+        assert "set a ring to a size or an index that it cannot have" in error(arena, path)
+        said = " ".join(arena.host.appctl("vhost/explain", name).split())
+        open_at_once = f"netdev-dpdk/set-admin-state {name} up"
+        assert "and opens again by itself in " in said
+        assert f"to open the port at once: ovs-appctl -t vhost-agent {open_at_once} type " in said
+        arena.host.appctl(*open_at_once.split())
+        wait_until(lambda: arena.host.interface(name, "error") is None, "it is open")
+    assert "times in a row" not in said     # all is forgotten each time
+    with FrontEnd(path, listen=False) as guest:
+        guest.connect()
