@@ -84,20 +84,12 @@ def has(contract: Contract, words: str, name: str = "c0") -> bool:
     return words in reason(contract, name) if words else not reason(contract, name)
 
 
-def wait_reason(contract: Contract, words: str, name: str = "c0") -> None:
-    """Has the host looked at until status:reason has these words."""
-    def said() -> bool:
+def wait_reason(contract: Contract, words: str, name: str = "c0", says: bool = True) -> None:
+    """Has the host looked at until status:reason has these words, or has them no more."""
+    def looked() -> bool:
         contract.look()
-        return has(contract, words, name)
-    wait_until(said, f"{name} says {words!r}, last {reason(contract, name)!r}", LOOKS_S)
-
-
-def wait_no_reason(contract: Contract, words: str) -> None:
-    """The same until it has them no more."""
-    def over() -> bool:
-        contract.look()
-        return words not in reason(contract)
-    wait_until(over, f"c0 says no more {words!r}", LOOKS_S)
+        return has(contract, words, name) is says
+    wait_until(looked, f"{name} says {words!r}: {says}, last {reason(contract, name)!r}", LOOKS_S)
 
 
 def explained(contract: Contract, name: str = "c0") -> str:
@@ -201,7 +193,7 @@ def test_agent_of_another_user_may_not_connect(host: Host) -> None:
                 "for good, let QEMU and the agent have a group in common, and QEMU a umask of 007)")
             os.chmod(path, 0o666)
             front_end.accept()
-            wait_no_reason(contract, "may not")
+            wait_reason(contract, "may not", says=False)
 
 
 def test_agent_may_not_enter_the_directory_of_the_socket(host: Host) -> None:
@@ -219,7 +211,7 @@ def test_agent_may_not_enter_the_directory_of_the_socket(host: Host) -> None:
             f"{closed}/c0: it has user nobody, group nogroup, mode 0700 (setfacl -m u:root:x "
             f"{closed})")
         closed.chmod(0o755)
-        wait_no_reason(contract, "may not enter")
+        wait_reason(contract, "may not enter", says=False)
 
 
 # --- what front ends say --------------------------------------------------------------------------
@@ -281,7 +273,7 @@ def test_feature_that_is_not_offered_is_named(asked: Contract) -> None:
                     "offloads: ovs-vsctl set Open_vSwitch . other_config:userspace-tso-enable=true")
         front_end.take(front_end.ask(Request.GET_FEATURES))
         front_end.ask(Request.GET_FEATURES)
-        wait_no_reason(asked, "insists")
+        wait_reason(asked, "insists", says=False)
 
 
 def test_front_end_that_gives_up_again_and_again(asked: Contract) -> None:
