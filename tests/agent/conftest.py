@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
 
@@ -16,7 +15,6 @@ class Contract:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.guests: list[FrontEnd] = []
-        self._intervals_ms = count(60_000)
 
     def sweep(self) -> None:
         """Back to an empty bridge br0, no settings, and no sockets that guests left behind."""
@@ -105,11 +103,6 @@ class Contract:
         self.host.vsctl("set", "Interface", name, "other_config:test=1")
         self.host.vsctl("remove", "Interface", name, "other_config", "test")
         return self.statistics(name)
-
-    def look(self) -> None:
-        """Has all done that is done each statistics interval, as it is when another one is set:
-        one of a minute, so that no more is done until the next look()."""
-        self.config(f"stats-update-interval={next(self._intervals_ms)}")
 
     def problems(self, name: str) -> str:
         return self.status(name).get("problems", "")

@@ -32,12 +32,12 @@ def test_1_7_mirror_of_all_and_2_6_its_statistics(contract: Contract) -> None:
     mirror(contract, "select-all=true", "output-port=@p")
     a.send([FRAME] * 3)
     assert m.recv_wait(3) == b.recv_wait(3) == [FRAME] * 3
-    contract.look()
+    contract.host.look()
     assert statistics(contract) == {"tx_packets": 3, "tx_bytes": 180}
     m.send([ethernet(ALL, B)])
     wait_until(lambda: contract.fresh("m").get("rx_mirror_drops") == 1, "the drop is counted")
     contract.host.vsctl("set", "mirror", "m0", "output-port=[]")
-    contract.look()
+    contract.host.look()
     assert statistics(contract) == {}
 
 

@@ -71,7 +71,7 @@ def talker(path: str) -> Iterator[Talker]:
 @pytest.fixture
 def asked(contract: Contract) -> Contract:
     """A host that is looked at when a test waits, and not each 5 s."""
-    contract.look()
+    contract.host.look()
     return contract
 
 
@@ -87,7 +87,7 @@ def has(contract: Contract, words: str, name: str = "c0") -> bool:
 def wait_reason(contract: Contract, words: str, name: str = "c0", says: bool = True) -> None:
     """Has the host looked at until status:reason has these words, or has them no more."""
     def looked() -> bool:
-        contract.look()
+        contract.host.look()
         return has(contract, words, name) is says
     wait_until(looked, f"{name} says {words!r}: {says}, last {reason(contract, name)!r}", LOOKS_S)
 
@@ -310,7 +310,7 @@ def test_guest_that_takes_nothing(asked: Contract) -> None:
             sender.recv()
             if takes:
                 guest.recv()
-            asked.look()
+            asked.host.look()
             return has(asked, words)
         wait_until(said, f"c0 says {words!r}, last {reason(asked)!r}", LOOKS_S)
 
