@@ -183,7 +183,7 @@ class Agent:
             self._due = False
             self._stale = True
         self._dpdk.log.run(now_ms)
-        due = now_ms >= self._publisher.stats_at_ms
+        due = self._publisher.due(self._reconciler.desired.stats_interval_ms, now_ms)
         if due:
             self._database.look_after()
         if self._snapshot is not None and self._can_write() and (self._stale or due):

@@ -41,6 +41,13 @@ class Publisher:
         """When statistics are due again."""
         return self._stats_at_ms
 
+    def due(self, interval_ms: int, now_ms: int) -> bool:
+        """Whether statistics are, and all else that is looked at with them: the interval is over,
+        or another one was set, as with ovs-vswitchd."""
+        if interval_ms != self._interval_ms:
+            self._interval_ms, self._stats_at_ms = interval_ms, now_ms
+        return now_ms >= self._stats_at_ms
+
     def ofports(self) -> dict[str, tuple[str, int]]:
         """{interface: (bridge, number)}"""
         return {name: (bridge, number) for bridge, numbers in self._numbers.items()
@@ -141,11 +148,9 @@ class Publisher:
 
     def statistics(self, desired: Desired, observed: Observed, errors: Mapping[str, str],
                    counters: Callable[[str], Counters], now_ms: int) -> Updates:
-        """Statistics of all ports when the interval is over or another one was set; otherwise of
-        ports whose other columns were made again: they are new, or their guest came or went."""
-        if desired.stats_interval_ms != self._interval_ms:
-            self._interval_ms, self._stats_at_ms = desired.stats_interval_ms, now_ms
-        due = now_ms >= self._stats_at_ms
+        """Statistics of all ports when they are due; otherwise of ports whose other columns were
+        made again: they are new, or their guest came or went."""
+        due = self.due(desired.stats_interval_ms, now_ms)
         if due:
             self._stats_at_ms = now_ms + self._interval_ms
             self._statistics = {name: known for name, known in self._statistics.items()

@@ -195,8 +195,8 @@ def main(restarts: int) -> None:
             raise click.ClickException(f"{e}\n{host.output()[-2000:]}") from e
     print(f"Under {RATE_PPS} packets a second, on {len(os.sched_getaffinity(0))} cores; load "
           f"average before: {load:.2f}.\n")
-    for title, measured in done.items():
-        say(title, measured)
+    for title, all_measured in done.items():
+        say(title, all_measured)
 
 
 if __name__ == "__main__":

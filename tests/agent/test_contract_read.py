@@ -5,7 +5,7 @@ import pytest
 
 import schema
 from tests.agent.conftest import Contract
-from tools.frontend import ethernet
+from tools.frontend import FrontEnd, ethernet
 from tools.guest import is_listening
 from tools.host import wait_until
 
@@ -159,9 +159,8 @@ def test_1_5_vhost_max_queue_pairs_off_vduse_is_said(contract: Contract) -> None
 
 @pytest.mark.parametrize("key", sorted(schema.without_effect("Interface", "options")))
 def test_1_5_option_without_effect_is_said(contract: Contract, key: str) -> None:
-    contract.client("c0", f"options:{key}=2")
+    contract.attached("c0", f"options:{key}=2")
     assert f"{key}: has no effect:" in contract.problems("c0")
-    contract.joined("c0")
 
 
 @pytest.mark.parametrize(("key", "said"), [
@@ -201,13 +200,17 @@ def test_1_5_unusable_setting_of_queues_is_said_of_either_type(
         assert contract.get(port, "error") is None
 
 
-@pytest.mark.parametrize("mtu", [68, 576, 1500, 9000, 9702])
-def test_1_5_mtu_request_in_range(contract: Contract, mtu: int) -> None:
-    contract.client("c0", f"mtu_request={mtu}")
-    assert contract.get("c0", "mtu") == 0
-    contract.joined("c0")
-    assert contract.get("c0", "mtu") == mtu
-    assert contract.problems("c0") == ""
+def test_1_5_mtu_request_in_range(contract: Contract) -> None:
+    mtus = {f"c{mtu}": mtu for mtu in (68, 576, 1500, 9000, 9702)}
+    for name, mtu in mtus.items():
+        contract.client(name, f"mtu_request={mtu}")
+        assert contract.get(name, "mtu") == 0
+    contract.guests += (FrontEnd(contract.path(name), listen=True) for name in mtus)
+    for guest, (name, mtu) in zip(contract.guests, mtus.items(), strict=True):
+        guest.connect()
+        wait_until(lambda: contract.host.connected(name), f"{name} is connected")  # noqa: B023
+        assert contract.get(name, "mtu") == mtu
+        assert contract.problems(name) == ""
 
 
 @pytest.mark.parametrize("mtu", [1, 67, 9703, 100000])

@@ -53,9 +53,13 @@ def test_what_somebody_else_writes_into_our_columns_is_written_over(served: Host
     served.vsctl("--no-wait", "set", "Interface", "s0", "ofport=9", "--", "set", "Interface", "s0",
                  "error=bogus", "mtu=7", "--", "clear", "Open_vSwitch", ".", "iface_types")
     wait_until(lambda: served.interface("s0", "ofport") == 1, "the number is ours at once")
-    wait_until(lambda: served.interface("s0", "error") is None
-               and served.get("Open_vSwitch", ".", "iface_types") is not None,
-               "each row has its turn", 75)
+
+    def looked_after() -> bool:
+        """A part of the rows is, each statistics interval."""
+        served.look()
+        return (served.interface("s0", "error") is None
+                and served.get("Open_vSwitch", ".", "iface_types") is not None)
+    wait_until(looked_after, "each row has its turn")
     assert served.interface("s0", "mtu") == 0
 
 

@@ -188,42 +188,43 @@ def test_what_took_the_place_of_a_socket_outlives_the_agent(served: Host) -> Non
 
 # --- client ports on what is no socket ------------------------------------------------------------
 
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
 def datagram(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind(str(path))
 
 
-@pytest.mark.parametrize("make", [
-    fifo, datagram, Path.mkdir, lambda path: path.write_text("precious"),
-    *(lambda path, to=to: path.symlink_to(to) for to in (
-        "/dev/null", "/dev/zero", "/dev/tty", "/proc/self/mem", "/proc/1/root", "/etc/passwd",
-        "/nowhere/at/all", "odd.sock"))],
-    ids=["fifo", "datagram", "directory", "file", "null", "zero", "tty", "mem", "root", "passwd",
-         "nowhere", "itself"])
-def test_client_port_on_what_is_no_socket_waits(contract: Contract, make: Callable[[Path], None]
-                                                ) -> None:
+ODD: dict[str, Callable[[Path], object]] = {
+    "fifo": os.mkfifo, "datagram": datagram, "directory": Path.mkdir,
+    "file": lambda path: path.write_text("precious"),
+    "itself": lambda path: path.symlink_to(path.name),
+    **{name: lambda path, to=to: path.symlink_to(to) for name, to in (    # type: ignore[misc]
+        ("null", "/dev/null"), ("zero", "/dev/zero"), ("tty", "/dev/tty"),
+        ("mem", "/proc/self/mem"), ("root", "/proc/1/root"), ("passwd", "/etc/passwd"),
+        ("nowhere", "/nowhere/at/all"))}}
+
+
+def test_client_ports_on_what_is_no_socket_wait(contract: Contract) -> None:
     """It is neither read nor written nor removed, others are served, and a guest is, that comes to
     listen there."""
-    odd = contract.host.directory / "odd.sock"
-    make(odd)
-    before = os.lstat(odd)
-    contract.host.vsctl("add-port", "br0", "c1", "--", "set", "Interface", "c1",
-                        "type=dpdkvhostuserclient", f"options:vhost-server-path={odd}")
-    contract.client("c0")
-    contract.joined("c0")
-    assert contract.get("c1", "error") is None
-    assert not contract.host.connected("c1")
-    after = os.lstat(odd)
-    assert (after.st_ino, after.st_mode, after.st_mtime_ns) == (
-        before.st_ino, before.st_mode, before.st_mtime_ns)
-    (odd.rmdir if stat.S_ISDIR(before.st_mode) else odd.unlink)()
-    with FrontEnd(str(odd), listen=True) as guest:
+    before = {}
+    for name, make in ODD.items():
+        path = Path(contract.path(name))
+        make(path)
+        before[name] = os.lstat(path)
+        contract.client(name)
+    contract.attached("c0")
+    for name, was in before.items():
+        assert contract.get(name, "error") is None
+        assert not contract.host.connected(name)
+        now, path = os.lstat(contract.path(name)), Path(contract.path(name))
+        assert (now.st_ino, now.st_mode, now.st_mtime_ns) == (
+            was.st_ino, was.st_mode, was.st_mtime_ns), name
+        (path.rmdir if stat.S_ISDIR(was.st_mode) else path.unlink)()
+    guests = {name: FrontEnd(contract.path(name), listen=True) for name in ODD}
+    contract.guests += guests.values()
+    for name, guest in guests.items():
         guest.connect()
-        wait_until(lambda: contract.host.connected("c1"), "the guest is served")
+        wait_until(lambda: contract.host.connected(name), f"{name} is served")  # noqa: B023
 
 
 # --- without privileges ---------------------------------------------------------------------------

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.agent.conftest import Contract
+from tests.agent.talker import talker
 from tools.frontend import FrontEnd, ethernet
 from tools.host import AGENT, ORDINARY_MEMORY, Host, wait_until
-from tools.vhost_user import MESSAGE, VHOST_USER_VERSION, Request
+from tools.vhost_user import Request
 
 A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 F_ACCESS_PLATFORM, F_HOST_TSO4 = 1 << 33, 1 << 11
@@ -23,55 +23,10 @@ START = "start the guest: qemu-system-x86_64 ... $(vhost-agent qemu-args c0)"
 LOOKS_S = 10.0                      # some looks at what only shows when it is looked at
 
 
-class Talker:
-    """A front end that says what a test has it say, on a socket that it listens on."""
-
-    def __init__(self, path: str) -> None:
-        Path(path).unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.settimeout(LOOKS_S)
-        self._listener.bind(path)
-        self._listener.listen(1)
-        self._socket = socket.socket(socket.AF_UNIX)
-
-    def accept(self) -> Talker:
-        self._socket.close()
-        self._socket, _ = self._listener.accept()
-        self._socket.settimeout(LOOKS_S)
-        return self
-
-    def ask(self, request: Request) -> int:
-        self.tell(request)
-        return int.from_bytes(self._socket.recv(512)[MESSAGE.size:], "little")
-
-    def tell(self, request: Request, payload: bytes = b"") -> None:
-        self._socket.send(MESSAGE.pack(request, VHOST_USER_VERSION, len(payload)) + payload)
-
-    def take(self, features: int) -> None:
-        """Has these features, as a driver that starts does."""
-        self.tell(Request.SET_FEATURES, struct.pack("<Q", features))
-
-    def hang_up(self) -> None:
-        self._socket.close()
-
-    def close(self) -> None:
-        self._listener.close()
-        self._socket.close()
-
-
-@contextmanager
-def talker(path: str) -> Iterator[Talker]:
-    front_end = Talker(path)
-    try:
-        yield front_end
-    finally:
-        front_end.close()
-
-
 @pytest.fixture
 def asked(contract: Contract) -> Contract:
-    """A host that is looked at once a second."""
-    contract.config("stats-update-interval=1000")
+    """A host that is looked at when a test waits, and not each 5 s."""
+    contract.host.look()
     return contract
 
 
@@ -79,11 +34,17 @@ def reason(contract: Contract, name: str = "c0") -> str:
     return contract.status(name).get("reason", "")
 
 
-def wait_reason(contract: Contract, words: str, name: str = "c0") -> str:
-    """status:reason once it has these words; "" waits for none."""
-    wait_until(lambda: (words in reason(contract, name)) if words else not reason(contract, name),
-               f"{name} says {words!r}, last {reason(contract, name)!r}", LOOKS_S)
-    return reason(contract, name)
+def has(contract: Contract, words: str, name: str = "c0") -> bool:
+    """Whether status:reason has these words; "" is for none."""
+    return words in reason(contract, name) if words else not reason(contract, name)
+
+
+def wait_reason(contract: Contract, words: str, name: str = "c0", says: bool = True) -> None:
+    """Has the host looked at until status:reason has these words, or has them no more."""
+    def looked() -> bool:
+        contract.host.look()
+        return has(contract, words, name) is says
+    wait_until(looked, f"{name} says {words!r}: {says}, last {reason(contract, name)!r}", LOOKS_S)
 
 
 def explained(contract: Contract, name: str = "c0") -> str:
@@ -137,13 +98,14 @@ def test_links_on_the_way_to_the_socket_lead_in_a_circle(asked: Contract) -> Non
     wait_reason(asked, f"there is no directory {loop}")
 
 
-def test_what_is_there_is_no_socket(asked: Contract) -> None:
-    path = asked.path("c0")
+def test_what_is_there_is_no_socket_and_each_statistics_interval_is_looked_again(
+        contract: Contract) -> None:
+    path = contract.path("c0")
     Path(path).write_text("")
-    asked.client()
-    assert reason(asked).startswith(f"{path} is no socket (ovs-vsctl set Interface ")
+    contract.client()
+    assert reason(contract).startswith(f"{path} is no socket (ovs-vsctl set Interface ")
     Path(path).unlink()
-    wait_reason(asked, f"there is no socket {path}")
+    wait_until(lambda: has(contract, f"there is no socket {path}"), "it is seen by itself", LOOKS_S)
 
 
 def test_server_socket_waits_says_who_may_connect_and_is_removed_by_somebody(asked: Contract
@@ -174,7 +136,6 @@ def agent_of(host: Host, *words: str) -> Iterator[Contract]:
     """A host with an agent that is started by these words of setpriv."""
     host.enable_dpdk(ORDINARY_MEMORY)
     host.start(*host.netns.command("setpriv", *words, AGENT, "run"))
-    host.vsctl("set", "Open_vSwitch", ".", "other_config:stats-update-interval=1000")
     host.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
     yield Contract(host)
 
@@ -197,7 +158,7 @@ def test_agent_of_another_user_may_not_connect(host: Host) -> None:
                 "for good, let QEMU and the agent have a group in common, and QEMU a umask of 007)")
             os.chmod(path, 0o666)
             front_end.accept()
-            wait_until(lambda: "may not" not in reason(contract), "it may", LOOKS_S)
+            wait_reason(contract, "may not", says=False)
 
 
 def test_agent_may_not_enter_the_directory_of_the_socket(host: Host) -> None:
@@ -215,7 +176,7 @@ def test_agent_may_not_enter_the_directory_of_the_socket(host: Host) -> None:
             f"{closed}/c0: it has user nobody, group nogroup, mode 0700 (setfacl -m u:root:x "
             f"{closed})")
         closed.chmod(0o755)
-        wait_until(lambda: "may not enter" not in reason(contract), "it may", LOOKS_S)
+        wait_reason(contract, "may not enter", says=False)
 
 
 # --- what front ends say --------------------------------------------------------------------------
@@ -277,7 +238,7 @@ def test_feature_that_is_not_offered_is_named(asked: Contract) -> None:
                     "offloads: ovs-vsctl set Open_vSwitch . other_config:userspace-tso-enable=true")
         front_end.take(front_end.ask(Request.GET_FEATURES))
         front_end.ask(Request.GET_FEATURES)
-        wait_until(lambda: "insists" not in reason(asked), "that is over", LOOKS_S)
+        wait_reason(asked, "insists", says=False)
 
 
 def test_front_end_that_gives_up_again_and_again(asked: Contract) -> None:
@@ -314,8 +275,9 @@ def test_guest_that_takes_nothing(asked: Contract) -> None:
             sender.recv()
             if takes:
                 guest.recv()
-            return (words in reason(asked)) if words else not reason(asked)
-        wait_until(said, f"c0 says {words!r}, last {reason(asked)!r}", 3 * LOOKS_S)
+            asked.host.look()
+            return has(asked, words)
+        wait_until(said, f"c0 says {words!r}, last {reason(asked)!r}", LOOKS_S)
 
     send_until("the guest takes no packets: its ring of 64 is full, and all that was sent to it in "
                "the last statistics interval was dropped (see whether the guest hangs", False)

@@ -57,6 +57,11 @@ class Site:
             capture_output=True)
         return f"{count} received" in done.stdout
 
+    def arrived(self, name: str) -> int:
+        """Packets that came to a namespace so far."""
+        return int(self.namespaces[name].run(
+            ["cat", "/sys/class/net/eth0/statistics/rx_packets"], capture_output=True).stdout)
+
     def drops(self) -> str:
         """Where packets went missing: the switch's counters and the guests' own."""
         lines = [f"{name}: {self.host.appctl('memory/show').strip()} "

@@ -34,7 +34,7 @@ def test_hundred_cycles(site: Site) -> None:
     churn.rest()
     assert site.ping("a", "b")
     for name in ("a", "b"):     # the agent keeps files of a guest's memory until it saw it used
-        wait_until(lambda n=name: site.host.statistic(n, "rx_packets") > 2, f"{name} was looked at")
+        wait_until(lambda n=name: site.host.counted(n, "rx_packets") > 2, f"{name} was looked at")
     before = threads_and_files(site.host)
     in_use = site.host.appctl("memory/show")
     assert "packet-buffers-in-use:0 " in in_use
@@ -47,7 +47,11 @@ def test_hundred_cycles(site: Site) -> None:
     assert churn.done["come_again"] > 5
     assert report.sent > 1000
     assert report.lossless, f"{report}\n{site.drops()}"
-    wait_until(lambda: threads_and_files(site.host) == before, f"threads, files back at {before}")
+
+    def left_nothing() -> bool:
+        site.host.look()
+        return threads_and_files(site.host) == before
+    wait_until(left_nothing, f"threads, files back at {before}")
     assert site.ping("a", "b")
     wait_until(lambda: site.host.appctl("memory/show") == in_use,
                f"slots, PMDs and packet buffers back at {in_use}")

@@ -40,10 +40,10 @@ class Beside(Site):
         self.host.inside("ip", "link", "set", namespace.outer, "up")
         self.host.vsctl("add-port", "ovs0", namespace.outer)
 
-    def flows(self, port: str, key: str, more: int = 500) -> None:
-        """Returns when so many more packets were counted."""
-        before = self.host.statistic(port, key)
-        wait_until(lambda: self.host.statistic(port, key) > before + more, "packets flow")
+    def flows(self, name: str, more: int = 500) -> None:
+        """Returns when so many more packets have come to a namespace."""
+        before = self.arrived(name)
+        wait_until(lambda: self.arrived(name) > before + more, "packets flow")
 
     def numbers(self) -> tuple[object, ...]:
         """What each switch calls the link, and the kernel."""
@@ -71,7 +71,7 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     assert beside.ping("x", "a")
     # so few that none is lost while a process waits for a busy machine
     with beside.probe("a", "x", rate=100) as there, beside.probe("x", "a", rate=100) as back:
-        beside.flows(TAP, "rx_packets", 100)
+        beside.flows("x", 100)
         reports = there.stop(), back.stop()
     assert all(report.lossless for report in reports), reports
     for name in ("a", "x"):
@@ -94,11 +94,11 @@ def test_ovs_vswitchd_killed(beside: Beside) -> None:
     assert beside.ping("a", "x")
     before = beside.numbers()
     with beside.probe("a", "b") as probe:
-        beside.flows("b", "tx_packets")
+        beside.flows("b")
         beside.vswitchd.stop()
         beside.vswitchd.start()
         wait_until(lambda: beside.ping("a", "x", count=1), "the link works again")
-        beside.flows("b", "tx_packets")
+        beside.flows("b")
         report = probe.stop()
     assert report.lossless, f"{report}\n{beside.drops()}"
     assert beside.numbers() == before
@@ -123,14 +123,13 @@ def test_companion_killed(beside: Beside) -> None:
     beside.link()
     assert beside.ping("a", "x")
     before = beside.numbers()
-    outer = beside.namespaces["y"].outer
     with beside.probe("x", "y", rate=200) as probe:
-        beside.flows(outer, "tx_packets", 100)
+        beside.flows("y", 100)
         beside.host.kill_agent()
         assert beside.numbers() == before           # nobody's device went
         companion(beside.host)
         wait_until(lambda: beside.ping("a", "x", count=1), "the link works again")
-        beside.flows(outer, "tx_packets", 100)
+        beside.flows("y", 100)
         report = probe.stop()
     assert report.lossless, report
     assert beside.numbers() == before

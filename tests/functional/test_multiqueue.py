@@ -14,8 +14,7 @@ CORES = sorted(os.sched_getaffinity(0))[-2:]
 BOTH, FIRST, SECOND = (hex(sum(1 << core for core in cores)) for cores in (
     CORES, CORES[:1], CORES[1:]))
 QUEUES = 4
-MINUTE_S, CHANGE_S = 60, 0.2
-STATISTICS_S = 6                # the columns are written every 5 s
+CHANGES, CHANGE_S = 200, 0.1
 
 
 def pause(seconds: float) -> None:
@@ -34,6 +33,7 @@ def config(host: Host, **settings: str | None) -> None:
 
 
 def queue_counters(host: Host, port: str, direction: str) -> list[int]:
+    host.look()
     statistics = host.interface(port, "statistics")
     return [statistics[f"{direction}_q{q}_good_packets"] for q in range(QUEUES)]
 
@@ -60,9 +60,9 @@ def test_four_queues_on_two_pmds_all_carry_and_add_up(site: Site) -> None:
     site.guests["a"].command("stop")
 
     def settled() -> bool:
-        before = host.interface("b", "statistics")["tx_packets"]
-        pause(STATISTICS_S)     # what is on its way arrives within microseconds
-        return bool(host.interface("b", "statistics")["tx_packets"] == before)
+        before = host.counted("b", "tx_packets")
+        pause(0.1)              # what is on its way arrives within microseconds
+        return host.counted("b", "tx_packets") == before
     wait_until(settled, "all packets are where they went", timeout_s=60)
     sent = site.guests["a"].port_stats()[0].tx_packets
     a, b = host.interface("a", "statistics"), host.interface("b", "statistics")
@@ -129,7 +129,7 @@ class Changes:
         self.front_end.connect()
 
 
-def test_a_minute_of_changes_loses_nothing_on_a_port_they_are_not_about(site: Site) -> None:
+def test_two_hundred_changes_lose_nothing_on_a_port_they_are_not_about(site: Site) -> None:
     host = site.host
     site.guest("a")
     site.guest("b")
@@ -140,13 +140,13 @@ def test_a_minute_of_changes_loses_nothing_on_a_port_they_are_not_about(site: Si
         front_end.connect()
         changes = Changes(site, front_end, seed)
         with site.probe("a", "b") as probe:
-            until = time.monotonic() + MINUTE_S
-            while (now := time.monotonic()) < until:
+            for _ in range(CHANGES):
+                now = time.monotonic()
                 changes.step()
                 pause(now + CHANGE_S - time.monotonic())
             report = probe.stop()
     assert len(changes.done) == 8, changes.done
-    assert report.sent > 50 * MINUTE_S * 10
+    assert report.sent > 50 * CHANGES
     assert report.lossless, f"{report}\n{changes.done}\n{site.drops()}"
     assert report.longest_gap_ms < 1000, report
     config(host, pmd_cpu_mask=None, pmd_idle_mode=None, pmd_sleep_max=None, pmd_rxq_assign=None)
