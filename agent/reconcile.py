@@ -268,7 +268,7 @@ class Reconciler:
         """What is to be done, but for what was refused and whose time has not come."""
         wanted = self.desired
         self.closed = {name: c for name, c in self._conduct.items()
-                        if c.until_ms > now_ms and c.spec == wanted.ports.get(name)}
+                       if c.until_ms > now_ms and c.spec == wanted.ports.get(name)}
         waiting = {name for name, f in self._refused.items() if f.retry_at_ms > now_ms}
         waiting |= self.closed.keys()
         if waiting:
