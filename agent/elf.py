@@ -56,7 +56,8 @@ class Elf:
         return _guarded(read)
 
     def _symbols(self) -> Iterator[tuple[str, str, bool]]:
-        """(name, version, whether it is defined here) of each dynamic symbol."""
+        """(name, version, whether it is defined here) of each dynamic symbol. Only what is has a
+        version."""
         table = self._elf.get_section_by_name(".dynsym")
         if table is None:
             return
@@ -67,9 +68,11 @@ class Elf:
         which = self._elf.get_section_by_name(".gnu.version")
         for i, symbol in enumerate(table.iter_symbols()):
             if symbol.name:
-                index = which.get_symbol(i)["ndx"] if which is not None else 0
+                defined = symbol["st_shndx"] != "SHN_UNDEF"
+                # a look at it takes as long as all else of a symbol
+                index = which.get_symbol(i)["ndx"] if defined and names and which else 0
                 version = names.get(index & 0x7fff, "") if isinstance(index, int) else ""
-                yield symbol.name, version, symbol["st_shndx"] != "SHN_UNDEF"
+                yield symbol.name, version, defined
 
     def _constants(self) -> bytes:
         section = self._elf.get_section_by_name(".rodata")

@@ -8,7 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.agent.test_bad_input import Pair
+from tests.agent.test_bad_input import A, B, Pair
+from tools.frontend import ethernet
 from tools.guest import is_listening
 from tools.host import SCHEMA, Host, wait_until
 
@@ -145,7 +146,10 @@ def test_database_replaced_by_an_empty_one(served: Host) -> None:
     served.vsctl("add-br", "br1", "--", "set", "Bridge", "br1", "datapath_type=netdev")
     served.vsctl("add-port", "br1", "s0", "--", "set", "Interface", "s0", "type=dpdkvhostuser")
     assert served.interface("s0", "ofport") == 1
-    wait_until(lambda: not retry_exchange(pair), "the old ports are gone")
+    wait_until(lambda: "good" not in served.appctl("dpif/show"), "the old ports are gone")
+    taken = pair.guests[0].sent_back()
+    pair.guests[0].send([ethernet(B, A)])
+    assert (pair.guests[0].sent_back(), pair.guests[1].recv()) == (taken, [])
     pair.close()
 
 

@@ -58,6 +58,12 @@ class FakeAgent:
             connection.close()
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server ends, and looks for clients whose time is over, within a moment."""
+    monkeypatch.setattr(metrics_server, "LOOK_S", 0.02)
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[FakeAgent]:
     agent = FakeAgent(str(tmp_path / "x.ctl"))
@@ -186,9 +192,10 @@ def test_client_that_says_nothing_is_shown_out(server: MetricsServer,
         assert connection.recv(1) == b""
 
 
-def test_clients_that_take_all_places_keep_a_scrape_away_for_a_moment(server: MetricsServer
-                                                                      ) -> None:
+def test_clients_that_take_all_places_keep_a_scrape_away_for_a_moment(
+        server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prometheus tries again, after a minute by default; it finds a place."""
+    monkeypatch.setattr(metrics_server, "ASK_S", 1)
     clients = [connect(server) for _ in range(metrics_server.CONNECTIONS)]
     begin = time.monotonic()
     wait_until(lambda: len(select.select(clients, [], [], 0)[0]) == len(clients), "all are out")

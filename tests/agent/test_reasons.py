@@ -271,7 +271,8 @@ def test_guest_that_takes_nothing(asked: Contract) -> None:
 
     def send_until(words: str, takes: bool) -> None:
         def said() -> bool:
-            sender.send(burst)
+            wanted = sender.sent_back() + sender.send(burst)
+            wait_until(lambda: sender.sent_back() == wanted, "the switch took them, in each look")
             sender.recv()
             if takes:
                 guest.recv()

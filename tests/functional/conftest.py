@@ -51,11 +51,15 @@ class Site:
             self.guests[name].wait_ready()
             wait_until(partial(self.host.connected, name), f"{name} is connected")
 
-    def ping(self, source: str, target: str, count: int = 3) -> bool:
+    def ping(self, source: str, target: str, count: int = 3, within_s: int = 2) -> bool:
         done = self.namespaces[source].run(
-            ["ping", "-c", str(count), "-i", "0.1", "-W", "2", self.namespaces[target].ip],
-            capture_output=True)
+            ["ping", "-c", str(count), "-i", "0.1", "-W", str(within_s),
+             self.namespaces[target].ip], capture_output=True)
         return f"{count} received" in done.stdout
+
+    def cut_off(self, source: str, target: str) -> bool:
+        """Whether no answer comes, for a thousand times as long as one takes."""
+        return not self.ping(source, target, count=1, within_s=1)
 
     def arrived(self, name: str) -> int:
         """Packets that came to a namespace so far."""
