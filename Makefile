@@ -73,7 +73,7 @@ bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 m
 	@mkdir -p build
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
 
-gap: setup  ## how long guests are without a switch when the agent is killed, and why (1 minute)
+gap: setup  ## how long guests are without a switch when the agent dies, and why (3 minutes)
 	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.gap $(ARGS)
 
 chaos: setup .chaos-packages  ## kill, stop, starve and mislead everything under traffic (CHAOS=seconds, 600; ARGS=--seed=N)
