@@ -25,13 +25,14 @@ DID = {
     "layout": "changed the layout of rings that were set up",
     "memory": "shared memory that cannot be mapped: its file is shorter than said, sealed, for "
               "reading alone, not in memory, or more than twice what the host has",
-    "descriptor": "wants to be interrupted by what is no eventfd",
+    "descriptor": "interrupts, or wants to be interrupted, by what is no eventfd",
     "request": "sent a request that is of no use to a network device",
     "shrunk": "made the file of its memory shorter while it was shared",
     "beyond": "has buffers that go on behind the end of its memory",
     "endless": "has a ring that takes long to walk, and has no room for a frame",
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
     "deaf": "did not read the answers to its requests",
+    "elsewhere": "listens for another port, to whose socket this one's path leads by a link",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",
 }

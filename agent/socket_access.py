@@ -115,8 +115,10 @@ class VhostSockets:
             os.close(fd)
 
     def gone(self) -> list[str]:
-        """Ports whose sockets somebody removed: no guest can connect."""
-        return [port for port, path in self._paths.items() if not os.path.lexists(path)]
+        """Ports whose sockets somebody removed, or put something else in the place of: no guest can
+        connect."""
+        return [port for port, path in self._paths.items()
+                if not os.path.lexists(path) or _is_foreign(path, self._made.get(port))]
 
     @contextmanager
     def closing(self, *ports: str) -> Iterator[None]:

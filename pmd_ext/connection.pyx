@@ -11,12 +11,16 @@ number that is free, for what was just made is there, and else among all. A copy
 means nothing else for as long.
 """
 from libc.stdint cimport int32_t, uint32_t
+from libc.string cimport strcmp
 
+from pmd_ext.atomics cimport load_acquire_i32
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_NO_FILES, front_end,
+    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_ELSEWHERE, OFFENCE_NO_FILES, front_end,
 )
-from pmd_ext.state cimport slot, slot_changed
+from pmd_ext.state cimport (
+    MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, slot, slot_changed,
+)
 
 
 cdef extern from * nogil:
@@ -121,6 +125,20 @@ cdef extern from * nogil:
         return entry != NULL ? fd : alike;
     }
 
+    /* The name that who listens there gave to the socket; 0: none that is the same everywhere. */
+    static int
+    shim_listener(int fd, char *name, size_t bytes)
+    {
+        union { struct sockaddr any; struct sockaddr_un un; char end[128]; } peer;
+        socklen_t n = sizeof peer - 1;
+
+        memset(&peer, 0, sizeof peer);
+        if (getpeername(fd, &peer.any, &n) != 0 || peer.un.sun_path[0] != '/')
+            return 0;
+        snprintf(name, bytes, "%s", peer.un.sun_path);
+        return 1;
+    }
+
     static int
     shim_has_gone(int fd)
     {
@@ -166,6 +184,7 @@ cdef extern from * nogil:
     """
     int shim_find_connection(const char *path, bint client)
     void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
+    bint shim_listener(int fd, char *name, size_t bytes)
     bint shim_has_gone(int fd)
     int shim_unread(int fd)
     int shim_room(int fd)
@@ -190,6 +209,20 @@ cdef void connection_time_out(const char *path, bint client) noexcept nogil:
         shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
 
 
+cdef bint is_of_another(const slot *s, int fd) noexcept nogil:
+    """Whether who listens there does so for another port: a link that leads to its socket may be
+    made at any time, by who may write to the directory of this one's."""
+    cdef dataplane *dp = dataplane_get()
+    cdef char name[PATH_BYTES]
+    cdef int i
+    if not shim_listener(fd, name, sizeof(name)) or strcmp(name, s.path) == 0:
+        return False
+    for i in range(MAX_SLOTS):
+        if load_acquire_i32(&dp.slots[i].used) and strcmp(dp.slots[i].path, name) == 0:
+            return True
+    return False
+
+
 cdef void connection_begin(slot *s, bint patient) noexcept nogil:
     cdef front_end *f = &s.said
     cdef int fd = shim_find_connection(s.path, s.client)
@@ -200,6 +233,8 @@ cdef void connection_begin(slot *s, bint patient) noexcept nogil:
     rte_spinlock_lock(&f.lock)
     f.socket = shim_copy(fd) + 1
     rte_spinlock_unlock(&f.lock)
+    if s.client and is_of_another(s, fd):
+        connection_drop(s, OFFENCE_ELSEWHERE)
 
 
 cdef void forget(front_end *f) noexcept nogil:

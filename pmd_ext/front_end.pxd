@@ -17,13 +17,14 @@ cdef enum:
     OFFENCE_RING                # a ring that cannot be, or is changed while it is placed
     OFFENCE_LAYOUT              # features that say how placed rings are laid out
     OFFENCE_MEMORY              # memory that cannot be mapped, or is not there
-    OFFENCE_DESCRIPTOR          # an interrupt that is no eventfd
+    OFFENCE_DESCRIPTOR          # an interrupt or a kick that is no eventfd
     OFFENCE_REQUEST             # a request that no network device has a use for
     OFFENCE_SHRUNK              # the file of its memory was made shorter
     OFFENCE_BEYOND              # a buffer that goes on behind its memory
     OFFENCE_ENDLESS             # a ring that is walked for long, and gives nothing
     OFFENCE_STUCK               # a descriptor of its kept a thread of the switch waiting
     OFFENCE_DEAF                # it does not read what it is answered
+    OFFENCE_ELSEWHERE           # it listens for another port
     # not its own: what the switch would need for it is not to be had
     OFFENCE_NO_MEMORY           # memory, or addresses, to map what it shares
     OFFENCE_NO_FILES            # descriptors, for those that it sends

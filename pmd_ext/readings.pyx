@@ -50,7 +50,8 @@ PMD_COUNTER_NAMES = (
 SIGHT_NAMES = ("none", "used", "unused", "blank")
 # Why the switch ended a connection, as OFFENCE_NONE ... in front_end.pxd.
 OFFENCE_NAMES = ("none", "broken", "ring", "layout", "memory", "descriptor", "request", "shrunk",
-                 "beyond", "endless", "stuck", "deaf", "no-memory", "no-files")
+                 "beyond", "endless", "stuck", "deaf", "elsewhere",
+                 "no-memory", "no-files")
 
 cdef enum:
     READ_TRIES = 16     # a guest that changes all the time must not keep main

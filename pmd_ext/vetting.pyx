@@ -210,6 +210,14 @@ cdef uint32_t of_log(const shim_message *m) noexcept nogil:
     return OFFENCE_NONE
 
 
+cdef uint32_t of_descriptor(const shim_message *m) noexcept nogil:
+    """An eventfd, or none. PMDs write to it where it calls the guest: to all else that could take any
+    time. And with the front end's own end of the connection nobody would see it hang up."""
+    if m.u.number & NO_DESCRIPTOR or m.n_fds == 1 and shim_is_eventfd(m.fds[0]):
+        return OFFENCE_NONE
+    return OFFENCE_DESCRIPTOR
+
+
 cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
     cdef front_end *f = &s.said
     if m.request == SET_VRING_NUM:
@@ -228,6 +236,7 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
         if s.iotlb and f.rings[m.u.number & RING_INDEX].started:
             return OFFENCE_RING
         f.rings[m.u.number & RING_INDEX].started = True
+        return of_descriptor(m)
     elif m.request == GET_VRING_BASE and m.u.state.index < SAID_RINGS:
         memset(&f.rings[m.u.state.index], 0, sizeof(ring_said))
     elif m.request == RESET_OWNER:
@@ -239,9 +248,7 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
     elif m.request == SET_LOG_BASE:
         return of_log(m)
     elif m.request == SET_VRING_CALL:
-        # PMDs write to it: to all else than an eventfd that could take any time
-        if not m.u.number & NO_DESCRIPTOR and (m.n_fds != 1 or not shim_is_eventfd(m.fds[0])):
-            return OFFENCE_DESCRIPTOR
+        return of_descriptor(m)
     elif POSTCOPY_ADVISE <= m.request <= POSTCOPY_END:
         # where it was not offered, pages would be waited for that never come
         if not f.patient:

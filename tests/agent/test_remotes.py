@@ -56,7 +56,7 @@ def start(host: Host, remote: str, *options: str) -> None:
 
 def certificates(host: Host, *names: str, expired: str = "") -> None:
     """An authority, and keys and certificates signed by it, in the host's directory. That of
-    'expired' was good until yesterday."""
+    'expired' was good for the second in which it was made."""
     def openssl(*words: str) -> None:
         host.check("openssl", *words)
 
@@ -69,7 +69,10 @@ def certificates(host: Host, *names: str, expired: str = "") -> None:
                 "-subj", f"/CN={name}")
         openssl("x509", "-req", "-in", f"{where}/{name}.csr", "-CA", f"{where}/ca.pem", "-CAkey",
                 f"{where}/ca.key", "-CAcreateserial", "-out", f"{where}/{name}.pem", "-days",
-                "-1" if name == expired else "2")
+                "0" if name == expired else "2")
+    if expired:
+        wait_until(lambda: host.run("openssl", "verify", "-CAfile", f"{where}/ca.pem",
+                                    f"{where}/{expired}.pem").returncode != 0, "it has expired")
 
 
 def tls_files(directory: Path, name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,3 +105,43 @@ def test_explain_tells_when_a_port_opens_and_what_opens_it_at_once(
     assert "times in a row" not in said     # all is forgotten each time
     with FrontEnd(path, listen=False) as guest:
         guest.connect()
+
+
+def test_own_end_of_the_connection_as_a_kick_keeps_no_port(
+        arena: Arena, hostile: Make, path: str) -> None:
+    """Whoever holds it never sees the front end go, and never serves the next."""
+    guest = hostile(path).connect()
+    guest.tell(Request.SET_VRING_KICK, bytes(8), [guest._socket.fileno()])
+    assert guest.hung_up()
+    assert "by what is no eventfd; its last request was SET_VRING_KICK" in error(arena, path)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_link_to_the_socket_of_another_port_brings_no_guest(
+        arena: Arena, link: Callable[[str, str], None]) -> None:
+    """It is made when both ports are there already, by who may write to the directory of one."""
+    here, there = (arena.port("client", str(arena.host.directory / name))
+                   for name in ("here.sock", "there.sock"))
+    name = arena.host.check("ovs-vsctl", "--bare", "--columns=name", "find", "Interface",
+                            f"options:vhost-server-path={here}").strip()
+    with FrontEnd(there, listen=True) as guest:
+        guest.connect()
+        link(there, here)
+        assert "listens for another port, to whose socket this one's path leads" in (
+            error(arena, name))
+        guest.enable(0, True)               # it is served as before
+    os.unlink(here)
+
+
+def test_socket_of_somebody_else_in_place_of_a_servers(arena: Arena, path: str) -> None:
+    """While its maker listens the port says so; once it has ended, guests can come again."""
+    with socket.socket(socket.AF_UNIX) as thief:
+        thief.bind(f"{path}.new")
+        thief.listen()
+        os.rename(f"{path}.new", path)
+        arena.host.look()
+        assert "another process listens on it" in error(arena, path)
+    wait_until(lambda: arena.host.interface(os.path.basename(path), "error") is None, "it is open")
+    with FrontEnd(path, listen=False) as guest:
+        guest.connect()
+    arena.host.vsctl("remove", "Open_vSwitch", ".", "other_config", "stats-update-interval")
