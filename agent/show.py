@@ -110,7 +110,7 @@ def pmd_lines(picture: Picture) -> Iterator[Line]:
 def problem_lines(picture: Picture, ports: Sequence[Port]) -> Iterator[Line]:
     """What is wrong, the worst first; what many ports have in common is said once."""
     for problem in picture["problems"]:
-        yield Style.BAD, f"  {problem}"
+        yield Style.BAD, f"  {printable(problem)}"
     same: dict[tuple[Style, str], list[tuple[Port, str]]] = {}
     for say in (errors, reasons):
         for port in sorted(ports, key=natural):
@@ -119,7 +119,7 @@ def problem_lines(picture: Picture, ports: Sequence[Port]) -> Iterator[Line]:
     for (style, general), found in same.items():
         (port, problem), *others = found
         names = some([printable(port["name"]) for port, _ in found])
-        yield style, f"  {names}: {general if others else problem}"
+        yield style, f"  {names}: {printable(general if others else problem)}"
 
 
 def errors(port: Port) -> Iterator[Line]:

@@ -126,4 +126,7 @@ def test_narrow_terminal_has_what_matters() -> None:
 
 
 def test_names_that_are_no_names() -> None:
-    assert "\x1b" not in show.text(taken(seen("a\x1b[2J")))
+    name = "a\x1b[2J"
+    of = replace(seen(name, guests=False), reasons={name: f"there is no socket {name}"})
+    assert "there is no socket a\\x1b[2J" in show.text(taken(of))
+    assert "\x1b" not in show.text(taken(of))
