@@ -1,11 +1,11 @@
-# What lies behind the memory of guests with an IOMMU.
+# What lies behind the memory of guests.
 from libc.stdint cimport int16_t
 
 from pmd_ext.message cimport shim_message
 
 
-# Before and after the library handles SET_MEM_TABLE, as it is to be handled, of a port that offers an
-# IOMMU. After: whether every piece of the guest's memory has a guard behind it.
+# Before and after the library handles SET_MEM_TABLE, as it is to be handled. After: whether every
+# piece of the guest's memory has a guard behind it.
 cdef void guards_before(int16_t slot, const shim_message *m) noexcept nogil
 cdef bint guards_after(int16_t slot, int vid) noexcept nogil
 # When no PMD touches the memory any more.

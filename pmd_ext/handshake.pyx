@@ -112,8 +112,7 @@ cdef void handshake_done(slot *s) noexcept nogil:
 
 cdef void handshake_end(slot *s) noexcept nogil:
     forget_memory(&s.said, False)
-    if s.iotlb:
-        guards_close(number_of(s))
+    guards_close(number_of(s))
     if s.said.heard and not s.said.was_ready:
         s.said.given_up += 1
     s.said.heard = 0
@@ -141,16 +140,10 @@ cdef void handshake_used(slot *s) noexcept nogil:
     forget_memory(&s.said, True)
 
 
-cdef rte_vhost_msg_result with_iommu(slot *s, int vid, shim_message *m) noexcept nogil:
-    cdef rte_vhost_msg_result result = rings_before(vid, m)
-    if m.request == SET_MEM_TABLE:
-        guards_before(number_of(s), m)
-    return result
-
-
 cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef shim_message *m = <shim_message *>message
     cdef slot *s = slot_of_connection(vid)
+    cdef rte_vhost_msg_result result = RTE_VHOST_MSG_RESULT_NOT_HANDLED
     cdef uint32_t wrong
     if s == NULL:
         # of one that gave way to another nothing is of interest any more
@@ -181,7 +174,11 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
         note_ring(&s.said, &m.u.addr)
     elif m.request == SET_BACKEND_REQ_FD and m.n_fds == 1:
         connection_backend(s, m.fds[0])
-    return with_iommu(s, vid, m) if s.iotlb else RTE_VHOST_MSG_RESULT_NOT_HANDLED
+    if s.iotlb:
+        result = rings_before(vid, m)
+    if m.request == SET_MEM_TABLE:
+        guards_before(number_of(s), m)      # the last, for it finds where the library will map
+    return result
 
 
 cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept nogil:
@@ -189,9 +186,9 @@ cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept no
     cdef shim_message *m = <shim_message *>message
     if s != NULL and s.iotlb:
         rings_after(vid, m)
-        # another thread mapped something in between: better the guest comes again
-        if m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
-            connection_drop(s, OFFENCE_MEMORY)
+    # another thread mapped something in between: better the guest comes again
+    if s != NULL and m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
+        connection_drop(s, OFFENCE_MEMORY)
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
 

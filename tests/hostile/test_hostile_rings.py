@@ -17,7 +17,8 @@ from tests.hostile.rings import (
     SPLIT,
     HandRing,
 )
-from tools.frontend import GUEST_BASE
+from tools.frontend import GUEST_BASE, ethernet
+from tools.host import wait_until
 from tools.vhost_user import Request
 
 Make = Callable[..., Hostile]
@@ -248,3 +249,16 @@ def test_ring_whose_memory_is_elsewhere_than_its_guest_says(arena: Arena, hostil
         guest.tell(Request.SET_VRING_ENABLE, struct.pack("<II", 1, 1))
         guest.settled()
         arena.check()
+
+
+def test_packed_buffers_without_room_for_a_header(arena: Arena, hostile: Make) -> None:
+    """The library takes the header's 12 bytes from their length without a look, and fills four of
+    them at once: over the end of the memory, to which all from the middle of the ring on reach."""
+    guest, sender = hostile(arena.port(), packed=True).connect(), hostile(arena.port()).connect()
+    end = guest.rx.base + len(guest.rx.memory)
+    for i in range(SIZE // 2, SIZE):
+        guest.rx.describe(i, end - 8, 8, DESC_F_WRITE, i)
+    guest.rx.offer(*range(SIZE // 2, SIZE))
+    frame = ethernet("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:99", bytes(1000))
+    wait_until(lambda: sender.send([frame] * 32) < 0 or guest.hung_up(0), "the guest is cut off")
+    arena.check()
