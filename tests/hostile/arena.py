@@ -103,7 +103,8 @@ class Arena:
 
     def held(self) -> Held:
         maps = Path(f"/proc/{self.pid}/maps").read_text()
-        return Held(len(os.listdir(f"/proc/{self.pid}/fd")), maps.count("/memfd:") - maps.count("/memfd:guard"))
+        return Held(len(os.listdir(f"/proc/{self.pid}/fd")),
+                    maps.count("/memfd:") - maps.count("/memfd:guard"))
 
     def lets_go(self, held: Held) -> None:
         """Waits until the agent holds no more: a guest sees the end of its connection before the
