@@ -152,8 +152,7 @@ cdef slot *slot_of_ready(int vid) noexcept nogil:
 
 
 cdef void take_kick(slot *s, int vid, uint16_t queue) noexcept nogil:
-    """Keeps a copy of the descriptor that the guest kicks an rxq with, if it is an eventfd: what
-    else a front end may send could block who waits for it."""
+    """Keeps a copy of the eventfd that the guest kicks an rxq with, if there is one."""
     cdef ring *r = ring_of(dataplane_get(), s - dataplane_get().slots, rxq_vring(queue))
     cdef rte_vhost_vring vring
     cdef int fd

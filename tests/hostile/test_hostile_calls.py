@@ -104,9 +104,10 @@ def test_eventfd_that_blocks_again_once_it_was_accepted(
 def test_kicks_by_what_cannot_be_read_from(
         arena: Arena, hostile: Callable[..., Hostile], files: dict[str, int], kind: str) -> None:
     guest = hostile().connect()
-    for index in (0, 1):
-        guest.tell(Request.SET_VRING_KICK, index.to_bytes(8, "little"), [files[kind]])
-    guest.settled()
+    guest.tell(Request.SET_VRING_KICK, bytes(8), [files[kind]])
+    if "eventfd" not in kind and kind != "semaphore":
+        assert guest.hung_up()
+        return
     guest.tx.describe(0, guest.tx.buffer(0), 100)
     guest.tx.offer(0)
     wait_until(lambda: guest.tx.used_index or guest.hung_up(0), "the switch takes the frame")
