@@ -28,7 +28,7 @@ class Beside(Site):
 
     def link(self) -> None:
         done = self.host.run(*self.host.netns.command(AGENT, "link", "br0", "ovs0"))
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr    # on a busy machine it says that it waits
 
     def on_ovs(self, name: str) -> None:
         """A namespace that is a port of ovs0."""
