@@ -240,6 +240,9 @@ cdef uint32_t objection(slot *s, shim_message *m) noexcept nogil:
     elif m.request == GET_VRING_BASE and m.u.state.index < SAID_RINGS:
         memset(&f.rings[m.u.state.index], 0, sizeof(ring_said))
     elif m.request == RESET_OWNER:
+        # the library forgets that the port has an IOMMU, and divides by its 0 translations later
+        if s.iotlb:
+            return OFFENCE_REQUEST
         memset(f.rings, 0, sizeof(f.rings))
     elif m.request == SET_FEATURES:
         return of_features(f, m.u.number)

@@ -53,6 +53,14 @@ def test_translations_that_lead_nowhere(arena: Arena, guest: Hostile, address: i
     use(guest, arena, address, (address + size - 1) % 2**64, address ^ 1)
 
 
+def test_owner_that_is_reset(arena: Arena, guest: Hostile) -> None:
+    """The library then makes rings without room for a translation, and the next one that is missed
+    divides by their number."""
+    guest.tell(Request.RESET_OWNER)
+    assert guest.hung_up()
+    arena.check()
+
+
 def test_translations_over_the_end_of_memory(arena: Arena, guest: Hostile) -> None:
     """They begin in memory, and end behind it."""
     end = len(guest.tx.memory)
