@@ -64,6 +64,7 @@ cdef struct front_end:
     uint32_t regions            # pieces of memory that it has shared
     uint32_t given_up           # connections in a row that ended before a guest was ready
     uint8_t was_ready           # a guest was ready
+    uint8_t unguarded           # a piece of its memory has something else behind it (guards.pyx)
     uint8_t withheld            # a part of a ring lies where it cannot be used (rings.pyx)
     uint8_t moving              # its memory arrives from another host, page by page (post-copy)
     uint64_t layout             # the last features that it took

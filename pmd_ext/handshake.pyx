@@ -13,7 +13,7 @@ from pmd_ext.connection cimport (
 )
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
-    RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED,
+    RTE_VHOST_MSG_RESULT_ERR, RTE_VHOST_MSG_RESULT_NOT_HANDLED, VIRTIO_F_RING_PACKED,
     rte_vhost_extern_callback_register, rte_vhost_msg_result,
     rte_vhost_user_extern_ops,
 )
@@ -152,7 +152,7 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     if s.said.heard == 0:
         s.said.asked = 0
         s.said.regions = 0
-        s.said.withheld = False
+        s.said.withheld = s.said.unguarded = False
     s.said.heard += 1
     s.said.last_request = m.request
     shield_begin_message(s)
@@ -186,8 +186,11 @@ cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept no
     cdef shim_message *m = <shim_message *>message
     if s != NULL and s.iotlb:
         rings_after(vid, m)
-    # another thread mapped something in between: better the guest comes again
-    if s != NULL and m.request == SET_MEM_TABLE and not guards_after(number_of(s), vid):
+    if s != NULL and m.request == SET_MEM_TABLE:
+        s.said.unguarded = not guards_after(number_of(s), vid)
+    # Another thread mapped something in between: better a guest that could reach it comes again.
+    if (s != NULL and s.said.unguarded and (m.request == SET_MEM_TABLE or m.request == SET_FEATURES)
+            and (s.iotlb or s.said.asked >> VIRTIO_F_RING_PACKED & 1)):
         connection_drop(s, OFFENCE_MEMORY)
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED
 
