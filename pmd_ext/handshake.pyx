@@ -145,8 +145,9 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
     cdef rte_vhost_msg_result result = RTE_VHOST_MSG_RESULT_NOT_HANDLED
     cdef uint32_t wrong
-    if s == NULL:
-        # of one that gave way to another nothing is of interest any more
+    if s == NULL or s.said.dropped:
+        # Of one that gave way to another nothing is of interest any more. And of one that was cut off
+        # what it had said before may still be read.
         refuse(m)
         return RTE_VHOST_MSG_RESULT_ERR
     if s.said.heard == 0:

@@ -260,5 +260,10 @@ def test_packed_buffers_without_room_for_a_header(arena: Arena, hostile: Make) -
         guest.rx.describe(i, end - 8, 8, DESC_F_WRITE, i)
     guest.rx.offer(*range(SIZE // 2, SIZE))
     frame = ethernet("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:99", bytes(1000))
-    wait_until(lambda: sender.send([frame] * 32) < 0 or guest.hung_up(0), "the guest is cut off")
+
+    def cut_off() -> bool:
+        sender.send([frame] * 32)
+        return guest.hung_up(0)
+
+    wait_until(cut_off, "the guest is cut off")
     arena.check()
