@@ -144,6 +144,10 @@ class Namespace:
         """Make ARP for ``ip`` needless, so that it neither delays nor drops a first packet."""
         _run("ip", "-n", self.name, *f"neigh replace {ip} lladdr {mac} dev eth0".split())
 
+    def forget_neighbours(self) -> None:
+        """Have the kernel ask anew for who it learned of, and for who did not answer."""
+        _run("ip", "-n", self.name, *"neigh flush dev eth0".split())
+
     def run(self, cmd: Sequence[str], **kw: Any) -> subprocess.CompletedProcess[str]:
         """Run ``cmd`` inside to its end; ``kw`` is for subprocess.run."""
         return subprocess.run(self._inside(cmd), text=True, **kw)

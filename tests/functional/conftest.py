@@ -58,8 +58,14 @@ class Site:
         return f"{count} received" in done.stdout
 
     def cut_off(self, source: str, target: str) -> bool:
-        """Whether no answer comes, for a thousand times as long as one takes."""
-        return not self.ping(source, target, count=1, within_s=1)
+        """Whether no answer comes, for a thousand times as long as one takes.
+
+        The source forgets whom it asked for in vain: it would ask three times and then, for as
+        long as a second, fail whatever waits for the answer, reachable or not.
+        """
+        answered = self.ping(source, target, count=1, within_s=1)
+        self.namespaces[source].forget_neighbours()
+        return not answered
 
     def arrived(self, name: str) -> int:
         """Packets that came to a namespace so far."""
