@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterator
 
 from agent import remotes
-from agent.model import PortSpec, Registration
 from agent.settings import Settings
 
 OTHERS_WRITE = 0o002            # of a umask: nobody but owner and group writes to what is made
@@ -28,7 +27,7 @@ def exposures(settings: Settings, umask: int) -> Iterator[str]:
         yield (f"started with the umask {umask:04o}, which would let every user of this host write "
                f"to what the agent makes: {umask | OTHERS_WRITE:04o} is used")
     for what, directory in (("run directory", settings.rundir), ("log directory", settings.logdir)):
-        yield from _open_to_all(what, directory)
+        yield from open_to_all(what, directory)
     key = settings.tls.private_key
     if key is not None and (mode := _mode(key)) & (stat.S_IRGRP | stat.S_IROTH):
         yield (f"--private-key={key}: others than its owner may read it (mode "
@@ -40,24 +39,7 @@ def exposures(settings: Settings, umask: int) -> Iterator[str]:
                    "ssl: cannot be listened to")
 
 
-class SocketDirectories:
-    """Directories below the run directory that sockets of server ports are made in."""
-
-    def __init__(self, rundir: str) -> None:
-        self._seen = {rundir}
-
-    def exposures(self, spec: PortSpec) -> Iterator[str]:
-        """Of those of a port that was added, once of each."""
-        if not isinstance(spec.device, Registration) or spec.device.client:
-            return
-        directory = os.path.dirname(spec.device.path)
-        while directory not in self._seen and directory != "/":
-            self._seen.add(directory)
-            yield from _open_to_all("vhost-sock-dir", directory)
-            directory = os.path.dirname(directory)
-
-
-def _open_to_all(what: str, directory: str) -> Iterator[str]:
+def open_to_all(what: str, directory: str) -> Iterator[str]:
     if _mode(directory) & stat.S_IWOTH:
         yield (f"{what} {directory}: every user of this host may put files and links there, in "
                "place of the agent's: take that from them (chmod o-w)")

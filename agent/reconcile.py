@@ -23,7 +23,6 @@ from agent.actions import (
     StopPmd,
 )
 from agent.datapath import ApplyError, Datapath
-from agent.exposure import SocketDirectories
 from agent.fdb import flap_problems
 from agent.guest_log import GuestLog
 from agent.hostconfig import HostConfig, host_config
@@ -45,6 +44,7 @@ from agent.placing import Placer
 from agent.plan import plan
 from agent.quarantine import Conduct, judged
 from agent.role import VSWITCHD, Role
+from agent.socket_directories import SocketDirectories
 from agent.validate import Memo, desired
 
 ROUNDS = 4                      # of look, plan and apply; two are enough unless guests change too

@@ -40,11 +40,13 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
 
 def test_a_start_loads_little_before_dpdk_starts() -> None:
     """Guests wait for it; the rest is loaded meanwhile."""
-    code = ("import sys, agent.cli, agent.daemon; "
-            "print(*(m for m in sys.modules if m.startswith('agent.')))")
+    code = ("import sys; from agent import cli, daemon; "
+            "daemon.run = lambda settings: print("
+            "*(m for m in sys.modules if m.startswith('agent.'))); "
+            "cli.main(['run'])")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                             check=True).stdout.split()
-    assert "agent.starting" in loaded
+    assert {"agent.starting", "agent.exposure"} <= set(loaded)
     assert {"agent.model", "agent.main", "agent.pmd_datapath"}.isdisjoint(loaded)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.exposure import SocketDirectories, close_umask, exposures
+from agent.exposure import close_umask, exposures
 from agent.model import SERVER_TYPE, Memory, PortSpec, Registration
 from agent.remotes import TlsFiles
 from agent.settings import Settings
+from agent.socket_directories import SocketDirectories
 
 
 @pytest.fixture
