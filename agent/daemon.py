@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import resource
+import signal
 import stat
 import sys
 from contextlib import suppress
@@ -47,14 +48,16 @@ def run(settings: Settings) -> int:
         ovs.daemon.set_detach()
     if not settings.chdir:
         ovs.daemon.set_no_chdir()
+    signals = Signals()
     if settings.monitor:
         ovs.daemon.set_monitor()
+        start_again_after_kill(signals)
         import_module("agent.main")     # once, before each start is a fork of this process
     # A port takes a descriptor, each queue of a guest three more: the usual 1024 are soon gone.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ovs.daemon.daemonize_start()
-    signals = Signals()
+    signals.catch()
     try:
         own_database = None
         if settings.standalone is not None:
@@ -80,6 +83,20 @@ def run(settings: Settings) -> int:
         log.main.exception("internal error, giving up")
         return int(ovs.daemon.RESTART_EXIT_CODE)        # --monitor starts another one
     return 0
+
+
+def start_again_after_kill(signals: Signals) -> None:
+    """Has --monitor start the agent again also after SIGKILL, with which the kernel takes memory
+    back; but not when it had been told to end before, as when `ovs-ctl stop` finds it stuck.
+    python-ovs itself never does, and has no setting for it."""
+    after_crash = ovs.daemon._should_restart
+
+    def should_restart(status: int) -> bool:
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            return not signals.told_to_end()
+        return bool(after_crash(status))
+
+    ovs.daemon._should_restart = should_restart
 
 
 def serve_database(directory: Path, schema_file: Path) -> OwnDatabase:

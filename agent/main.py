@@ -126,7 +126,7 @@ class Agent:
         bugs = 0
         short: str | None = None            # of what, as was said in the log
         try:
-            while not (self._signals.exit or self._exit_replies):
+            while not self._signals.exit:
                 try:
                     self._step(ovs.timeval.msec())
                 except FatalError:
@@ -360,3 +360,4 @@ class Agent:
 
     def _on_exit(self, connection: Any, _argv: Sequence[str], _: object) -> None:
         self._exit_replies.append(connection)       # answered when all is closed
+        self._signals.tell_to_end()

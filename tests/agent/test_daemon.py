@@ -49,16 +49,23 @@ def test_as_ovs_vswitchd_it_is_found_where_scripts_look(host: Host) -> None:
         wait_until(lambda: gone(pid), "the agent ends by itself")
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGTERM)
     left = {p.name for p in host.directory.iterdir()}
     assert left <= {"conf.db", ".conf.db.~lock~", "db.sock", "ovsdb-server.ctl",
                     "ovsdb-server.log", "ovs-vswitchd.log"}
 
 
-def test_monitor_starts_it_again_after_a_crash(host: Host) -> None:
+@pytest.fixture
+def monitored(host: Host) -> int:
+    """Pid of an agent that runs with --monitor."""
     host.check(*host.agent_command(), "run", "--pidfile", "--detach", "--monitor", "--log-file")
-    first = pid_of(host, "vhost-agent")
-    os.kill(first, signal.SIGSEGV)
+    return pid_of(host, "vhost-agent")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_monitor_starts_it_again(host: Host, monitored: int, number: int) -> None:
+    first = monitored
+    os.kill(first, number)
     wait_until(lambda: (host.directory / "vhost-agent.pid").exists()
                and pid_of(host, "vhost-agent") != first, "another process serves")
     second = pid_of(host, "vhost-agent")
@@ -66,6 +73,7 @@ def test_monitor_starts_it_again_after_a_crash(host: Host) -> None:
     wait_until(lambda: is_listening(control), "it answers")
     os.kill(second, signal.SIGTERM)
     wait_until(lambda: gone(second), "it ends, and its monitor with it")
+    assert not (host.directory / "vhost-agent.pid").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
