@@ -53,7 +53,7 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
             yield Reason("socket-missing",
                          f"there is no socket {path}, which the guest's QEMU makes", start)
         case Found.NO_DIRECTORY:
-            directory = os.path.dirname(path) or "."
+            directory = os.path.dirname(os.path.abspath(path))      # of the agent's own
             yield Reason("directory-missing",
                          f"there is no directory {directory} for the socket {path}",
                          f"mkdir -p {argument(directory)}, then {start}")

@@ -5,9 +5,11 @@ here, and our own stand here under the names that operators know from ovs-vswitc
 """
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
+import stat
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,6 +82,9 @@ def start(settings: Settings) -> None:
         if problem := ovs.vlog.Vlog.set_levels_from_string(re.sub(",", ":", spec)):
             raise ValueError(f"--verbose={spec}: {problem}")
     if settings.log_file is not None:
+        if os.path.exists(settings.log_file) and stat.S_ISFIFO(os.stat(settings.log_file).st_mode):
+            raise OSError(errno.EINVAL, "a FIFO is in the way, whose reader would be waited for",
+                          settings.log_file)
         with open(settings.log_file, "a", encoding="utf-8"):
             pass        # vlog would go on without the file and not say so
     ovs.vlog.Vlog.init(settings.log_file)

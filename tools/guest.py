@@ -146,7 +146,7 @@ class Namespace:
 
     def forget_neighbours(self) -> None:
         """Have the kernel ask anew for who it learned of, and for who did not answer."""
-        _run("ip", "-n", self.name, *"neigh flush dev eth0".split())
+        _run("ip", "-n", self.name, "neigh", "flush", "dev", "eth0")
 
     def run(self, cmd: Sequence[str], **kw: Any) -> subprocess.CompletedProcess[str]:
         """Run ``cmd`` inside to its end; ``kw`` is for subprocess.run."""

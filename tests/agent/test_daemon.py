@@ -94,6 +94,16 @@ def test_hangup_reopens_the_log(host: Host) -> None:
     wait_until(log.exists, "there is a new log")
 
 
+def test_log_file_that_is_a_fifo_is_refused(host: Host) -> None:
+    """The start waited for who reads it."""
+    path = host.directory / "fifo"
+    os.mkfifo(path)
+    done = host.run(*host.agent_command(), "run", f"--log-file={path}")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1, f"vhost-agent: cannot create {path}: a FIFO is in the way, whose reader would be waited "
+        "for")
+
+
 def test_log_that_cannot_be_opened_again_is_said_and_costs_nothing_else(host: Host) -> None:
     (host.directory / "log").mkdir()
     agent = host.start_agent(f"--log-file={host.directory}/log/x")

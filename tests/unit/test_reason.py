@@ -171,6 +171,14 @@ def test_front_end_that_left_and_its_socket(first: str, second: str) -> None:
     assert ids(spec, state, replace(facts, socket=CASES[second][2].socket)) == [first, second]
 
 
+def test_directory_of_a_relative_path_is_named_from_the_root(monkeypatch: pytest.MonkeyPatch
+                                                             ) -> None:
+    """What is to be typed is typed in another directory than the agent's."""
+    monkeypatch.chdir("/usr")
+    facts = Facts(socket=SocketFacts("vm/p", Found.NO_DIRECTORY, "ovs", None, True, False))
+    assert reasons(CLIENT, LONE, facts)[0].mend.startswith("mkdir -p /usr/vm, then ")
+
+
 def test_what_weighs_most_comes_first() -> None:
     state = replace(UP, up=False, numa=1, enabled_rxqs=(0,), enabled_txqs=(0,))
     facts = connected(silent=True, numa_cores=NODES, sight=Sight.BLANK, settled=True)
