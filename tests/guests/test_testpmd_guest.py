@@ -155,7 +155,7 @@ def test_testpmd_forwards_in_a_guest(wire: Wire) -> None:
         assert ping(1) == 0
         wire.start_testpmd(1024)
         wait_until(lambda: ping(1) == 1, "testpmd in the guest forwards", 60.0)
-        assert ping(5) == 5
+        assert ping(5) == 5, wire.lab.host.appctl("dpctl/show", "-s")
 
 
 @says("vhost tx retries", "Retries may be reduced or avoided by rings of 1024 (rxd={rings})")
