@@ -12,6 +12,8 @@ cdef void connection_begin(slot *s, bint patient) noexcept nogil
 cdef void connection_close(slot *s) noexcept nogil
 # destroy_connection: notes an offence if the library ended it, not the front end.
 cdef void connection_end(slot *s) noexcept nogil
+# Whether it was ended here, by connection_drop. Any thread.
+cdef bint connection_is_dropped(slot *s) noexcept nogil
 # Whether the front end does not read what it is answered: each answer more would be waited with. The
 # event thread.
 cdef bint connection_is_deaf(slot *s) noexcept nogil

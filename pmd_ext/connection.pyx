@@ -286,6 +286,14 @@ cdef void connection_end(slot *s) noexcept nogil:
     rte_spinlock_unlock(&f.lock)
 
 
+cdef bint connection_is_dropped(slot *s) noexcept nogil:
+    cdef bint dropped
+    rte_spinlock_lock(&s.said.lock)
+    dropped = s.said.dropped
+    rte_spinlock_unlock(&s.said.lock)
+    return dropped
+
+
 cdef bint connection_is_deaf(slot *s) noexcept nogil:
     cdef int32_t fd = s.said.socket - 1
     return fd >= 0 and is_deaf(fd)

@@ -9,7 +9,8 @@ from libc.string cimport memset
 
 from pmd_ext.atomics cimport store_relaxed_u8
 from pmd_ext.connection cimport (
-    connection_backend, connection_drop, connection_is_deaf, connection_lacks_files,
+    connection_backend, connection_drop, connection_is_deaf, connection_is_dropped,
+    connection_lacks_files,
 )
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.dpdk.vhost cimport (
@@ -145,7 +146,7 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
     cdef rte_vhost_msg_result result = RTE_VHOST_MSG_RESULT_NOT_HANDLED
     cdef uint32_t wrong
-    if s == NULL or s.said.dropped:
+    if s == NULL or connection_is_dropped(s):
         # Of one that gave way to another nothing is of interest any more. And of one that was cut off
         # what it had said before may still be read.
         refuse(m)
