@@ -5,7 +5,6 @@ import errno
 import os
 import re
 import resource
-import signal
 import stat
 import sys
 from contextlib import suppress
@@ -17,6 +16,7 @@ import ovs.daemon
 
 from agent import log, machine
 from agent.dpdk import Dpdk, FatalError
+from agent.monitor import Monitor
 from agent.ovsdb import Database
 from agent.remotes import Listen
 from agent.settings import DEFAULT_FILE, Settings
@@ -40,23 +40,29 @@ def check_pidfile(name: str) -> None:
 
 def run(settings: Settings) -> int:
     """Runs the agent to its end; returns the exit status. May fork; call it before any thread."""
-    if settings.pidfile is not None:
-        ovs.daemon.set_pidfile(None if settings.pidfile == DEFAULT_FILE else settings.pidfile)
     if settings.overwrite_pidfile:
         ovs.daemon.ignore_existing_pidfile()
     if settings.detach:
         ovs.daemon.set_detach()
     if not settings.chdir:
         ovs.daemon.set_no_chdir()
-    signals = Signals()
-    if settings.monitor:
-        ovs.daemon.set_monitor()
-        start_again_after_kill(signals)
-        import_module("agent.main")     # once, before each start is a fork of this process
     # A port takes a descriptor, each queue of a guest three more: the usual 1024 are soon gone.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signals = Signals()
+    monitor = Monitor(signals)
     ovs.daemon.daemonize_start()
+    if settings.monitor:
+        import_module("agent.main")     # once, before each start is a fork of this process
+        monitor.keep_running(settings.detach)
+    if settings.pidfile is not None:
+        name = None if settings.pidfile == DEFAULT_FILE else settings.pidfile
+        path = ovs.daemon.make_pidfile_name(name)
+        if monitor.again and (other := ovs.daemon.read_pidfile(path)) > 0:
+            log.main.err(f"another agent runs meanwhile, as pid {other}")
+            return 0
+        ovs.daemon.set_pidfile(name)
+        ovs.daemon._make_pidfile()      # the agent's own, where python-ovs makes one for --monitor
     signals.catch()
     try:
         own_database = None
@@ -64,14 +70,18 @@ def run(settings: Settings) -> int:
             own_database = serve_database(settings.standalone, settings.schema_file)
         metrics = None
         if settings.metrics is not None:
-            metrics = serve_metrics(settings.metrics, settings.control)
+            metrics = serve_metrics(settings.metrics, settings.control, monitor.again)
         database = Database(own_database.remote if own_database else settings.remote, settings.role)
         dpdk = Dpdk(machine.numa_cores(), settings.role, settings.rundir,
                     standalone=own_database is not None)
         datapath = start_dpdk(database, dpdk, signals)
         from agent.main import Agent  # not at the top: it is loaded while DPDK starts
 
-        Agent(settings, own_database, signals, database, dpdk, datapath).run()
+        def started() -> None:
+            ovs.daemon.daemonize_complete()
+            monitor.works()
+
+        Agent(settings, own_database, signals, database, dpdk, datapath, started).run()
         if metrics is not None:
             metrics.stop()
     except FatalError as e:
@@ -83,20 +93,6 @@ def run(settings: Settings) -> int:
         log.main.exception("internal error, giving up")
         return int(ovs.daemon.RESTART_EXIT_CODE)        # --monitor starts another one
     return 0
-
-
-def start_again_after_kill(signals: Signals) -> None:
-    """Has --monitor start the agent again also after SIGKILL, with which the kernel takes memory
-    back; but not when it had been told to end before, as when `ovs-ctl stop` finds it stuck.
-    python-ovs itself never does, and has no setting for it."""
-    after_crash = ovs.daemon._should_restart
-
-    def should_restart(status: int) -> bool:
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            return not signals.told_to_end()
-        return bool(after_crash(status))
-
-    ovs.daemon._should_restart = should_restart
 
 
 def serve_database(directory: Path, schema_file: Path) -> OwnDatabase:
@@ -113,8 +109,9 @@ def serve_database(directory: Path, schema_file: Path) -> OwnDatabase:
     return database
 
 
-def serve_metrics(listen: Listen, control: str) -> MetricsServer:
-    """Raises FatalError."""
+def serve_metrics(listen: Listen, control: str, again: bool) -> MetricsServer | None:
+    """Raises FatalError, but not when the agent is started 'again': whoever took the address
+    meanwhile does not keep guests from their switch."""
     # Not at the top: prometheus_client is a tenth of the time that a restart takes.
     from agent.metrics_server import MetricsError, MetricsServer
 
@@ -122,6 +119,9 @@ def serve_metrics(listen: Listen, control: str) -> MetricsServer:
         server = MetricsServer(listen, control)
         server.start()
     except MetricsError as e:
+        if again:
+            log.main.err(f"{e}; metrics are not served")
+            return None
         raise FatalError(str(e)) from e
     log.main.info(f"metrics are served at http://{listen}/metrics")
     if not listen.is_loopback:

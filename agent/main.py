@@ -4,10 +4,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ovs.daemon
 import ovs.poller
 import ovs.timeval
 import ovs.unixctl
@@ -60,8 +59,9 @@ class Agent:
     """One agent: its database connection, its data plane, its control socket."""
 
     def __init__(self, settings: Settings, own_database: OwnDatabase | None, signals: Signals,
-                 database: Database, dpdk: Dpdk, datapath: Datapath | None) -> None:
-        """'datapath' is what 'dpdk' has started by now."""
+                 database: Database, dpdk: Dpdk, datapath: Datapath | None,
+                 started: Callable[[], None]) -> None:
+        """'datapath' is what 'dpdk' has started by now; 'started' is called once ports work."""
         self._settings = settings
         self._own_database = own_database
         self._signals = signals
@@ -82,6 +82,7 @@ class Agent:
         self._datapath_ids: dict[str, str] = {}             # bridge -> datapath_id
         self._exit_replies: list[Any] = []
         self._started = False
+        self._on_started = started
         self._notify = Notify(os.environ)
         fdb_commands = FdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
         MdbCommands(self._reconciler, lambda: self._datapath, lambda: self._ofports)
@@ -265,7 +266,7 @@ class Agent:
         """Lets --detach return once the first transaction is with the server; says how it is."""
         if not self._started and self._database.commits:
             self._started = True
-            ovs.daemon.daemonize_complete()
+            self._on_started()
             self._notify.started()
         self._notify.status(sentence(
             seen=self._snapshot is not None, contended=self._contended,

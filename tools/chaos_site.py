@@ -63,6 +63,13 @@ class Site(Host):
         """As systemd starts it again after it died."""
         self.start_agent("--pidfile", "--log-file")
 
+    def kill_agent(self) -> None:
+        """And takes away what libfaketime leaves of who is killed."""
+        pid = self.agents[-1].pid
+        super().kill_agent()
+        for kind in ("faketime_shm", "sem.faketime_sem"):
+            Path(f"/dev/shm/{kind}_{pid}").unlink(missing_ok=True)
+
     def wish(self) -> list[str]:
         """The words for ovs-vsctl that ask for everything, in one transaction."""
         config = ["other_config:dpdk-init=true"]

@@ -27,6 +27,14 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+def parent_of(host: Host, pid: int) -> int:
+    return int(host.check("ps", "-o", "ppid=", "-p", str(pid)))
+
+
+def children_of(pid: int) -> set[int]:
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
 def test_as_ovs_vswitchd_it_is_found_where_scripts_look(host: Host) -> None:
     """The options of ovs-ctl, and ovs-appctl without -t."""
     host.vsctl("--no-wait", "add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev",
@@ -62,17 +70,59 @@ def monitored(host: Host) -> int:
     return pid_of(host, "vhost-agent")
 
 
+def wait_for_another(host: Host, pid: int) -> int:
+    """Pid of the one that serves next."""
+    wait_until(lambda: (host.directory / "vhost-agent.pid").exists()
+               and pid_of(host, "vhost-agent") != pid, "another process serves")
+    another = pid_of(host, "vhost-agent")
+    wait_until(lambda: is_listening(host.directory / f"vhost-agent.{another}.ctl"), "it answers")
+    return another
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
 def test_monitor_starts_it_again(host: Host, monitored: int, number: int) -> None:
-    first = monitored
-    os.kill(first, number)
-    wait_until(lambda: (host.directory / "vhost-agent.pid").exists()
-               and pid_of(host, "vhost-agent") != first, "another process serves")
-    second = pid_of(host, "vhost-agent")
-    control = host.directory / f"vhost-agent.{second}.ctl"
-    wait_until(lambda: is_listening(control), "it answers")
+    os.kill(monitored, number)
+    second = wait_for_another(host, monitored)
     os.kill(second, signal.SIGTERM)
     wait_until(lambda: gone(second), "it ends, and its monitor with it")
+    assert not (host.directory / "vhost-agent.pid").exists()
+
+
+def test_monitor_goes_on_when_one_dies_at_its_start(host: Host, monitored: int) -> None:
+    """Python-ovs's monitor does not. And the log is where it is now, if it was rotated."""
+    monitor = parent_of(host, monitored)
+    log = host.directory / "vhost-agent.log"
+    log.rename(host.directory / "rotated")
+    os.kill(monitored, signal.SIGKILL)
+    second = wait_until(lambda: next(iter(children_of(monitor) - {monitored}), 0), "another starts")
+    os.kill(second, signal.SIGKILL)
+    wait_until(lambda: children_of(monitor) - {monitored, second}, "and another", 20)
+    assert log.stat().st_size
+    third = wait_for_another(host, monitored)
+    host.check("ovs-appctl", "-t", "vhost-agent", "exit")
+    wait_until(lambda: gone(third) and gone(monitor), "both end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_monitor_does_not_start_again_what_was_told_to_end(host: Host, monitored: int, number: int
+                                                           ) -> None:
+    """As `ovs-ctl stop` does with an agent that is stopped. What one that is stuck was told:
+    tests/unit/test_signals.py."""
+    monitor = parent_of(host, monitored)
+    os.kill(monitored, signal.SIGSTOP)
+    wait_until(lambda: "State:\tT" in Path(f"/proc/{monitored}/status").read_text(), "it stops")
+    os.kill(monitored, number)
+    os.kill(monitored, signal.SIGKILL)
+    wait_until(lambda: gone(monitor), "the monitor ends")
+
+
+def test_monitor_ends_with_an_agent_that_cannot_start(host: Host) -> None:
+    path = host.directory / "vhost-agent.ctl"
+    path.mkdir()
+    done = host.run(*host.agent_command(), "run", f"--unixctl={path}", "--detach", "--monitor",
+                    "--pidfile")
+    assert done.returncode == 1
+    assert "cannot open the control socket" in done.stderr
     assert not (host.directory / "vhost-agent.pid").exists()
 
 

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from agent import metrics_server
+from agent.daemon import serve_metrics
 from agent.metrics_server import MetricsError, MetricsServer
 from agent.remotes import Listen
 from tests.agent.conftest import Contract
@@ -259,6 +260,8 @@ def test_address_that_is_taken() -> None:
             MetricsServer(listen, "/x")
         assert str(info.value) == (
             f"--metrics={listen}: cannot listen there: Address already in use")
+        # who took it while an agent was started again does not keep guests from their switch
+        assert serve_metrics(listen, "/x", again=True) is None
 
 
 # --- the agent ------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from tests.ext.snooping import (
     set_up,
 )
 from tools import multicast as m
+from tools.host import wait_until
 
 
 def test_report_of_many_records(switch: Switch) -> None:
