@@ -55,6 +55,7 @@ class Site:
         done = self.namespaces[source].run(
             ["ping", "-c", str(count), "-i", "0.1", "-W", str(within_s),
              self.namespaces[target].ip], capture_output=True)
+        print(done.stdout)              # shown when a test fails
         return f"{count} received" in done.stdout
 
     def cut_off(self, source: str, target: str) -> bool:

@@ -79,7 +79,7 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     assert beside.cut_off("a", "x")
     beside.host.vsctl("set", "Port", beside.namespaces["x"].outer, "tag=5")
     wait_until(lambda: beside.ping("a", "x", count=1), "both are on VLAN 5")
-    assert beside.ping("a", "x")                    # the link is a trunk
+    assert beside.ping("a", "x"), beside.drops()    # the link is a trunk
     done = beside.host.run(*beside.host.netns.command(AGENT, "unlink", "br0", "ovs0"))
     assert done.returncode == 0
     assert beside.cut_off("a", "x")

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("agent", "pmd_ext", "schema", "tools", "tests")
 
 OVS_IMPORTERS = {"log", "ovsdb", "main", "control", "daemon", "dpdk", "signals", "rpc",
-                 "db_schema", "jsonrpc", "ask", "read_database", "transaction", "starting"}
+                 "db_schema", "jsonrpc", "ask", "read_database", "transaction", "starting",
+                 "monitor"}
 PURE = ("model", "actions", "crossing", "stale_socket", "options", "hostconfig", "pmdconfig",
         "validate", "membership", "limits", "policing", "mirror_model", "mirroring", "schedule",
         "load", "balance", "placing", "plan", "ofport", "ifindex", "report", "publish", "rows",
