@@ -96,7 +96,7 @@ def test_host_pings_through_its_bridge(contract: Contract) -> None:
     with far_end(contract, "h0") as other:
         other.run("ip", "address", "add", "10.7.0.2/24", "dev", "eth0")
         assert add(contract, "h0", "system") == ""
-        assert " 0% packet loss" in host.inside("ping", "-c", "3", "-i", "0.1", "-W", "5",
+        assert " 0% packet loss" in host.inside("ping", "-c", "3", "-l", "3", "-i", "5",
                                                 "10.7.0.2")
     values = contract.fresh("br0")
     assert values["rx_packets"] >= 4
@@ -295,7 +295,7 @@ def test_tcp_between_taps_that_leave_it_to_each_other(alone: Contract) -> None:
 
 def test_taps_work_in_the_namespaces_that_they_are_moved_to(contract: Contract) -> None:
     with moved_taps(contract) as (one, _):
-        one.run("ping", "-c", "3", "-i", "0.2", "-W", "5", "10.9.0.2")
+        one.run("ping", "-c", "3", "-l", "3", "-i", "5", "10.9.0.2")
         assert (contract.get("t0", "error"), contract.get("t1", "error")) == (None, None)
         one.run("ip", "link", "del", "t0")
         wait_until(lambda: "t0" in links(contract), "a tap that is deleted there is made anew here")

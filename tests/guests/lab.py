@@ -79,8 +79,10 @@ class Lab:
         return f"10.30.0.{list(self.machines).index(machine.name) + 1}"
 
     def ping(self, source: Machine, target: Machine, *, number: int = 5, words: str = "") -> int:
-        """How many of so many pings were answered."""
-        _, said = source.attempt(f"{PING} -c {number} -i 0.2 -W 2 {words} {self.address(target)}")
+        """How many of so many pings were answered. All are sent at once: for the last answers it
+        waits an interval, or twice as long as the others took."""
+        _, said = source.attempt(
+            f"{PING} -c {number} -l {number} -i 2 -W 2 {words} {self.address(target)}")
         return received(said)
 
 

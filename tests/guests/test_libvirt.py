@@ -144,7 +144,7 @@ class Pair:
     def ping(self, number: int = 5) -> list[int]:
         """How many of so many pings were answered, for each device."""
         return [received(self.domains[0].attempt(
-                    f"{PING} -c {number} -i 0.2 -W 2 10.30.{device}.2")[1])
+                    f"{PING} -c {number} -l {number} -i 2 -W 2 10.30.{device}.2")[1])
                 for device in range(DEVICES)]
 
 
@@ -235,6 +235,6 @@ def test_a_device_of_a_running_domain(site: Site, pair: Pair) -> None:
             "ip addr add 10.30.2.2/24 dev eth2")
     one.run("ip addr add 10.30.2.1/24 dev eth0")
     wait_until(partial(site.lab.host.connected, port), f"{port} is connected")
-    assert received(one.attempt(f"{PING} -c 5 -i 0.2 -W 2 10.30.2.2")[1]) == 5
+    assert received(one.attempt(f"{PING} -c 5 -l 5 -i 2 -W 2 10.30.2.2")[1]) == 5
     site.libvirt.virsh("detach-device", "demovm2", str(file))
     wait_until(lambda: not site.lab.host.connected(port), f"{port} is not connected")

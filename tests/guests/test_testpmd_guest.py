@@ -149,8 +149,8 @@ def test_testpmd_forwards_in_a_guest(wire: Wire) -> None:
     from one to the other before testpmd runs (--rxd=1024 --txd=1024); once one does, 5 of 5 do."""
     with peer(wire.lab, "a", 1) as a, peer(wire.lab, "b", 2) as b:
         def ping(number: int) -> int:
-            return received(a.run(["ping", "-n", "-i", "0.2", "-W", "2", "-c", str(number), b.ip],
-                                  capture_output=True).stdout)
+            return received(a.run(["ping", "-n", "-i", "2", "-W", "2", "-c", str(number),
+                                   "-l", str(number), b.ip], capture_output=True).stdout)
 
         assert ping(1) == 0
         wire.start_testpmd(1024)

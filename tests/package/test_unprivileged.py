@@ -88,7 +88,7 @@ def test_guests_reach_each_other(installed: CleanMachine, start: Start, director
             guest.wait_ready()
             wait_until(lambda: interface(installed, name, "link_state") == "up",  # noqa: B023
                        "the guest is connected")
-        done = namespaces[0].run(["ping", "-c", "5", "-i", "0.1", "-W", "2", namespaces[1].ip],
+        done = namespaces[0].run(["ping", "-c", "5", "-l", "5", "-i", "2", namespaces[1].ip],
                                  capture_output=True)
         assert "5 received" in done.stdout
 
