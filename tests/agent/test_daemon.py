@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,16 @@ def test_as_ovs_vswitchd_it_is_found_where_scripts_look(host: Host) -> None:
 
 
 @pytest.fixture
-def monitored(host: Host) -> int:
+def monitored(host: Host) -> Iterator[int]:
     """Pid of an agent that runs with --monitor."""
     host.check(*host.agent_command(), "run", "--pidfile", "--detach", "--monitor", "--log-file")
-    return pid_of(host, "vhost-agent")
+    pid = pid_of(host, "vhost-agent")
+    monitor = parent_of(host, pid)
+    yield pid
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):    # both have ended
+        left = (monitor, *children_of(monitor))
+        for process in left:
+            os.kill(process, signal.SIGKILL)
 
 
 def wait_for_another(host: Host, pid: int) -> int:
