@@ -50,7 +50,7 @@ def main() -> None:
                    "ovs-appctl and scripts look.")
 @click.option("--detach", is_flag=True, help="Run in the background; returns when ports work.")
 @click.option("--no-chdir", is_flag=True, help="With --detach, stay in this directory.")
-@click.option("--monitor", is_flag=True, help="Start again after a crash or SIGKILL.")
+@click.option("--monitor", is_flag=True, help="Start again when it has died.")
 @click.option("--mlockall", is_flag=True, help="Keep what is used of memory from being paged out.")
 @click.option("--pidfile", metavar="[=FILE]", help="Write a pid file (default: in OVS_RUNDIR).")
 @click.option("--overwrite-pidfile", is_flag=True, help="Even when another process holds it.")
