@@ -54,6 +54,7 @@ class Monitor:
             with suppress(OSError):
                 ovs.vlog.Vlog.reopen_log_file()     # it may have been rotated meanwhile
             code = os.waitstatus_to_exitcode(status)
+            told |= -code in TO_END                 # it had not caught them yet
             if told or code == 0 or not self._worked[0]:
                 log.main.info(f"{said}, exiting")
                 sys.exit(code if code >= 0 else 1)

@@ -77,10 +77,10 @@ def monitored(host: Host) -> Iterator[int]:
             os.kill(process, signal.SIGKILL)
 
 
-def wait_for_another(host: Host, pid: int) -> int:
-    """Pid of the one that serves next."""
+def wait_for_another(host: Host, *dead: int) -> int:
+    """Pid of the one that serves after these."""
     wait_until(lambda: (host.directory / "vhost-agent.pid").exists()
-               and pid_of(host, "vhost-agent") != pid, "another process serves")
+               and pid_of(host, "vhost-agent") not in dead, "another process serves")
     another = pid_of(host, "vhost-agent")
     wait_until(lambda: is_listening(host.directory / f"vhost-agent.{another}.ctl"), "it answers")
     return another
@@ -105,7 +105,7 @@ def test_monitor_goes_on_when_one_dies_at_its_start(host: Host, monitored: int) 
     os.kill(second, signal.SIGKILL)
     wait_until(lambda: children_of(monitor) - {monitored, second}, "and another", 20)
     assert log.stat().st_size
-    third = wait_for_another(host, monitored)
+    third = wait_for_another(host, monitored, second)
     host.check("ovs-appctl", "-t", "vhost-agent", "exit")
     wait_until(lambda: gone(third) and gone(monitor), "both end")
 
