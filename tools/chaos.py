@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -22,11 +22,10 @@ from tools import chaos_database, chaos_limits, chaos_processes, chaos_sockets
 from tools.chaos_check import leaks
 from tools.chaos_fault import Fault
 from tools.chaos_report import Event, losses, record, table, verdict
-from tools.chaos_site import AGREES_WITHIN_S, Site, WrongError, site
+from tools.chaos_site import Site, WrongError, last_said, site
 from tools.ending import interrupt_when_told_to_end
 from tools.guest import GuestError
 from tools.host import HostError
-from tools.wait import wait_for
 
 FAULTS: tuple[Fault, ...] = (*chaos_processes.FAULTS, *chaos_database.FAULTS,
                              *chaos_limits.FAULTS, *chaos_sockets.FAULTS)
@@ -62,11 +61,11 @@ class Chaos:
         except (WrongError, HostError, GuestError, OSError, subprocess.SubprocessError) as e:
             wrong.append(str(e))
         ended_s = time.monotonic()
-        differences = self._settle(self._site.differences, AGREES_WITHIN_S)
+        differences = self._site.unsettled()
         agreed_s = None if differences else time.monotonic() - ended_s
         wrong += differences
         if not differences:
-            wrong += [f"leak: {what}" for what in self._settle(self._leaks, LEVEL_WITHIN_S)]
+            wrong += [f"leak: {what}" for what in last_said(self._leaks, LEVEL_WITHIN_S)]
         streams = self._site.stretches()
         wrong += losses(streams, fault.spared)
         event = Event(fault=fault.name, at_s=at_s, agreed_s=agreed_s, streams=streams,
@@ -76,17 +75,6 @@ class Chaos:
 
     def _leaks(self) -> list[str]:
         return leaks(self._before, self._site.levels())
-
-    @staticmethod
-    def _settle(look: Callable[[], list[str]], within_s: float) -> list[str]:
-        """What is still said when the time is over; empty as soon as nothing is."""
-        said: list[str] = []
-
-        def is_settled() -> bool:
-            said[:] = look()
-            return not said
-        wait_for(is_settled, within_s)
-        return said
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ from tools.wait import wait_for
 
 DISK_MIB = 24                   # of the file system with database, logs and run directory
 AGREES_WITHIN_S = 20.0
-RATE_PPS = 500                  # of each stream: a ring of 1024 holds two seconds
+# Both streams fill a ring until its guest has said something that the switch learns. The longest
+# stop is a second, so this ring would outlast it by 0.7 s.
+RATE_PPS = 300                  # of each stream
+RING = 1024                     # buffers in each; testpmd takes no more than 512 without being told
 CLIENTS, SERVER = ("a", "b", "c"), "s"
 SPARE = "x"                     # a port that comes and goes, without a guest
 NEIGHBOURS, SUFFERERS = "a to b", "c to s"
@@ -112,7 +115,8 @@ class Site(Host):
                 address=f"10.30.0.{number}/24"))
             self.guests[name] = self._stack.enter_context(Guest(
                 name=name, socket=self.socket(name), server=name != SERVER, namespace=namespace,
-                log=self.outside / f"{name}.log"))
+                log=self.outside / f"{name}.log", queue_size=RING,
+                extra=[f"--rxd={RING}", f"--txd={RING}"]))
         for guest in self.guests.values():
             guest.wait_ready()
         for stream, (source, target) in PAIRS.items():
@@ -169,14 +173,15 @@ class Site(Host):
             return [str(e)]
         return said + [f"nothing comes from {stream}" for stream in self.silent()]
 
+    def unsettled(self) -> list[str]:
+        """What does not agree after AGREES_WITHIN_S; empty as soon as all does. A stream flows when
+        something comes from now on: what came before may be of before the fault."""
+        self.silent()
+        return last_said(self.differences, AGREES_WITHIN_S)
+
     def wait_agreed(self, what: str) -> None:
         """Returns when all agrees; HostError with what does not, if that takes too long."""
-        said: list[str] = []
-
-        def is_agreed() -> bool:
-            said[:] = self.differences()
-            return not said
-        if not wait_for(is_agreed, AGREES_WITHIN_S):
+        if said := self.unsettled():
             raise HostError(f"{what}: {'; '.join(said)}")
 
     def levels(self) -> Levels:
@@ -203,6 +208,17 @@ class Site(Host):
         """What became of each stream since begin()."""
         self.silent()
         return {stream: stretch(marks) for stream, marks in self._marks.items()}
+
+
+def last_said(look: Callable[[], list[str]], within_s: float) -> list[str]:
+    """What is still said when the time is over; empty as soon as nothing is."""
+    said: list[str] = []
+
+    def is_settled() -> bool:
+        said[:] = look()
+        return not said
+    wait_for(is_settled, within_s)
+    return said
 
 
 @contextmanager
