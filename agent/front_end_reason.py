@@ -68,6 +68,11 @@ def client_socket(spec: PortSpec, socket: SocketFacts) -> Iterator[Reason]:
                          f"ovs-vsctl set Interface {quoted(spec.name)} "
                          "options:vhost-server-path=/path/to/socket; or, if it is a file that "
                          f"nobody needs, remove it and {start}")
+        case Found.OTHER_TYPE:
+            yield Reason("not-a-stream", f"the socket {path} is none of SOCK_STREAM, which "
+                         "front ends talk over: another program's",
+                         f"ovs-vsctl set Interface {quoted(spec.name)} "
+                         "options:vhost-server-path=/path/to/socket")
         case Found.CLOSED:
             yield closed(socket)
         case Found.SOCKET if not socket.may_connect and socket.access is not None:

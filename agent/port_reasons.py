@@ -11,6 +11,7 @@ from agent.host_model import HostDevice
 from agent.model import Desired, Observed, PollLists, PortSpec, PortState, Registration
 from agent.reason import reasons
 from agent.reason_model import Facts, Handshake, Reason, Sight
+from agent.socket_facts import Sockets
 from agent.vduse import is_vduse
 
 NO_CORES: Mapping[int, int] = MappingProxyType({})
@@ -55,7 +56,7 @@ class PortReasons:
         with 'due' also what only shows when it is looked at: sockets, what front ends say."""
         self._look_at_polling(observed)
         silent, stuck = self._silent(desired), self._stuck()
-        listening: frozenset[str] | None = None
+        sockets: Sockets | None = None
         texts: dict[str, str] = {}
         for name, spec in desired.ports.items():
             state = observed.ports.get(name)
@@ -71,11 +72,11 @@ class PortReasons:
                     or (due and isinstance(state.device, Registration)
                         and not (state.connected and known.proven))
                     or (due and (may_be_deaf(state) or known.facts.deaf))):
-                if listening is None and looks_at_socket(state):
-                    listening = socket_facts.listening()
+                if sockets is None and looks_at_socket(state):
+                    sockets = socket_facts.sockets()
                 known = self._known[name] = self._make(
                     spec, state, desired, name in silent, datapath, now_ms, known,
-                    listening or frozenset())
+                    sockets or Sockets())
             if known.text:
                 texts[name] = known.text
         if len(self._known) > len(observed.ports):
@@ -93,7 +94,7 @@ class PortReasons:
         self._look_at_polling(observed)
         known = self._known.get(spec.name)
         facts, _ = self._facts(spec, state, desired, spec.name in self._silent(desired), datapath,
-                               now_ms, known, socket_facts.listening())
+                               now_ms, known, socket_facts.sockets())
         return reasons(spec, state, facts), facts
 
     def _look_at_polling(self, observed: Observed) -> None:
@@ -114,10 +115,10 @@ class PortReasons:
         return frozenset(desired.ports.keys() - members)
 
     def _make(self, spec: PortSpec, state: PortState, desired: Desired, silent: bool,
-              datapath: Datapath, now_ms: int, known: _Known | None, listening: frozenset[str]
+              datapath: Datapath, now_ms: int, known: _Known | None, sockets: Sockets
               ) -> _Known:
         facts, since_ms = self._facts(spec, state, desired, silent, datapath, now_ms, known,
-                                      listening)
+                                      sockets)
         if (known is not None and known.spec is spec and known.state is state
                 and known.facts == facts):
             text = known.text
@@ -126,14 +127,14 @@ class PortReasons:
         return _Known(spec, state, facts, text, since_ms)
 
     def _facts(self, spec: PortSpec, state: PortState, desired: Desired, silent: bool,
-               datapath: Datapath, now_ms: int, known: _Known | None, listening: frozenset[str]
+               datapath: Datapath, now_ms: int, known: _Known | None, sockets: Sockets
                ) -> tuple[Facts, int]:
         """Facts, and since when the front end, or the device, has been as it is."""
         handshake, socket, sight = Handshake(), None, Sight.NONE
         if isinstance(state.device, Registration):
             handshake = datapath.handshake(spec.name)
             if looks_at_socket(state):
-                socket = socket_facts.look(state.device.path, listening)
+                socket = socket_facts.look(state.device.path, sockets)
             if state.connected:
                 sight = (Sight.USED if known is not None and known.proven
                          and known.state.connects == state.connects

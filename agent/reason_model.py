@@ -53,6 +53,7 @@ class Found(Enum):
     LOOP = "links that lead to themselves"
     CLOSED = "in a directory that may not be entered"
     OTHER = "no socket"
+    OTHER_TYPE = "a socket that is none of SOCK_STREAM"
 
 
 class Access(NamedTuple):

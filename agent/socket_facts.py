@@ -7,30 +7,40 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.reason_model import Access, Found, SocketFacts
 
 UNIX_SOCKETS = Path("/proc/net/unix")
 LISTENS = "00010000"                # flags of a socket that does (__SO_ACCEPTCON)
+STREAM = "0001"                     # SOCK_STREAM, which vhost-user is spoken over
 
 
-def listening() -> frozenset[str]:
-    """Paths of sockets that somebody listens on, in this network namespace."""
-    return frozenset(_listening())
+class Sockets(NamedTuple):
+    """Paths of sockets in this network namespace."""
+
+    listening: frozenset[str] = frozenset()         # somebody listens on them
+    other_type: frozenset[str] = frozenset()        # they are none of SOCK_STREAM
 
 
-def _listening() -> Iterator[str]:
+def sockets() -> Sockets:
+    """Those there are now."""
+    listening, other_type = set(), set()
     with UNIX_SOCKETS.open(encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:          # Num RefCount Protocol Flags Type St Inode Path
             words = line.split(maxsplit=7)
-            if len(words) == 8 and words[3] == LISTENS:
-                yield words[7].rstrip("\n")
+            if len(words) == 8:
+                path = words[7].rstrip("\n")
+                if words[4] != STREAM:
+                    other_type.add(path)
+                elif words[3] == LISTENS:
+                    listening.add(path)
+    return Sockets(frozenset(listening), frozenset(other_type - listening))
 
 
-def look(path: str, listening: frozenset[str]) -> SocketFacts:
+def look(path: str, sockets: Sockets) -> SocketFacts:
     """Facts about a socket. A file system that hangs (NFS) holds up who asks."""
     try:
         file = os.stat(path)
@@ -45,9 +55,10 @@ def look(path: str, listening: frozenset[str]) -> SocketFacts:
     except OSError as e:            # mostly a file in place of a directory
         found = Found.LOOP if e.errno == errno.ELOOP else Found.NO_DIRECTORY
         return SocketFacts(path, found, user_name(os.geteuid()))
-    found = Found.SOCKET if stat.S_ISSOCK(file.st_mode) else Found.OTHER
+    found = (Found.OTHER if not stat.S_ISSOCK(file.st_mode)
+             else Found.OTHER_TYPE if path in sockets.other_type else Found.SOCKET)
     return SocketFacts(path, found, user_name(os.geteuid()), access_of(path, file),
-                       os.access(path, os.W_OK, effective_ids=True), path in listening)
+                       os.access(path, os.W_OK, effective_ids=True), path in sockets.listening)
 
 
 def closed_directory(path: str) -> str | None:

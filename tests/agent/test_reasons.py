@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,6 +107,18 @@ def test_what_is_there_is_no_socket_and_each_statistics_interval_is_looked_again
     assert reason(contract).startswith(f"{path} is no socket (ovs-vsctl set Interface ")
     Path(path).unlink()
     wait_until(lambda: has(contract, f"there is no socket {path}"), "it is seen by itself", LOOKS_S)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_socket_of_another_type_is_no_guests(asked: Contract, kind: socket.SocketKind) -> None:
+    path = asked.path("c0")
+    with asked.host.netns.call(lambda: socket.socket(socket.AF_UNIX, kind)) as other:
+        other.bind(path)
+        if kind is socket.SOCK_SEQPACKET:
+            other.listen()
+        asked.client()
+        assert reason(asked).startswith(f"the socket {path} is none of SOCK_STREAM, ")
+    wait_reason(asked, f"nobody listens on the socket {path}")
 
 
 def test_server_socket_waits_says_who_may_connect_and_is_removed_by_somebody(asked: Contract

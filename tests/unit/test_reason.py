@@ -61,6 +61,7 @@ CASES: dict[str, tuple[PortSpec, PortState, Facts]] = {
     "directory-missing": (CLIENT, LONE, at_path(Found.NO_DIRECTORY)),
     "link-loop": (CLIENT, LONE, at_path(Found.LOOP)),
     "not-a-socket": (CLIENT, LONE, at_path(Found.OTHER)),
+    "not-a-stream": (CLIENT, LONE, at_path(Found.OTHER_TYPE, OF_QEMU)),
     "socket-stale": (CLIENT, LONE, at_path(Found.SOCKET, OF_QEMU)),
     "socket-busy": (CLIENT, LONE, at_path(Found.SOCKET, OF_QEMU, listening=True)),
     "permission-denied": (CLIENT, LONE, at_path(Found.SOCKET, OF_QEMU, may=False)),
