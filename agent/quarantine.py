@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.model import PortSpec, PortState
+from agent.model import PortSpec, PortState, Registration
 from agent.reason_model import Reason
 from agent.refusal import NO_DEVICE, NO_OFPORT
-from agent.shell import quoted
+from agent.shell import argument, quoted
 from agent.virtio import request
 
 FIRST_MS = 1000
@@ -17,6 +17,7 @@ FORGOTTEN_MS = 60_000           # after a port was opened again, without another
 FLOOD_CONNECTIONS = 20
 FLOOD_MS = 10_000
 FLOOD = "flood"
+ELSEWHERE = "elsewhere"
 
 # By the data plane's name of an offence, what the front end did.
 DID = {
@@ -32,7 +33,7 @@ DID = {
     "endless": "has a ring that takes long to walk, and has no room for a frame",
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
     "deaf": "did not read the answers to its requests",
-    "elsewhere": "listens for another port, to whose socket this one's path leads by a link",
+    ELSEWHERE: "listens for another port, to whose socket this one's path leads by a link",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",
 }
@@ -56,7 +57,7 @@ class Conduct:
     since_ms: int = 0
     times: int = 0                  # that the port was closed in a row
     text: str = ""                  # why it was last
-    short: bool = False             # and that was for what this host had not
+    offence: str = ""               # which that was: of DID or SHORT
     until_ms: int = 0               # when it opens again, or did
 
 
@@ -82,7 +83,7 @@ def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_reques
         offence = offence or FLOOD
     if not offence:
         return Conduct(spec, state.offences, counted, since_ms, before.times, before.text,
-                       before.short, before.until_ms)
+                       before.offence, before.until_ms)
     wait_ms = closed_ms(before.times)
     asked = f"; its last request was {request(last_request)}" if last_request else ""
     head = (NO_OFPORT.format(spec.name, "Invalid argument") if spec.client
@@ -90,8 +91,7 @@ def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_reques
     why = SHORT.get(offence) or f"the guest's QEMU, or another front end, {DID[offence]}{asked}"
     text = f"{head}: {why}; the port is closed for {wait_ms // 1000} s"
     # the port that is opened then counts from 0
-    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, offence in SHORT,
-                   now_ms + wait_ms)
+    return Conduct(spec, 0, 0, now_ms, before.times + 1, text, offence, now_ms + wait_ms)
 
 
 def closed(conduct: Conduct, now_ms: int) -> Reason:
@@ -99,10 +99,18 @@ def closed(conduct: Conduct, now_ms: int) -> Reason:
     ago_ms = max(0, now_ms - conduct.until_ms + closed_ms(conduct.times - 1))
     left_ms = max(0, conduct.until_ms - now_ms)
     row = f", {conduct.times} times in a row" if conduct.times > 1 else ""
-    look = ("see what this host and the agent have left: vhost-agent doctor" if conduct.short else
-            "look for what did that in the guest (dmesg, its driver) and in what QEMU said (of "
-            "libvirt: /var/log/libvirt/qemu/DOMAIN.log)")
     return Reason("closed", f"it was closed {ago_ms // 1000} s ago{row}, and opens again by itself "
                   f"in {-(-left_ms // 1000)} s",
-                  f"{look}; to open the port at once: ovs-appctl -t vhost-agent "
+                  f"{mend(conduct)}; to open the port at once: ovs-appctl -t vhost-agent "
                   f"netdev-dpdk/set-admin-state {quoted(conduct.spec.name)} up")
+
+
+def mend(conduct: Conduct) -> str:
+    """What keeps a port that is opened again from being closed for the same."""
+    if conduct.offence in SHORT:
+        return "see what this host and the agent have left: vhost-agent doctor"
+    if conduct.offence == ELSEWHERE:
+        assert isinstance(conduct.spec.device, Registration)
+        return f"namei -l {argument(conduct.spec.device.path)} shows the link: take it away"
+    return ("look for what did that in the guest (dmesg, its driver) and in what QEMU said (of "
+            "libvirt: /var/log/libvirt/qemu/DOMAIN.log)")

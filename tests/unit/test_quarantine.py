@@ -10,6 +10,7 @@ from agent.actions import RemovePort
 from agent.model import CLIENT_TYPE, Memory, PortSpec, PortState, Registration
 from agent.quarantine import (
     DID,
+    ELSEWHERE,
     FLOOD_CONNECTIONS,
     FORGOTTEN_MS,
     MOST_MS,
@@ -86,6 +87,11 @@ def test_what_the_host_had_not_is_not_said_to_be_the_guests() -> None:
         assert closed(conduct, 1).mend.startswith("see what this host and the agent have left: "
                                                   "vhost-agent doctor; to open ")
         assert closed(offended(conduct, 1000), 1000).mend.startswith("look for what did that ")
+
+
+def test_who_followed_a_link_is_told_to_take_it_away() -> None:
+    assert closed(offended(None, 0, ELSEWHERE), 1).mend.startswith(
+        "namei -l /tmp/p shows the link: take it away; to open ")
 
 
 def test_since_when_and_until_when_it_is_closed() -> None:
