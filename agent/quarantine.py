@@ -34,6 +34,8 @@ DID = {
     "stuck": "kept a thread of the switch waiting on a descriptor that takes no more",
     "deaf": "did not read the answers to its requests",
     ELSEWHERE: "listens for another port, to whose socket this one's path leads by a link",
+    "nameless": "gave its socket another name than the port's path, so that its connection could "
+                "not be told from another that was made at the same moment",
     FLOOD: f"connected more than {FLOOD_CONNECTIONS} times in {FLOOD_MS // 1000} seconds, and no "
            "guest was ready",
 }

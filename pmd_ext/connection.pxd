@@ -5,9 +5,9 @@ from pmd_ext.state cimport slot
 
 
 # new_connection: has the library wait for this front end no longer than a moment, but for one whose
-# memory may arrive by post-copy. Of a connection that cannot be found nothing is kept, and one with
-# another port's front end ends.
-cdef void connection_begin(slot *s, bint patient) noexcept nogil
+# memory may arrive by post-copy. False: a connection that cannot be found, which is to be refused; it
+# is an offence. One with another port's front end ends.
+cdef bint connection_begin(slot *s, bint patient) noexcept nogil
 # new_connection, when another gives way; main, after it unregistered: no more is to be seen of it.
 cdef void connection_close(slot *s) noexcept nogil
 # destroy_connection: notes an offence if the library ended it, not the front end.

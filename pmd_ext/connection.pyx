@@ -5,22 +5,17 @@ waiting behind it; or until a reply is taken, with the locks of rings held that 
 is given time-outs. Reading begins when there is a message, which front ends write in one piece; and
 a reply only waits behind hundreds that were never read.
 
-The library tells no descriptors. The connection's is among those of this process: a UNIX socket that
-is connected, on the port's path, and has no time-outs yet. It is looked for downwards from the lowest
-number that is free, for what was just made is there, and else among all. A copy is kept: its number
-means nothing else for as long.
+A copy of the connection's descriptor is kept: its number means nothing else for as long.
 """
 from libc.stdint cimport int32_t, uint32_t
-from libc.string cimport strcmp
 
-from pmd_ext.atomics cimport load_acquire_i32
+from pmd_ext.descriptor cimport descriptor_is_of_another, descriptor_of
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.front_end cimport (
-    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_ELSEWHERE, OFFENCE_NO_FILES, front_end,
+    MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_ELSEWHERE, OFFENCE_NAMELESS, OFFENCE_NO_FILES,
+    front_end,
 )
-from pmd_ext.state cimport (
-    MAX_SLOTS, PATH_BYTES, dataplane, dataplane_get, slot, slot_changed,
-)
+from pmd_ext.state cimport slot, slot_changed
 
 
 cdef extern from * nogil:
@@ -28,23 +23,16 @@ cdef extern from * nogil:
     #ifndef _GNU_SOURCE
     #define _GNU_SOURCE
     #endif
-    #include <dirent.h>
     #include <errno.h>
     #include <fcntl.h>
     #include <limits.h>
     #include <poll.h>
     #include <stdint.h>
     #include <linux/sockios.h>
-    #include <stdlib.h>
-    #include <string.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
-    #include <sys/stat.h>
     #include <sys/time.h>
-    #include <sys/un.h>
     #include <unistd.h>
-
-    enum { OTHER, ALIKE, SAME };     /* what a descriptor is to a path */
 
     static void
     shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
@@ -54,89 +42,6 @@ cdef extern from * nogil:
 
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &r, sizeof r);
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &s, sizeof s);
-    }
-
-    static int
-    shim_has_timeout(int fd)
-    {
-        struct timeval t = { 0, 0 };
-        socklen_t bytes = sizeof t;
-
-        return getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &bytes) != 0 || t.tv_sec || t.tv_usec;
-    }
-
-    /* Who listens may have bound another name of the file: through a link, in another mount, or
-     * relative to its directory. */
-    static int
-    shim_compare(const char *name, const char *path)
-    {
-        const char *last = strrchr(name, '/');
-        struct stat x, y;
-
-        if (strcmp(name, path) == 0 ||
-            (name[0] == '/' && stat(name, &x) == 0 && stat(path, &y) == 0 &&
-             x.st_dev == y.st_dev && x.st_ino == y.st_ino))
-            return SAME;
-        return strcmp(last ? last + 1 : name, strrchr(path, '/') + 1) == 0 ? ALIKE : OTHER;
-    }
-
-    static int
-    shim_is_connection(int fd, const char *path, int client)
-    {
-        union { struct sockaddr any; struct sockaddr_un un; char end[128]; } peer, own;
-        socklen_t n = sizeof peer - 1, m = sizeof own - 1;
-
-        memset(&peer, 0, sizeof peer);
-        memset(&own, 0, sizeof own);
-        if (getpeername(fd, &peer.any, &n) != 0 || peer.any.sa_family != AF_UNIX ||
-            getsockname(fd, &own.any, &m) != 0 || shim_has_timeout(fd) ||
-            fcntl(fd, F_GETFL) & O_NONBLOCK)
-            return OTHER;
-        return client ? shim_compare(peer.un.sun_path, path)
-                      : strcmp(own.un.sun_path, path) == 0 ? SAME : OTHER;
-    }
-
-    /* The descriptor of a connection on that path that has no time-outs yet; -1: there is none. */
-    static int
-    shim_find_connection(const char *path, int client)
-    {
-        enum { NEAR = 64 };
-        int alike = -1, fd, kind, top = fcntl(0, F_DUPFD_CLOEXEC, 0);
-        struct dirent *entry;
-        DIR *all;
-
-        if (top >= 0)
-            close(top);
-        for (fd = top - 1; fd >= 0 && fd > top - NEAR; fd--)
-            if (shim_is_connection(fd, path, client) == SAME)
-                return fd;
-        all = opendir("/proc/self/fd");
-        if (all == NULL)
-            return -1;
-        while ((entry = readdir(all)) != NULL) {
-            fd = atoi(entry->d_name);
-            kind = entry->d_name[0] == '.' ? OTHER : shim_is_connection(fd, path, client);
-            if (kind == SAME)
-                break;
-            if (kind == ALIKE)
-                alike = fd;
-        }
-        closedir(all);
-        return entry != NULL ? fd : alike;
-    }
-
-    /* The name that who listens there gave to the socket; 0: none that is the same everywhere. */
-    static int
-    shim_listener(int fd, char *name, size_t bytes)
-    {
-        union { struct sockaddr any; struct sockaddr_un un; char end[128]; } peer;
-        socklen_t n = sizeof peer - 1;
-
-        memset(&peer, 0, sizeof peer);
-        if (getpeername(fd, &peer.any, &n) != 0 || peer.un.sun_path[0] != '/')
-            return 0;
-        snprintf(name, bytes, "%s", peer.un.sun_path);
-        return 1;
     }
 
     static int
@@ -182,9 +87,7 @@ cdef extern from * nogil:
     #define shim_shut(fd) ((void)shutdown((fd), SHUT_RDWR))
     #define shim_copy(fd) fcntl((fd), F_DUPFD_CLOEXEC, 0)
     """
-    int shim_find_connection(const char *path, bint client)
     void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
-    bint shim_listener(int fd, char *name, size_t bytes)
     bint shim_has_gone(int fd)
     int shim_unread(int fd)
     int shim_room(int fd)
@@ -204,37 +107,27 @@ cdef enum:
 
 
 cdef void connection_time_out(const char *path, bint client) noexcept nogil:
-    cdef int fd = shim_find_connection(path, client)
+    cdef int fd = descriptor_of(path, client)
     if fd >= 0:
         shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
 
 
-cdef bint is_of_another(const slot *s, int fd) noexcept nogil:
-    """Whether who listens there does so for another port: a link that leads to its socket may be
-    made at any time, by who may write to the directory of this one's."""
-    cdef dataplane *dp = dataplane_get()
-    cdef char name[PATH_BYTES]
-    cdef int i
-    if not shim_listener(fd, name, sizeof(name)) or strcmp(name, s.path) == 0:
-        return False
-    for i in range(MAX_SLOTS):
-        if load_acquire_i32(&dp.slots[i].used) and strcmp(dp.slots[i].path, name) == 0:
-            return True
-    return False
-
-
-cdef void connection_begin(slot *s, bint patient) noexcept nogil:
+cdef bint connection_begin(slot *s, bint patient) noexcept nogil:
     cdef front_end *f = &s.said
-    cdef int fd = shim_find_connection(s.path, s.client)
+    cdef int fd = descriptor_of(s.path, s.client)
+    cdef int copy = shim_copy(fd)
     connection_close(s)
-    if fd < 0:
-        return
-    shim_set_timeouts(fd, PATIENT_RECEIVE_MS if patient else RECEIVE_MS, SEND_MS)
     rte_spinlock_lock(&f.lock)
-    f.socket = shim_copy(fd) + 1
+    f.socket = copy + 1
+    if copy < 0:
+        note(f, OFFENCE_NAMELESS if shim_has_files(0, 1) else OFFENCE_NO_FILES)
     rte_spinlock_unlock(&f.lock)
-    if s.client and is_of_another(s, fd):
+    if copy < 0:
+        return False
+    shim_set_timeouts(fd, PATIENT_RECEIVE_MS if patient else RECEIVE_MS, SEND_MS)
+    if s.client and descriptor_is_of_another(s, fd):
         connection_drop(s, OFFENCE_ELSEWHERE)
+    return True
 
 
 cdef void forget(front_end *f) noexcept nogil:

@@ -25,6 +25,7 @@ cdef enum:
     OFFENCE_STUCK               # a descriptor of its kept a thread of the switch waiting
     OFFENCE_DEAF                # it does not read what it is answered
     OFFENCE_ELSEWHERE           # it listens for another port
+    OFFENCE_NAMELESS            # its connection cannot be told from others
     # not its own: what the switch would need for it is not to be had
     OFFENCE_NO_MEMORY           # memory, or addresses, to map what it shares
     OFFENCE_NO_FILES            # descriptors, for those that it sends

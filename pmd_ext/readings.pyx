@@ -50,7 +50,7 @@ PMD_COUNTER_NAMES = (
 SIGHT_NAMES = ("none", "used", "unused", "blank")
 # Why the switch ended a connection, as OFFENCE_NONE ... in front_end.pxd.
 OFFENCE_NAMES = ("none", "broken", "ring", "layout", "memory", "descriptor", "request", "shrunk",
-                 "beyond", "endless", "stuck", "deaf", "elsewhere",
+                 "beyond", "endless", "stuck", "deaf", "elsewhere", "nameless",
                  "no-memory", "no-files")
 
 cdef enum:

@@ -130,8 +130,9 @@ cdef int on_new_connection(int vid) noexcept nogil:
     if s == NULL or s.vid >= 0:
         return REFUSED
     arrival_begin(vid)
-    if not is_vduse(path):
-        connection_begin(s, s.said.patient)
+    if not is_vduse(path) and not connection_begin(s, s.said.patient):
+        slot_changed(s)
+        return REFUSED
     slot_disconnected(s)
     s.connection = vid
     s.connections += 1

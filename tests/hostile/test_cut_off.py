@@ -133,6 +133,37 @@ def test_link_to_the_socket_of_another_port_brings_no_guest(
     os.unlink(here)
 
 
+@contextmanager
+def renamed(path: str) -> Iterator[socket.socket]:
+    """Listens on that path under a name that the file no longer has."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{path}.bound")
+        os.rename(f"{path}.bound", path)
+        listener.listen()
+        listener.settimeout(10)
+        yield listener
+    os.unlink(path)
+
+
+def test_who_renamed_its_socket_is_waited_for_no_longer_than_others(arena: Arena) -> None:
+    path = arena.port("client")
+    with renamed(path) as listener, listener.accept()[0] as guest:
+        guest.settimeout(10)
+        guest.sendall(struct.pack("<III", Request.SET_MEM_TABLE, 1, 1000))   # and nothing follows
+        assert guest.recv(1) == b""
+        assert "sent a request that makes no sense, or a part of one" in (
+            error(arena, os.path.basename(path)))
+
+
+def test_link_to_the_socket_of_another_port_that_was_renamed_brings_no_guest(arena: Arena) -> None:
+    here, there = (arena.port("client") for _ in range(2))
+    with renamed(there) as listener, listener.accept()[0]:
+        os.symlink(there, here)
+        assert "listens for another port, to whose socket this one's path leads" in (
+            error(arena, os.path.basename(here)))
+    os.unlink(here)
+
+
 def test_socket_of_somebody_else_in_place_of_a_servers(arena: Arena, path: str) -> None:
     """While its maker listens the port says so; once it has ended, guests can come again."""
     with socket.socket(socket.AF_UNIX) as thief:
