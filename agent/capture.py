@@ -26,6 +26,7 @@ RECORD = struct.Struct("=IIIHHQQ")      # bytes, kept, length, queue, direction,
 READ_BYTES = 1 << 18
 OUTPUT_WAIT_S = 1                       # for a pipe that nobody reads, once we are to end
 STDOUT = "-"
+SOCKET = "socket"                       # its name, in a directory of its own
 
 
 class CaptureError(Exception):
@@ -77,16 +78,30 @@ def ask(control: str, wish: Wish) -> socket.socket:
         # beside the control socket, where agent and user both reach; it is gone on return
         with tempfile.TemporaryDirectory(prefix="capture.", dir=os.path.dirname(control)) as d, \
                 socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"{d}/socket")
-            if os.geteuid() == 0:
-                for path in (d, f"{d}/socket"):
-                    os.chown(path, os.stat(control).st_uid, -1)     # an agent that is not root
-            listener.listen(1)
+            listen(listener, d, os.stat(control).st_uid)
             appctl.call(control, "capture/start", [
-                wish.port, f"{d}/socket", str(wish.snaplen), wish.direction])
+                wish.port, f"{d}/{SOCKET}", str(wish.snaplen), wish.direction])
             return listener.accept()[0]
     except OSError as e:
         raise CaptureError(f"cannot make a socket beside {control}: {e.strerror or e}") from e
+
+
+def listen(listener: socket.socket, directory: str, agent_uid: int) -> None:
+    """In a new directory, on a socket that the agent's user may connect to. The directory around it
+    may be that user's, who could put something else in its place, for root to give away: all is
+    done by descriptor, and last with the directory, which until then nobody else can enter."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        made = os.fstat(fd)
+        if made.st_uid != os.geteuid() or stat.S_IMODE(made.st_mode) != stat.S_IRWXU:
+            raise PermissionError(errno.EPERM, "somebody has replaced it")
+        listener.bind(f"/proc/self/fd/{fd}/{SOCKET}")
+        listener.listen(1)
+        if os.geteuid() == 0:
+            os.chown(SOCKET, agent_uid, -1, dir_fd=fd, follow_symlinks=False)
+            os.fchown(fd, agent_uid, -1)
+    finally:
+        os.close(fd)
 
 
 def open_output(file: str) -> int:

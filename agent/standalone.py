@@ -12,6 +12,7 @@ from agent import log
 
 START_TIMEOUT_S = 10
 RESTART_WAIT_MS = 1000
+OWN_UMASK = 0o077                       # ovsdb-server would let its group at the database
 
 
 class StandaloneError(Exception):
@@ -29,7 +30,7 @@ def program(name: str) -> str:
 def run(*command: str) -> str:
     """Output of a program; StandaloneError with its own words when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S * 3,
-                          check=False)
+                          check=False, umask=OWN_UMASK)
     if done.returncode != 0:
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise StandaloneError(f"{' '.join(command)}: {said}")
@@ -86,7 +87,7 @@ class OwnDatabase:
              "-vconsole:off", "-vsyslog:off", f"--log-file={directory}/ovsdb-server.log",
              f"--remote=punix:{directory}/db.sock", f"--unixctl={directory}/ovsdb-server.ctl"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True)
+            start_new_session=True, umask=OWN_UMASK)
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -64,6 +64,9 @@ def test_standalone_agent_lets_nobody_else_at_its_database(tmp_path: Path) -> No
         wait_until(lambda: is_listening(host.directory / "db.sock"), "the database is served")
         writable = [file.name for file in host.directory.iterdir() if mode(file) & 0o002]
         assert writable == []
+        for name in ("db.sock", "ovsdb-server.ctl", "conf.db", "ovsdb-server.log"):
+            wait_until((host.directory / name).exists, f"{name} is there")
+            assert mode(host.directory / name) & 0o077 == 0, name
         assert refusal(host.directory / "db.sock", NOBODY) == "Permission denied"
 
 
