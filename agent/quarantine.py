@@ -11,7 +11,7 @@ from agent.virtio import request
 
 FIRST_MS = 1000
 MOST_MS = 300_000
-FORGOTTEN_MS = 60_000           # after a port was opened again, without another offence
+FORGOTTEN_MS = 600_000          # after a port was opened again, without another offence
 # Connections of one port, in so much time, that may come to nothing: a QEMU that cannot start tries
 # once a second.
 FLOOD_CONNECTIONS = 20
@@ -71,7 +71,7 @@ def closed_ms(times: int) -> int:
 def judged(before: Conduct | None, spec: PortSpec, state: PortState, last_request: int,
            now_ms: int) -> Conduct:
     """The same with what the data plane says now. Closed for 1 s at first, twice as long each time
-    up to 5 minutes; a minute without an offence and all is forgotten."""
+    up to 5 minutes; ten minutes without an offence and all is forgotten."""
     vain = state.connections - state.connects
     if before is None or before.spec != spec or (
             before.times and now_ms - before.until_ms > FORGOTTEN_MS

@@ -51,7 +51,7 @@ def test_it_is_never_closed_for_longer_than_five_minutes(times: int, now_ms: int
     assert offended(before, now_ms).until_ms <= now_ms + MOST_MS
 
 
-def test_a_minute_without_an_offence_and_all_is_forgotten() -> None:
+def test_ten_minutes_without_an_offence_and_all_is_forgotten() -> None:
     first = offended(None, 0)
     late = first.until_ms + FORGOTTEN_MS
     assert offended(first, late).times == 2
