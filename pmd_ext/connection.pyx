@@ -9,7 +9,9 @@ A copy of the connection's descriptor is kept: its number means nothing else for
 """
 from libc.stdint cimport int32_t, uint32_t
 
-from pmd_ext.descriptor cimport descriptor_is_of_another, descriptor_of
+from pmd_ext.descriptor cimport (
+    RECEIVE_MS, descriptor_is_of_another, descriptor_of, descriptor_time_out,
+)
 from pmd_ext.dpdk.eal cimport rte_spinlock_lock, rte_spinlock_unlock
 from pmd_ext.front_end cimport (
     MAX_PIECES, OFFENCE_BROKEN, OFFENCE_DEAF, OFFENCE_ELSEWHERE, OFFENCE_NAMELESS, OFFENCE_NO_FILES,
@@ -31,18 +33,7 @@ cdef extern from * nogil:
     #include <linux/sockios.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
-    #include <sys/time.h>
     #include <unistd.h>
-
-    static void
-    shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
-    {
-        struct timeval r = { receive_ms / 1000, receive_ms % 1000 * 1000 };
-        struct timeval s = { send_ms / 1000, send_ms % 1000 * 1000 };
-
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &r, sizeof r);
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &s, sizeof s);
-    }
 
     static int
     shim_has_gone(int fd)
@@ -87,7 +78,6 @@ cdef extern from * nogil:
     #define shim_shut(fd) ((void)shutdown((fd), SHUT_RDWR))
     #define shim_copy(fd) fcntl((fd), F_DUPFD_CLOEXEC, 0)
     """
-    void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
     bint shim_has_gone(int fd)
     int shim_unread(int fd)
     int shim_room(int fd)
@@ -97,9 +87,7 @@ cdef extern from * nogil:
     int close(int fd)
 
 cdef enum:
-    RECEIVE_MS = 50             # for the rest of a message
     PATIENT_RECEIVE_MS = 1000   # QEMU has to answer what it was told of its memory
-    SEND_MS = 1                 # for room in a socket that holds hundreds of replies
     MOST_UNREAD = 64 << 10      # of these, some fifty: front ends wait for each
     # As many as a message can bring, and the connection's own: of one that ended the library may have
     # closed them all by the time that it is looked whether there are enough.
@@ -109,7 +97,7 @@ cdef enum:
 cdef void connection_time_out(const char *path, bint client) noexcept nogil:
     cdef int fd = descriptor_of(path, client)
     if fd >= 0:
-        shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
+        descriptor_time_out(fd, RECEIVE_MS)
 
 
 cdef bint connection_begin(slot *s, bint patient) noexcept nogil:
@@ -124,7 +112,7 @@ cdef bint connection_begin(slot *s, bint patient) noexcept nogil:
     rte_spinlock_unlock(&f.lock)
     if copy < 0:
         return False
-    shim_set_timeouts(fd, PATIENT_RECEIVE_MS if patient else RECEIVE_MS, SEND_MS)
+    descriptor_time_out(fd, PATIENT_RECEIVE_MS if patient else RECEIVE_MS)
     if s.client and descriptor_is_of_another(s, fd):
         connection_drop(s, OFFENCE_ELSEWHERE)
     return True
@@ -216,7 +204,7 @@ cdef void connection_drop(slot *s, uint32_t offence) noexcept nogil:
 
 cdef void connection_backend(slot *s, int fd) noexcept nogil:
     cdef front_end *f = &s.said
-    shim_set_timeouts(fd, RECEIVE_MS, SEND_MS)
+    descriptor_time_out(fd, RECEIVE_MS)
     rte_spinlock_lock(&f.lock)
     if f.backend:
         close(f.backend - 1)

@@ -31,6 +31,16 @@ cdef extern from * nogil:
     /* What a descriptor is to a path: not it; it, if no other is; by the last part of its name; it. */
     enum { OTHER, STRANGE, ALIKE, SAME };
 
+    static void
+    shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
+    {
+        struct timeval r = { receive_ms / 1000, receive_ms % 1000 * 1000 };
+        struct timeval s = { send_ms / 1000, send_ms % 1000 * 1000 };
+
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &r, sizeof r);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &s, sizeof s);
+    }
+
     static int
     shim_has_timeout(int fd)
     {
@@ -94,8 +104,8 @@ cdef extern from * nogil:
         return 0;
     }
 
-    /* Connections without time-outs that are most like one on that path: what they are, up to 'most'
-     * of them in fds, and *n, how many there are. */
+    /* Connections without time-outs that are most like one on that path: what they are, and *n of them,
+     * up to 'most'. */
     static int
     shim_find_connections(const char *path, int client, int *fds, int most, int *n)
     {
@@ -106,17 +116,16 @@ cdef extern from * nogil:
 
         if (top >= 0)
             close(top);
-        for (fd = top - 1; fd >= 0 && fd > top - NEAR; fd--)
-            if (shim_is_connection(fd, path, client) == SAME) {
-                fds[0] = fd;
-                *n = 1;
-                return SAME;
-            }
         *n = 0;
+        for (fd = top - 1; fd >= 0 && fd > top - NEAR && *n < most; fd--)
+            if (shim_is_connection(fd, path, client) == SAME)
+                fds[(*n)++] = fd;
+        if (*n > 0)
+            return SAME;
         all = opendir("/proc/self/fd");
         if (all == NULL)
             return OTHER;
-        while (best != SAME && (entry = readdir(all)) != NULL) {
+        while ((entry = readdir(all)) != NULL) {
             fd = atoi(entry->d_name);
             kind = entry->d_name[0] == '.' ? OTHER : shim_is_connection(fd, path, client);
             if (kind < best || kind == OTHER || (kind != SAME && shim_is_standard(fd)))
@@ -125,8 +134,7 @@ cdef extern from * nogil:
                 *n = 0;
             best = kind;
             if (*n < most)
-                fds[*n] = fd;
-            ++*n;
+                fds[(*n)++] = fd;
         }
         closedir(all);
         return best;
@@ -149,23 +157,33 @@ cdef extern from * nogil:
     int shim_find_connections(const char *path, bint client, int *fds, int most, int *n)
     bint shim_is_same_file(const char *path, const char *other)
     void shim_listener(int fd, char *name, size_t bytes)
+    void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
 
 cdef enum:
-    MOST_ALIKE = 8              # connections that are begun at the same moment, by three threads
+    SEND_MS = 1                 # for room in a socket that holds hundreds of replies
+    MOST_ALIKE = 64             # three threads begin connections; the others are what front ends sent
+
+
+cdef void descriptor_time_out(int fd, unsigned receive_ms) noexcept nogil:
+    shim_set_timeouts(fd, receive_ms, SEND_MS)
 
 
 cdef int descriptor_of(const char *path, bint client) noexcept nogil:
-    """Its descriptor; -1: it cannot be told from others."""
     cdef int[MOST_ALIKE] fds
     cdef int n = 0, i, left = 0
     cdef int kind = shim_find_connections(path, client, fds, MOST_ALIKE, &n)
-    if kind == STRANGE and n <= MOST_ALIKE:
+    if kind == STRANGE:
         for i in range(n):
             if not is_of_port(fds[i]):
                 fds[left] = fds[i]
                 left += 1
         n = left
-    return fds[0] if n == 1 else -1
+    if n == 1:
+        return fds[0]
+    # Sockets that a front end sent, and the library forgot to close, look like connections, too: once.
+    for i in range(n):
+        descriptor_time_out(fds[i], RECEIVE_MS)
+    return -1
 
 
 cdef bint is_of_port(int fd) noexcept nogil:

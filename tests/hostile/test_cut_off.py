@@ -7,7 +7,7 @@ import resource
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,14 +145,48 @@ def renamed(path: str) -> Iterator[socket.socket]:
     os.unlink(path)
 
 
+def send_half(guest: socket.socket) -> None:
+    """The header of a message, and nothing follows."""
+    guest.sendall(struct.pack("<III", Request.SET_MEM_TABLE, 1, 1000))
+
+
 def test_who_renamed_its_socket_is_waited_for_no_longer_than_others(arena: Arena) -> None:
     path = arena.port("client")
     with renamed(path) as listener, listener.accept()[0] as guest:
         guest.settimeout(10)
-        guest.sendall(struct.pack("<III", Request.SET_MEM_TABLE, 1, 1000))   # and nothing follows
+        send_half(guest)
         assert guest.recv(1) == b""
         assert "sent a request that makes no sense, or a part of one" in (
             error(arena, os.path.basename(path)))
+
+
+@pytest.mark.loses_files
+def test_sockets_that_a_front_end_sent_are_in_the_way_once(arena: Arena, hostile: Make) -> None:
+    """They look like a connection with who renamed its socket, and the library never closes them."""
+    path = arena.port("client")
+    name = os.path.basename(path)
+    with ExitStack() as stack:
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.bind(f"{path}.other")
+        other.listen()
+        ends = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2)]
+        for end in ends:
+            end.connect(f"{path}.other")
+        sender = hostile().negotiate()
+        sender.tell(Request.SET_VRING_NUM, struct.pack("<II", 256, 256),
+                    [end.fileno() for end in ends])
+        assert sender.hung_up()
+    os.unlink(f"{path}.other")
+    with renamed(path) as listener:
+        with listener.accept()[0] as guest:
+            guest.settimeout(10)
+            assert guest.recv(1) == b""
+            assert "gave its socket another name than the port's path" in error(arena, name)
+        with listener.accept()[0] as guest:
+            guest.settimeout(10)
+            send_half(guest)
+            assert guest.recv(1) == b""
+            wait_until(lambda: "or a part of one" in error(arena, name), "it is heard this time")
 
 
 def test_link_to_the_socket_of_another_port_that_was_renamed_brings_no_guest(arena: Arena) -> None:
