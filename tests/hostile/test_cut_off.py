@@ -162,7 +162,7 @@ def test_who_renamed_its_socket_is_waited_for_no_longer_than_others(arena: Arena
 
 @pytest.mark.loses_files
 def test_sockets_that_a_front_end_sent_are_in_the_way_once(arena: Arena, hostile: Make) -> None:
-    """They look like a connection with who renamed its socket, and the library never closes them."""
+    """They look like one with who renamed its socket, and the library never closes them."""
     path = arena.port("client")
     name = os.path.basename(path)
     with ExitStack() as stack:
