@@ -50,14 +50,14 @@ cdef extern from * nogil:
         return getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, &bytes) != 0 || t.tv_sec || t.tv_usec;
     }
 
+    /* Whether 'path' is itself a link, and leads to the very file that 'other' is. */
     static int
-    shim_is_same_file(const char *path, const char *other)
+    shim_leads_to(const char *path, const char *other)
     {
-        struct stat x, y;
+        struct stat link, x, y;
 
-        return strcmp(path, other) == 0 ||
-               (stat(path, &x) == 0 && stat(other, &y) == 0 &&
-                x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+        return lstat(path, &link) == 0 && S_ISLNK(link.st_mode) && stat(path, &x) == 0 &&
+               lstat(other, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
     }
 
     /* Who listens may have bound another name of the file: through a link, in another mount,
@@ -66,8 +66,11 @@ cdef extern from * nogil:
     shim_compare(const char *name, const char *path)
     {
         const char *last = strrchr(name, '/');
+        struct stat x, y;
 
-        if (name[0] == '/' && shim_is_same_file(name, path))
+        if (strcmp(name, path) == 0 ||
+            (name[0] == '/' && stat(name, &x) == 0 && stat(path, &y) == 0 &&
+             x.st_dev == y.st_dev && x.st_ino == y.st_ino))
             return SAME;
         return strcmp(last ? last + 1 : name, strrchr(path, '/') + 1) == 0 ? ALIKE : STRANGE;
     }
@@ -155,7 +158,7 @@ cdef extern from * nogil:
     enum:
         STRANGE
     int shim_find_connections(const char *path, bint client, int *fds, int most, int *n)
-    bint shim_is_same_file(const char *path, const char *other)
+    bint shim_leads_to(const char *path, const char *other)
     void shim_listener(int fd, char *name, size_t bytes)
     void shim_set_timeouts(int fd, unsigned receive_ms, unsigned send_ms)
 
@@ -201,7 +204,8 @@ cdef bint is_of_port(int fd) noexcept nogil:
 cdef bint descriptor_is_of_another(const slot *s, int fd) noexcept nogil:
     """Whether who listens there does so for another port: a link that leads to its socket may be
     made at any time, by who may write to the directory of this one's. That port's guest may have
-    bound a name that is none here, so it is also looked where this one's path leads."""
+    bound a name that is none here, so it is also looked where a link leads. The other port, whose
+    path is none, is not to blame."""
     cdef dataplane *dp = dataplane_get()
     cdef const slot *other
     cdef char[PATH_BYTES] name
@@ -211,9 +215,7 @@ cdef bint descriptor_is_of_another(const slot *s, int fd) noexcept nogil:
         return False
     for i in range(MAX_SLOTS):
         other = &dp.slots[i]
-        if not load_acquire_i32(&other.used) or strcmp(other.path, s.path) == 0:
-            continue
-        if (shim_is_same_file(s.path, other.path)
-                or (name[0] == b"/" and shim_is_same_file(name, other.path))):
+        if load_acquire_i32(&other.used) and (
+                strcmp(other.path, name) == 0 or shim_leads_to(s.path, other.path)):
             return True
     return False

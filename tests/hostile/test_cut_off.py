@@ -189,12 +189,19 @@ def test_sockets_that_a_front_end_sent_are_in_the_way_once(arena: Arena, hostile
             wait_until(lambda: "or a part of one" in error(arena, name), "it is heard this time")
 
 
-def test_link_to_the_socket_of_another_port_that_was_renamed_brings_no_guest(arena: Arena) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_link_to_the_socket_of_another_port_that_was_renamed_brings_no_guest(
+        arena: Arena, first: bool) -> None:
+    """Be it there before the other port's guest, or made later; that port is not to blame."""
     here, there = (arena.port("client") for _ in range(2))
-    with renamed(there) as listener, listener.accept()[0]:
+    if first:
         os.symlink(there, here)
+    with renamed(there) as listener, listener.accept()[0]:
+        if not first:
+            os.symlink(there, here)
         assert "listens for another port, to whose socket this one's path leads" in (
             error(arena, os.path.basename(here)))
+        assert arena.host.interface(os.path.basename(there), "error") is None
     os.unlink(here)
 
 
