@@ -206,7 +206,11 @@ def test_flood_to_a_device_that_takes_nothing_is_counted(machine: Machine) -> No
     for _ in range(20):
         a.send([ethernet(ALL, A)] * 32)
         assert len(b.recv_wait(32)) == 32
-    wait_until(lambda: switch.counters("h0")["tx_failure_drops"] == 640, "each is counted")
+
+    def drops() -> int:                     # by the kernel, or where the host thread got no core
+        return sum(switch.counters("h0")[key] for key in ("tx_failure_drops", "tx_busy_drops"))
+    wait_until(lambda: drops() == 640, "each is counted")
+    assert switch.counters("h0")["tx_failure_drops"] > 0
     assert switch.counters("h0")["tx_packets"] == 0
     machine.run("link set h0 up")
     a.send([ethernet(ALL, A)])

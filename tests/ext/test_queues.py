@@ -258,11 +258,13 @@ def test_cycles_are_the_busy_queues(switch: Switch) -> None:
 
     switch.add("a", "b")
     a, b = switch.attach("a", queues=2, queue_size=1024), switch.attach("b")
-    learn(a, b)
+    learn(a, b)                         # a round is booked once its frames have arrived
+    wait_until(lambda: counts()["rx_packets"] == 1, "the first round is booked")
     before, was = cycles(), counts()
     for _ in range(50):
         a.send([ethernet(B, A)] * 32, 1)
         b.recv_wait(32)
+    wait_until(lambda: counts()["rx_packets"] == 1601, "the last round is booked")
     after, now = cycles(), counts()
     slot = switch.slots["a"]
     assert after[slot, 0] == before[slot, 0]
@@ -280,9 +282,12 @@ def test_port_added_in_the_place_of_another_begins_at_zero(switch: Switch) -> No
     a, b = switch.attach("a"), switch.attach("b")
     learn(a, b)
     slot = switch.slots["b"]
-    assert {s: c for s, _, c in switch.runtime.readings()[2]}[slot] > 0
+
+    def cycles() -> int:
+        return {s: int(c) for s, _, c in switch.runtime.readings()[2]}[slot]
+    wait_until(lambda: cycles() > 0, "the round is booked")
     switch.remove("b")
     switch.add("c")
     assert switch.slots["c"] == slot
     switch.poll()
-    assert {s: c for s, _, c in switch.runtime.readings()[2]}[slot] == 0
+    assert cycles() == 0
