@@ -275,7 +275,8 @@ class Agent:
             refused=len(self._reconciler.errors)))
 
     def _close(self) -> None:
-        self._notify.ending()
+        if self._signals.exit:          # otherwise another agent is started
+            self._notify.ending()
         if self._datapath is not None:
             self._datapath.close()
         self._dpdk.log.run(ovs.timeval.msec())

@@ -123,6 +123,19 @@ def test_monitor_does_not_start_again_what_was_told_to_end(host: Host, monitored
     wait_until(lambda: gone(monitor), "the monitor ends")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_monitor_hands_signals_on(host: Host, monitored: int, number: int) -> None:
+    """As a service manager sends them, which knows the monitor alone."""
+    monitor = parent_of(host, monitored)
+    log = host.directory / "vhost-agent.log"
+    log.unlink()
+    os.kill(monitor, signal.SIGHUP)
+    wait_until(log.exists, "the agent opens its log again")
+    os.kill(monitor, number)
+    wait_until(lambda: gone(monitored) and gone(monitor), "both end")
+    assert not (host.directory / "vhost-agent.pid").exists()
+
+
 def test_monitor_ends_with_an_agent_that_cannot_start(host: Host) -> None:
     path = host.directory / "vhost-agent.ctl"
     path.mkdir()

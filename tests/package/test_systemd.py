@@ -25,6 +25,11 @@ def shown(machine: SystemdMachine, name: str) -> str:
     return run(machine, f"systemctl show --value --property={name} {UNIT}")
 
 
+def agent_pid(machine: SystemdMachine) -> str:
+    """Empty while there is none."""
+    return run(machine, "cat /run/vhost-agent/vhost-agent.pid || true")
+
+
 def test_whole_life_of_the_service(systemd: SystemdMachine) -> None:
     """One test, for each step stands on the one before, and the machine takes a minute to boot."""
     faulthandler.cancel_dump_traceback_later()      # it takes longer than others may
@@ -38,6 +43,7 @@ def test_whole_life_of_the_service(systemd: SystemdMachine) -> None:
     faults_are_explained(systemd)
     guests_reach_each_other(systemd)
     database_may_be_started_anew(systemd)
+    killed_agent_is_started_by_its_monitor(systemd)
     hung_agent_is_started_anew(systemd)
     log_is_rotated(systemd)
     takes_the_place_of_ovs_vswitchd(systemd)
@@ -95,7 +101,8 @@ def doctor_is_content(machine: SystemdMachine) -> None:
     assert (found["status"], found["summary"]["warning"]) == (0, 0), found
     (pid,) = {re.findall(r"process (\d+)", finding["title"])[0] for finding in found["findings"]
               if finding["id"] == "agent"}
-    assert pid == shown(machine, "MainPID")
+    assert run(machine, f"sed -n 's/^PPid:[^0-9]*//p' /proc/{pid}/status") == shown(
+        machine, "MainPID")         # the monitor
 
 
 def doctor(machine: SystemdMachine) -> dict[str, Any]:
@@ -142,11 +149,21 @@ def guests_reach_each_other(machine: SystemdMachine) -> None:
 
 
 def database_may_be_started_anew(machine: SystemdMachine) -> None:
-    pid = shown(machine, "MainPID")
+    pid = agent_pid(machine)
     run(machine, "systemctl restart ovsdb-server && ovs-vsctl --no-wait set Interface "
                  "dpdkvhostclient0 options:vhost-server-path=/tmp/another")
     assert run(machine, GUESTS.replace("/tmp/dpdkvhostclient0", "/tmp/another")) == "hello"
-    assert shown(machine, "MainPID") == pid
+    assert agent_pid(machine) == pid
+
+
+def killed_agent_is_started_by_its_monitor(machine: SystemdMachine) -> None:
+    """And systemd has no part in it."""
+    main, killed = shown(machine, "MainPID"), agent_pid(machine)
+    run(machine, f"kill -KILL {killed}")
+    wait_until(lambda: agent_pid(machine) != killed, "another is started", SLOW_S)
+    assert run(machine, GUESTS.replace("/tmp/dpdkvhostclient0", "/tmp/another")) == "hello"
+    wait_until(lambda: shown(machine, "StatusText") == "serving 4 ports", "it says so", SLOW_S)
+    assert (shown(machine, "MainPID"), shown(machine, "ActiveState")) == (main, "active")
 
 
 def hung_agent_is_started_anew(machine: SystemdMachine) -> None:
@@ -155,9 +172,9 @@ def hung_agent_is_started_anew(machine: SystemdMachine) -> None:
     run(machine, f"systemctl stop {UNIT} && mkdir -p {drop_in} && "
                  f"printf '[Service]\\nWatchdogSec=20\\n' >{drop_in}/soon.conf && "
                  f"systemctl daemon-reload && systemctl start {UNIT}")
-    hung = shown(machine, "MainPID")
-    run(machine, f"kill -STOP {hung}")
-    wait_until(lambda: shown(machine, "MainPID") not in ("0", hung)
+    main = shown(machine, "MainPID")
+    run(machine, f"kill -STOP {agent_pid(machine)}")
+    wait_until(lambda: shown(machine, "MainPID") not in ("0", main)
                and shown(machine, "ActiveState") == "active", "another is started", SLOW_S)
     assert run(machine, GUESTS.replace("/tmp/dpdkvhostclient0", "/tmp/another")) == "hello"
     run(machine, f"rm -r {drop_in} && systemctl daemon-reload")
@@ -167,8 +184,10 @@ def log_is_rotated(machine: SystemdMachine) -> None:
     run(machine, "logrotate --force /etc/logrotate.d/vhost-agent")
     assert run(machine, "stat -c '%U %a' /var/log/vhost-agent/vhost-agent.log.1") == (
         "vhost-agent 644")
-    assert run(machine, "ls -l /proc/$(cat /run/vhost-agent/vhost-agent.pid)/fd | "
-                        "grep -c 'vhost-agent.log$'") == "1"
+    assert run(machine, f"ls -l /proc/{agent_pid(machine)}/fd | grep -c 'vhost-agent.log$'") == "1"
+    run(machine, "rm /var/log/vhost-agent/vhost-agent.log; systemctl reload vhost-agent")
+    wait_until(lambda: run(machine, "ls /var/log/vhost-agent/vhost-agent.log || true"),
+               "the log is opened again", SLOW_S)
 
 
 def takes_the_place_of_ovs_vswitchd(machine: SystemdMachine) -> None:
