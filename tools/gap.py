@@ -1,9 +1,9 @@
 """`make gap`: how long guests of client ports are without a switch when the agent dies.
 
 Two testpmd guests, of which one sends numbered packets to the other all the while; the agent gets
-SIGKILL and is started again at once, over and over, as its service is, and then others that run
-with --monitor, which starts them again. The gap is what the receiver saw, from the last
-packet before to the first after; its parts are told apart by the agent's log.
+SIGKILL and is started again at once, over and over, and then others that run with --monitor, which
+starts them again, as the service does. The gap is what the receiver saw, from the last packet
+before to the first after; its parts are told apart by the agent's log.
 """
 from __future__ import annotations
 
