@@ -41,6 +41,7 @@ def test_port_is_reported_when_added_and_then_when_it_changes(switch: Switch) ->
         assert changed(switch) == []
         assert not switch.runtime.drain_wake()
         guest.enable(1, False)
+        assert switch.runtime.drain_wake()
         assert changed(switch) == [slots["b"]]
     wait_until(switch.runtime.drain_wake, "the end of the guest is signalled")
     switch.remove("a")
@@ -88,8 +89,9 @@ def test_queues_and_mtu_of_the_guest(switch: Switch) -> None:
     switch.attach("b")
     assert switch.state("b")["guest_mtu"] == 0
     guest.close()
+    # the library says first that the guest is gone, then that its connection is
     wait_until(lambda: not switch.connected("a"), "a is seen to leave")
-    assert switch.state("a")["guest_mtu"] == 0
+    wait_until(lambda: switch.state("a")["guest_mtu"] == 0, "its MTU is forgotten")
 
 
 @pytest.mark.usefixtures("many_files")
