@@ -31,21 +31,15 @@ class ControlSocket:
     def __init__(self, path: str) -> None:
         """Raises OSError when it cannot be had."""
         make_way(path)          # python-ovs would remove whatever is there
+        # before it listens: who finds it finds no other that nobody answers
+        if Path(path).name == f"{ovs.util.PROGRAM_NAME}.{os.getpid()}.ctl":
+            remove_stale(Path(path).parent)
         with own_user_alone():
             error, self._server = ovs.unixctl.server.UnixctlServer.create(path)
         if error:
             raise OSError(error, os.strerror(error))
         self._path, self._made = path, identity(path)
         self._look_at_ms = 0
-        if Path(path).name == f"{ovs.util.PROGRAM_NAME}.{os.getpid()}.ctl":
-            self._remove_stale()
-
-    def _remove_stale(self) -> None:
-        """Who is killed leaves a socket behind, and nobody would ever have its number again."""
-        for path in Path(self._path).parent.glob(f"{ovs.util.PROGRAM_NAME}.*.ctl"):
-            if str(path) != self._path:
-                with suppress(OSError):             # somebody listens
-                    make_way(str(path))
 
     def run(self, now_ms: int) -> None:
         self._server.run()
@@ -75,6 +69,13 @@ class ControlSocket:
             self._server._listener.bind_path = None
             ovs.fatal_signal.remove_file_to_unlink(self._path)
         self._server.close()
+
+
+def remove_stale(directory: Path) -> None:
+    """Who is killed leaves a control socket behind, and nobody would ever have its number again."""
+    for path in directory.glob(f"{ovs.util.PROGRAM_NAME}.*.ctl"):
+        with suppress(OSError):                     # somebody listens
+            make_way(str(path))
 
 
 @contextmanager

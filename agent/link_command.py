@@ -176,6 +176,8 @@ def why_not(end: End, tap: str, who: str) -> str:
     """Where the row has no error."""
     if end.number > 0 and (device := netdev.look(tap)) and not device.up:
         return f"the tap {tap} is down (ip link set {quoted(tap)} up)"
+    if end.number > 0:
+        return f"it has number {end.number}, but its link_state is not up"
     return f"nobody serves it; see whether {who}"
 
 

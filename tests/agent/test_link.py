@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.link_command import End, why_not
 from tests.agent.test_companion import bridge, companion, links
 from tools.host import AGENT, Host, temporary_host, wait_until
 from tools.vswitchd import Vswitchd
@@ -218,6 +219,11 @@ def test_taps_that_are_there(both: Host) -> None:
     done = run(both, "link", "br0", "ovs0", "--name", "l2")
     assert (done.returncode, done.stderr) == (0, "")
     assert both.interface("l2", "ifindex") == int(left)
+
+
+def test_an_end_with_a_number_is_served_by_somebody() -> None:
+    assert why_not(End(3, up=False, error=None), "none", "ovs-vswitchd runs on it") == (
+        "it has number 3, but its link_state is not up")
 
 
 def test_without_a_companion_it_is_said_and_made_up_for() -> None:

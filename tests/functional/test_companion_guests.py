@@ -29,7 +29,10 @@ class Beside(Site):
 
     def link(self) -> None:
         done = self.host.run(*self.host.netns.command(AGENT, "link", "br0", "ovs0"))
-        assert done.returncode == 0, done.stderr    # on a busy machine it says that it waits
+        # on a busy machine it says that it waits
+        assert done.returncode == 0, "\n".join((
+            done.stderr, self.host.vsctl("list", "Interface"), self.host.inside("ip", "link"),
+            self.host.appctl("vhost/state"), self.host.output()))
         wait_until(lambda: self.ping("a", "x"), "the link works")
 
     def on_ovs(self, name: str) -> None:
