@@ -80,15 +80,13 @@ class Monitor:
         # Neither of the two hears of a signal before it knows which one it is.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
         self._agent = os.fork()
-        if not self._agent:
-            for number in HANDED_ON:
-                signal.signal(number, signal.SIG_DFL)
-            if os.environ.get("WATCHDOG_PID") == str(os.getppid()):
-                os.environ["WATCHDOG_PID"] = str(os.getpid())   # the agent may hang, this does not
+        if not self._agent and os.environ.get("WATCHDOG_PID") == str(os.getppid()):
+            os.environ["WATCHDOG_PID"] = str(os.getpid())       # the agent may hang, this does not
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
         return self._agent != 0
 
     def _hand_on(self, number: int, _: object) -> None:
+        """In the monitor; in an agent, too, until it catches signals itself."""
         if number in TO_END:
             self._told = True           # an agent that is just dying does not hear it
         if self._agent:

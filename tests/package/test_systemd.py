@@ -185,9 +185,11 @@ def log_is_rotated(machine: SystemdMachine) -> None:
     assert run(machine, "stat -c '%U %a' /var/log/vhost-agent/vhost-agent.log.1") == (
         "vhost-agent 644")
     assert run(machine, f"ls -l /proc/{agent_pid(machine)}/fd | grep -c 'vhost-agent.log$'") == "1"
+    pids = shown(machine, "MainPID"), agent_pid(machine)
     run(machine, "rm /var/log/vhost-agent/vhost-agent.log; systemctl reload vhost-agent")
     wait_until(lambda: run(machine, "ls /var/log/vhost-agent/vhost-agent.log || true"),
                "the log is opened again", SLOW_S)
+    assert (shown(machine, "MainPID"), agent_pid(machine)) == pids      # by the same agent
 
 
 def takes_the_place_of_ovs_vswitchd(machine: SystemdMachine) -> None:
