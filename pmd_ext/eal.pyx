@@ -2,12 +2,15 @@
 import os
 
 from libc cimport errno
+from libc.stdint cimport uint32_t
 from libc.stdio cimport FILE
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, strdup
 
 from pmd_ext.dpdk.eal cimport (
-    rte_eal_init, rte_errno, rte_log_cur_msg_loglevel, rte_mp_disable, rte_openlog_stream,
+    RTE_LOG_ERR, rte_eal_init, rte_errno, rte_log_cur_msg_loglevel, rte_log_get_global_level,
+    rte_log_get_level, rte_log_register, rte_log_set_global_level, rte_log_set_level,
+    rte_mp_disable, rte_openlog_stream,
 )
 from pmd_ext.errors cimport check
 
@@ -57,12 +60,16 @@ cdef enum:
     LINE_BYTES = 1024           # well under PIPE_BUF: a line is written whole or not at all
 
 cdef int _log_fd = -1
+cdef void (*_on_error)(const char *text, size_t bytes) noexcept nogil
 
 
 cdef ssize_t on_log(void *cookie, const char *text, size_t bytes) noexcept nogil:
     cdef char line[LINE_BYTES]
     cdef size_t kept = min(bytes, <size_t>(LINE_BYTES - 1))
     cdef int before = errno.errno   # who logs an error may want to read it afterwards
+    if _on_error != NULL and rte_log_cur_msg_loglevel() <= RTE_LOG_ERR:
+        _on_error(text, bytes)
+        errno.errno = before
     if shim_is_muted():
         return bytes
     line[0] = <char>(48 + rte_log_cur_msg_loglevel())
@@ -74,6 +81,20 @@ cdef ssize_t on_log(void *cookie, const char *text, size_t bytes) noexcept nogil
 
 cdef void log_mute(bint muted) noexcept nogil:
     shim_mute(muted)
+
+
+cdef void log_errors() noexcept nogil:
+    cdef int vhost = rte_log_register(b"lib.vhost.config")
+    rte_log_set_global_level(max(rte_log_get_global_level(), <uint32_t>RTE_LOG_ERR))
+    if vhost >= 0 and rte_log_get_level(vhost) < RTE_LOG_ERR:
+        rte_log_set_level(vhost, RTE_LOG_ERR)
+
+
+cdef void log_listen(void (*on_error)(const char *text, size_t bytes) noexcept nogil
+                     ) noexcept nogil:
+    global _on_error
+    _on_error = on_error
+    log_errors()
 
 
 cdef int log_pipe() except -1:

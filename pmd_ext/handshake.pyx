@@ -23,6 +23,7 @@ from pmd_ext.front_end cimport (
     SEEN_RINGS, front_end, piece, ring_places, seen_memory,
 )
 from pmd_ext.guards cimport guards_after, guards_before, guards_close
+from pmd_ext.leftovers cimport leftovers_close, leftovers_expect, leftovers_none
 from pmd_ext.message cimport (
     SET_BACKEND_REQ_FD, SET_FEATURES, SET_MEM_TABLE, SET_VRING_ADDR, shim_addr, shim_message,
     shim_region,
@@ -98,6 +99,7 @@ cdef inline int16_t number_of(const slot *s) noexcept nogil:
 
 cdef int handshake_begin(slot *s, int vid) noexcept nogil:
     forget_memory(&s.said, False)
+    leftovers_close(number_of(s))
     s.said.heard = 0
     s.said.was_ready = False
     store_relaxed_u8(&s.said.moving, False)
@@ -114,6 +116,7 @@ cdef void handshake_done(slot *s) noexcept nogil:
 cdef void handshake_end(slot *s) noexcept nogil:
     forget_memory(&s.said, False)
     guards_close(number_of(s))
+    leftovers_close(number_of(s))
     if s.said.heard and not s.said.was_ready:
         s.said.given_up += 1
     s.said.heard = 0
@@ -146,6 +149,7 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
     cdef rte_vhost_msg_result result = RTE_VHOST_MSG_RESULT_NOT_HANDLED
     cdef uint32_t wrong
+    leftovers_none()
     if s == NULL or connection_is_dropped(s):
         # Of one that gave way to another nothing is of interest any more. And of one that was cut off
         # what it had said before may still be read.
@@ -179,6 +183,7 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
     if s.iotlb:
         result = rings_before(vid, m)
     if m.request == SET_MEM_TABLE:
+        leftovers_expect(vid, m)
         guards_before(number_of(s), m)      # the last, for it finds where the library will map
     return result
 
@@ -186,6 +191,7 @@ cdef rte_vhost_msg_result on_message(int vid, void *message) noexcept nogil:
 cdef rte_vhost_msg_result on_message_handled(int vid, void *message) noexcept nogil:
     cdef slot *s = slot_of_connection(vid)
     cdef shim_message *m = <shim_message *>message
+    leftovers_none()
     if s != NULL and s.iotlb:
         rings_after(vid, m)
     if s != NULL and m.request == SET_MEM_TABLE:

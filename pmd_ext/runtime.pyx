@@ -21,6 +21,7 @@ from pmd_ext.eal cimport eal_start, log_pipe
 from pmd_ext.errors cimport check
 from pmd_ext.errors import DatapathError
 from pmd_ext.fence cimport fence_start
+from pmd_ext.leftovers cimport leftovers_start
 from pmd_ext.pmds cimport Pmds
 from pmd_ext.pools cimport USUAL_ROOM_BYTES, Pool, Pools
 from pmd_ext.ports cimport Ports
@@ -89,6 +90,7 @@ cdef class Runtime:
         check(dataplane_init(self.wake_fd), "dataplane_init")
         self.dp = dataplane_get()
         check(shield_start(self.dp), "shield_start")
+        leftovers_start()
         self.pools = Pools()
         self.ports, self.bridges, self.pmds = Ports(self.pools), Bridges(), Pmds()
         # Kept for good: without it nothing works, which is better known now, and it takes 5 ms

@@ -7,6 +7,7 @@ from pmd_ext.dpdk.mbuf cimport (
     rte_mempool, rte_mempool_avail_count, rte_mempool_dump, rte_mempool_in_use_count,
     rte_mempool_list_dump,
 )
+from pmd_ext.eal cimport log_errors
 
 
 cdef extern from "stdio.h" nogil:
@@ -59,4 +60,6 @@ cdef str log_levels_text():
 
 
 cdef bint set_log_level(str pattern, int level) except -1:
-    return rte_log_set_level_pattern(pattern.encode(), level) >= 0
+    cdef int rc = rte_log_set_level_pattern(pattern.encode(), level)
+    log_errors()
+    return rc >= 0

@@ -16,12 +16,16 @@ cdef extern from "rte_version.h" nogil:
 
 cdef extern from "rte_log.h" nogil:
     enum:
+        RTE_LOG_ERR
         RTE_LOG_WARNING
     uint32_t rte_log_get_global_level()
     void rte_log_set_global_level(uint32_t level)
     int rte_openlog_stream(FILE *f)
     int rte_log_cur_msg_loglevel()
     void rte_log_dump(FILE *f)
+    int rte_log_register(const char *name)
+    int rte_log_get_level(uint32_t type)
+    int rte_log_set_level(uint32_t type, uint32_t level)
     int rte_log_set_level_pattern(const char *pattern, uint32_t level)
 
 cdef extern from "rte_lcore.h" nogil:

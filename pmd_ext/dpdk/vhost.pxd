@@ -48,6 +48,10 @@ cdef extern from "rte_vhost.h" nogil:
         rte_vhost_mem_region *regions
 
     struct rte_vhost_vring:
+        # of a packed one desc_packed, driver_event and device_event, at the same places
+        void *desc
+        void *avail
+        void *used
         int kickfd
         uint16_t size
         # ...

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +136,45 @@ def test_table_that_changes_under_traffic(arena: Arena, hostile: Make, packed: b
             guest.tx.offer(*range(16))
     guest.settled()
     arena.check()
+
+
+@contextmanager
+def addresses_left(pid: int, size: int) -> Iterator[None]:
+    """No more than so many bytes can be mapped in addition by the process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+    before = resource.prlimit(pid, resource.RLIMIT_AS)
+    resource.prlimit(pid, resource.RLIMIT_AS, (pages * PAGE + size, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_AS, before)
+
+
+def fail_half_way(arena: Arena, guest: Hostile, flags: int = 0) -> None:
+    """Shares pieces of which each could be mapped, but not all."""
+    size = 1 << 30
+    with addresses_left(arena.pid, 4 * size), files(8, size) as fds:
+        guest.tell(Request.SET_MEM_TABLE, table(
+            Region(fd, size, GUEST_BASE + i * size, USER_BASE + i * size)
+            for i, fd in enumerate(fds)), fds, flags)
+        assert guest.hung_up()
+
+
+@BOTH
+@pytest.mark.parametrize("flags", [0, NEED_REPLY], ids=["drops", "asks"])
+def test_table_that_fails_half_way(arena: Arena, hostile: Make, packed: bool, flags: int) -> None:
+    """The library has unmapped what there was by then. A PMD mostly waits for it just there."""
+    for _ in range(8):
+        fail_half_way(arena, hostile(packed=packed).connect(), flags)
+        arena.check()
+
+
+def test_table_that_fails_half_way_and_is_not_logged(arena: Arena, hostile: Make) -> None:
+    for level in ("emergency", "info"):
+        arena.host.appctl("dpdk/log-set", f"lib.vhost.config:{level}")
+        for _ in range(4):
+            fail_half_way(arena, hostile().connect())
+            arena.check()
 
 
 def test_memory_that_cannot_be_mapped(hostile: Make) -> None:
