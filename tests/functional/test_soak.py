@@ -41,7 +41,8 @@ def test_interrupted_run_reports_what_it_saw(tmp_path: Path) -> None:
     assert found["traffic"]["lost"] == 0
     assert f"seed {found['about']['seed']}" in out
     assert {each["key"] for each in found["quantities"]} > {"descriptors", "own_mib", "heap_mib"}
-    assert sum(found["steps"].values()) == found["samples"][-1]["steps"] > 0
+    # a change may have come between the last sample and the signal
+    assert sum(found["steps"].values()) >= found["samples"][-1]["steps"] > 0
     assert not os.path.exists(f"/tmp/vhost-soak.{soak.pid}")
 
 

@@ -153,7 +153,7 @@ def addresses_left(pid: int, size: int) -> Iterator[None]:
 def fail_half_way(arena: Arena, guest: Hostile, flags: int = 0) -> None:
     """Shares pieces of which each could be mapped, but not all."""
     size = 1 << 30
-    with addresses_left(arena.pid, 4 * size), files(8, size) as fds:
+    with addresses_left(arena.pid, 7 * size // 2), files(8, size) as fds:
         guest.tell(Request.SET_MEM_TABLE, table(
             Region(fd, size, GUEST_BASE + i * size, USER_BASE + i * size)
             for i, fd in enumerate(fds)), fds, flags)
