@@ -38,6 +38,9 @@ class Vswitchd:
         host.vsctl("set", "Open_vSwitch", ".", "external_ids:test=1")    # waits for it
         host.vsctl("--no-wait", "remove", "Open_vSwitch", ".", "external_ids", "test")
 
+    def log(self) -> str:
+        return (self._host.directory / "ovs-vswitchd.log").read_text(errors="replace")
+
     def stop(self, number: int = signal.SIGKILL) -> None:
         assert self._process is not None
         self._process.send_signal(number)

@@ -30,10 +30,15 @@ class Beside(Site):
     def link(self) -> None:
         done = self.host.run(*self.host.netns.command(AGENT, "link", "br0", "ovs0"))
         # on a busy machine it says that it waits
-        assert done.returncode == 0, "\n".join((
-            done.stderr, self.host.vsctl("list", "Interface"), self.host.inside("ip", "link"),
-            self.host.appctl("vhost/state"), self.host.output()))
+        assert done.returncode == 0, f"{done.stderr}\n{self.state()}"
         wait_until(lambda: self.ping("a", "x"), "the link works")
+
+    def state(self) -> str:
+        """What both switches and the kernel know of the link."""
+        return "\n".join((
+            self.host.vsctl("list", "Interface"), self.host.inside("ip", "-s", "link"),
+            self.host.inside("cat", "/proc/net/packet"), self.host.appctl("vhost/state"),
+            self.vswitchd.log(), self.host.output()))
 
     def on_ovs(self, name: str) -> None:
         """A namespace that is a port of ovs0."""
@@ -75,7 +80,7 @@ def test_a_guest_reaches_a_namespace_on_a_bridge_of_ovs(beside: Beside) -> None:
     with beside.probe("a", "x", rate=100) as there, beside.probe("x", "a", rate=100) as back:
         beside.flows("x", 100)
         reports = there.stop(), back.stop()
-    assert all(report.lossless for report in reports), reports
+    assert all(report.lossless for report in reports), f"{reports}\n{beside.state()}"
     for name in ("a", "x"):
         assert beside.namespaces[name].mac in beside.host.appctl("fdb/show", "br0")
     beside.host.vsctl("set", "Port", "a", "tag=5")
