@@ -50,7 +50,9 @@ def test_four_queues_on_two_pmds_all_carry_and_add_up(site: Site) -> None:
             extra=["--txonly-multi-flow", "--eth-peer=0,02:00:00:00:00:0b"])
         site.stack.enter_context(guest)
         site.wait_ready(name)
-    assert [host.interface(name, "status")["n_rxq"] for name in "ab"] == ["4", "4"]
+    # what the row says may be of the connection before testpmd started its device anew
+    wait_until(lambda: [host.interface(name, "status").get("n_rxq") for name in "ab"] == ["4", "4"],
+               "both guests have their queues")
     shown = host.appctl("dpif-netdev/pmd-rxq-show")
     for core in CORES:                              # each of the two has two of a guest's queues
         block = shown.partition(f"core_id {core}:")[2].partition("pmd thread")[0]
