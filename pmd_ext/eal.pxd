@@ -9,7 +9,8 @@ cdef int log_pipe() except -1
 # Whether what DPDK logs on the calling thread is left out.
 cdef void log_mute(bint muted) noexcept nogil
 # Main, after eal_start(). Has the function called whenever an error is logged to the pipe, on the thread
-# that logs it. Errors of librte_vhost's connections are logged from now on, whatever the levels.
+# that logs it. Errors of librte_vhost's connections are logged from now on, whatever the levels; for that
+# the global level is RTE_LOG_ERR at least.
 cdef void log_listen(void (*on_error)(const char *text, size_t bytes) noexcept nogil
                      ) noexcept nogil
 # Main, after it set levels: that they still are.

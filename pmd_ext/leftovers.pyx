@@ -121,7 +121,7 @@ cdef struct blanks:
     uint32_t n
     uint64_t pages[MAX_PAGES]
 
-cdef blanks *_blanks[MAX_SLOTS]     # callbacks alone
+cdef blanks *_blanks[MAX_SLOTS]     # callbacks, and main after it unregistered
 cdef shim_file _files[MAX_PIECES]   # the event thread's
 cdef int _n_files
 
@@ -141,7 +141,8 @@ cdef void cover(blanks *b, const void *part, uint64_t bytes) noexcept nogil:
     while page < end:
         if not is_blank(b, page):
             # Where a thread of ours mapped something in between, better no guest is served than one
-            # that reads and writes it.
+            # that reads and writes it. The rings themselves are there no more: what the library
+            # refuses before it unmaps, vetting.pyx has refused.
             if not shim_put_blank(page):
                 shim_give_up()
             b.pages[b.n] = page

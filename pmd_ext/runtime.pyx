@@ -46,7 +46,8 @@ def dpdk_version() -> str:
 
 def open_log() -> int:
     """Descriptor of DPDK's log from now on, non-blocking: lines led by their level digit
-    (RTE_LOG_*). Call it once, before Runtime(), so that what refuses to start can say why."""
+    (RTE_LOG_*). Call it once, before Runtime(), so that what refuses to start can say why; without
+    it, memory that a guest fails to replace can end the process (leftovers.pyx)."""
     return log_pipe()
 
 
