@@ -169,6 +169,12 @@ def test_table_that_fails_half_way(arena: Arena, hostile: Make, packed: bool, fl
         arena.check()
 
 
+def test_table_that_fails_half_way_behind_an_iommu(arena: Arena, hostile: Make) -> None:
+    for _ in range(4):
+        fail_half_way(arena, hostile(kind="client", iommu=True, queue_size=128).connect())
+        arena.check()
+
+
 def test_table_that_fails_half_way_and_is_not_logged(arena: Arena, hostile: Make) -> None:
     for level in ("emergency", "info"):
         arena.host.appctl("dpdk/log-set", f"lib.vhost.config:{level}")
