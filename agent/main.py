@@ -183,6 +183,9 @@ class Agent:
             self._reconciler.step(self._snapshot, self._datapath, now_ms, retry_all=changed)
             self._due = False
             self._stale = True
+        look_at_ms = self._reasons.look_at_ms
+        if look_at_ms is not None and now_ms >= look_at_ms:
+            self._stale = True
         self._dpdk.log.run(now_ms)
         due = self._publisher.due(self._reconciler.desired.stats_interval_ms, now_ms)
         if due:
@@ -256,7 +259,7 @@ class Agent:
             poller.fd_wait(self._datapath.wake_fd, ovs.poller.POLLIN)
             timers += [self._expire_at_ms, self._reconciler.placer.sample_at_ms]
             if self._can_write():       # else statistics stay due, and waiting for them is none
-                timers.append(self._publisher.stats_at_ms)
+                timers += [self._publisher.stats_at_ms, self._reasons.look_at_ms]
         for at_ms in timers:
             if at_ms is not None:
                 poller.timer_wait_until(at_ms)

@@ -34,6 +34,13 @@ class _Known:
         """Its guest has used its rings."""
         return self.facts.sight is Sight.USED
 
+    @property
+    def settles_at_ms(self) -> int | None:
+        """When to look again at a guest that comes: what it does by then, or that it does nothing
+        more. None: it works, is quiet already, or is none."""
+        coming = self.state.attached and not (self.state.connected and self.proven)
+        return self.since_ms + SETTLED_MS if coming and not self.facts.settled else None
+
 
 class PortReasons:
     """For the main thread only."""
@@ -49,15 +56,18 @@ class PortReasons:
         self._cores: dict[str, dict[int, int]] = {}     # {port: {rxq: core}}
         self._nodes: dict[int, int] = {}
         self.texts: Mapping[str, str] = {}              # what look() returned last
+        self.look_at_ms: int | None = None              # when look() has more to say by itself
 
     def look(self, desired: Desired, observed: Observed, datapath: Datapath, now_ms: int,
              due: bool) -> dict[str, str]:
         """{port: status:reason} of those that have one. What changed of ports is looked at always;
-        with 'due' also what only shows when it is looked at: sockets, what front ends say."""
+        with 'due' also what only shows when it is looked at: sockets, what front ends say. Of a
+        guest that comes that is looked at until it is quiet ('look_at_ms')."""
         self._look_at_polling(observed)
         silent, stuck = self._silent(desired), self._stuck()
         sockets: Sockets | None = None
         texts: dict[str, str] = {}
+        looks_at_ms: list[int] = []
         for name, spec in desired.ports.items():
             state = observed.ports.get(name)
             known = self._known.get(name)
@@ -71,6 +81,7 @@ class PortReasons:
                     or known.facts.cores != self._cores.get(name, NO_CORES)
                     or (due and isinstance(state.device, Registration)
                         and not (state.connected and known.proven))
+                    or (known.settles_at_ms is not None and now_ms >= known.settles_at_ms)
                     or (due and (may_be_deaf(state) or known.facts.deaf))):
                 if sockets is None and looks_at_socket(state):
                     sockets = socket_facts.sockets()
@@ -79,6 +90,9 @@ class PortReasons:
                     sockets or Sockets())
             if known.text:
                 texts[name] = known.text
+            if known.settles_at_ms is not None:
+                looks_at_ms.append(known.settles_at_ms)
+        self.look_at_ms = min(looks_at_ms, default=None)
         if len(self._known) > len(observed.ports):
             self._known = {name: known for name, known in self._known.items()
                            if name in desired.ports}

@@ -217,6 +217,18 @@ def test_guest_says_nothing_waits_for_its_driver_and_shares_no_memory(asked: Con
     wait_reason(asked, "")
 
 
+def test_what_a_guest_says_as_it_comes_is_seen_long_before_statistics_are_due(asked: Contract
+                                                                             ) -> None:
+    """By itself, once the guest is quiet."""
+    with talker(asked.path("c0")) as front_end:
+        asked.client()
+        front_end.accept()
+        wait_until(lambda: has(asked, "and nothing comes"), "silence is seen", LOOKS_S)
+    with talker(asked.path("c0")) as front_end:
+        front_end.accept().ask(Request.GET_FEATURES)
+        wait_until(lambda: has(asked, "waits for its driver"), "what it said is seen", LOOKS_S)
+
+
 def test_memory_that_is_mapped_privately_looks_like_zeros(asked: Contract) -> None:
     path = asked.client()
     guest = FrontEnd(path, listen=True)

@@ -39,9 +39,9 @@ def wait_reason(lab: Lab, words: str) -> None:
                f"it says {words!r}", LONG_S)
 
 
-def started(lab: Lab, arguments: list[str], **settings: object) -> Machine:
+def started(lab: Lab, arguments: list[str], *options: str, **settings: object) -> Machine:
     machine = lab.machine("a", arguments, **settings)
-    machine.start()
+    machine.start(*options)
     return machine
 
 
@@ -77,8 +77,9 @@ def test_memory_that_is_not_shared(lab: Lab, how: str, words: str,
     shared, and what mends it. Started again with share=on the guest is up, and no more is said."""
     arguments = change(lab.qemu_args("a"))
     assert arguments != lab.qemu_args("a")
-    machine = started(lab, arguments)
+    machine = started(lab, arguments, "-S")     # it boots once that was said
     wait_reason(lab, WAITS)
+    machine.qmp("cont")
     machine.wait_ready()
     machine.run("ip link set eth0 up")
     wait_reason(lab, words)

@@ -57,6 +57,7 @@ class FakeDatapath:
         self.pmds: dict[int, PmdSpec] = {}
         self.read = Readings()
         self.flaps: Sequence[Flap] = ()
+        self.said: dict[str, Handshake] = {}            # what front ends of ports said
         self.expired: list[str] = []                    # tables that aged entries were removed from
         self.tried: list[Action] = []                   # all actions, the refused ones too
         self.refused: dict[tuple[type, str], str] = {}  # (action, port) -> why
@@ -140,7 +141,7 @@ class FakeDatapath:
         return Counters()
 
     def handshake(self, port: str) -> Handshake:
-        return Handshake()
+        return self.said.get(port, Handshake())
 
     def sight(self, port: str) -> Sight:
         return Sight.NONE
