@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from tools.guest import DIE_WITH_PARENT, GuestError
+from tools.guest import DIE_WITH_PARENT, OWN_GROUP, GuestError
 from tools.guest_image import END, READY
 from tools.wait import wait_for
 
@@ -36,7 +36,7 @@ class Console:
             self._owed = 0
             self._process = subprocess.Popen(
                 [*DIE_WITH_PARENT, *self.command, *options],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.PIPE, stdout=log, stderr=log, process_group=OWN_GROUP)
 
     @property
     def running(self) -> bool:

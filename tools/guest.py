@@ -23,6 +23,10 @@ from agent.machine import free_hugepage_bytes
 from tools.wait import wait_for
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+# Popen's process_group, of what Ctrl-C is not for. A session of its own would do that, too, but
+# Linux deals a core's time to sessions first (sched_autogroup), and 6.18 lets threads of one wait
+# for seconds while another's polls: a PMD beside a guest.
+OWN_GROUP = 0
 _OFFLOADS = ("tx", "rx", "tso", "gso", "gro", "txvlan", "rxvlan")
 _SUN_PATH_BYTES = 108  # of sockaddr_un, the closing NUL included
 _SO_ACCEPTCON = 0x10000  # in the flags of /proc/net/unix: the socket listens

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from agent.machine import free_hugepage_bytes
-from tools.guest import DIE_WITH_PARENT, is_listening
+from tools.guest import DIE_WITH_PARENT, OWN_GROUP, is_listening
 from tools.netns import Netns
 from tools.ovsdb_client import Client
 from tools.wait import wait_for
@@ -96,7 +96,7 @@ class Host:
              f"--unixctl={self.directory}/{name}.ctl", "-vconsole:off",
              f"--log-file={self.directory}/{name}.log", *options],
             env=self.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True)
+            process_group=OWN_GROUP)
 
     def kill_ovsdb(self) -> None:
         assert self.ovsdb is not None
@@ -134,7 +134,7 @@ class Host:
         with (self.directory / "agent.out").open("ab") as out:
             agent = subprocess.Popen(
                 [*DIE_WITH_PARENT, *command], env=self.env, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out, start_new_session=True)
+                stdout=out, stderr=out, process_group=OWN_GROUP)
         self.agents.append(agent)
         return agent
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.console import Console
 from tools.debian13 import made_root
 from tools.debian_root import inside
-from tools.guest import DIE_WITH_PARENT, GuestError
+from tools.guest import DIE_WITH_PARENT, OWN_GROUP, GuestError
 from tools.wait import wait_for
 
 # In a mount namespace of its own: ROOT COMMAND...
@@ -59,7 +59,7 @@ class Libvirt:
                 [*DIE_WITH_PARENT, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child",
                  "sh", "-c", LAYER, "layer", str(root),
                  *inside(root, "sh", "-c", DAEMONS)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=OWN_GROUP)
         if not wait_for(self._answers, 60.0):
             raise GuestError(f"libvirtd does not answer: {self.directory}/libvirtd.log")
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from tools.frontend import FrontEnd, ethernet
-from tools.guest import DIE_WITH_PARENT
+from tools.guest import DIE_WITH_PARENT, OWN_GROUP
 from tools.host import HostError
 from tools.probe import Receiver
 from tools.soak_numbers import Traffic
@@ -114,11 +114,10 @@ class Neighbours:
     """The process, as whoever started it sees it. HostError when it ended or does not answer."""
 
     def __init__(self, server_socket: Path, client_socket: Path) -> None:
-        # in a session of its own: Ctrl-C is for whoever asks for the report
         self._process = subprocess.Popen(
             [*DIE_WITH_PARENT, sys.executable, "-m", "tools.soak_traffic", str(server_socket),
              str(client_socket)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=Path(__file__).resolve().parent.parent, start_new_session=True)
+            cwd=Path(__file__).resolve().parent.parent, process_group=OWN_GROUP)
 
     def wait_ready(self) -> None:
         self._line()

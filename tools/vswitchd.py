@@ -5,7 +5,7 @@ import signal
 import subprocess
 from types import TracebackType
 
-from tools.guest import DIE_WITH_PARENT
+from tools.guest import DIE_WITH_PARENT, OWN_GROUP
 from tools.host import Host, wait_until
 
 PROGRAM = "/usr/sbin/ovs-vswitchd"
@@ -32,7 +32,7 @@ class Vswitchd:
              "-vconsole:off", f"--unixctl={self._control}",
              f"--log-file={host.directory}/ovs-vswitchd.log"],
             env=host.env, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True)
+            process_group=OWN_GROUP)
         wait_until(lambda: host.run("ovs-appctl", "-t", str(self._control), "version").stdout,
                    "ovs-vswitchd answers")
         host.vsctl("set", "Open_vSwitch", ".", "external_ids:test=1")    # waits for it
