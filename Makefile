@@ -41,58 +41,58 @@ demo: setup  ## two guests, a ping and a packet burst through the switch, start 
 	@$(ROOT) $(BIN)/python -m tools.demo
 
 test: setup  ## run all tests (as root: guests and namespaces are real)
-	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest
+	$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m pytest
 
 test-debian13: setup .debian13-packages  ## the same in a Debian 13 root, made once (DPDK 24.11, OVS 3.5, Python 3.13)
-	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.debian13 make test
+	$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.debian13 make test
 
 test-guests: setup .debian13-packages  ## QEMU, libvirt, IOMMU, migration, VDUSE: OVS's document, line by line
-	$(ROOT) $(BIN)/python -m tools.hugepages $(GUEST_PAGES) -- $(BIN)/python -m pytest tests/guests
+	$(ROOT) $(BIN)/python -m tools.borrow $(GUEST_PAGES) -- $(BIN)/python -m pytest tests/guests
 
 test-metrics: setup .metrics-packages  ## Debian's Prometheus scrapes the agent; the dashboard and the alerts are checked
-	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/metrics
+	$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m pytest tests/metrics
 
 fuzz: setup  ## a million messages and ring states of hostile guests (FUZZ_MESSAGES=n FUZZ_SEED=x)
 	FUZZ_MESSAGES=$${FUZZ_MESSAGES-1000000} $(ROOT) $(BIN)/python -m pytest -s tests/hostile/test_fuzz.py
 
 bench: setup .bench-packages  ## packets a second and delays beside testpmd and OVS (15 minutes; ARGS=...)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow $(BENCH_PAGES) -- $(BIN)/python -m tools.bench $(ARGS)
 	@$(if $(ARGS),,$(BIN)/python -m tools.bench_charts build/bench.json docs/charts)
 
 bench-quick: setup  ## one number: packets a second beside testpmd, and what it was (1 minute)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages $(BENCH_PAGES) -- $(BIN)/python -m tools.bench \
+	@$(ROOT) $(BIN)/python -m tools.borrow $(BENCH_PAGES) -- $(BIN)/python -m tools.bench \
 		--quick --json build/bench-quick.json $(ARGS)
 
 bench-control: setup .bench-packages  ## time the control plane beside OVS's (5 minutes; ARGS=--quick)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_control $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.bench_control $(ARGS)
 
 bench-idle: setup  ## what PMD threads take at rest, and how fast they wake (4 minutes; ARGS=--quick)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.bench_idle $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.bench_idle $(ARGS)
 
 gap: setup  ## how long guests are without a switch when the agent dies, and why (3 minutes)
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.gap $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.gap $(ARGS)
 
 chaos: setup .chaos-packages  ## kill, stop, starve and mislead everything under traffic (CHAOS=seconds, 600; ARGS=--seed=N)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.chaos \
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.chaos \
 		--seconds=$(CHAOS) --json=build/chaos.json $(ARGS)
 
 profile: setup .bench-packages  ## where a PMD thread's time goes under load (15 s; ARGS="--bytes=1500")
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.profile $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.profile $(ARGS)
 
 asan: setup  ## tests on a data plane and librte_vhost that notice memory errors (6 minutes; ARGS=...)
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize address $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.sanitize address $(ARGS)
 
 tsan: setup  ## data races between threads, as far as a sanitizer can tell; read what it reports (ARGS=...)
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.sanitize thread $(ARGS)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.sanitize thread $(ARGS)
 
 soak: setup  ## an hour of changes under traffic: nothing grows, nothing is lost (SOAK=SECONDS)
 	@mkdir -p build
-	@$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m tools.soak --seconds=$(SOAK)
+	@$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m tools.soak --seconds=$(SOAK)
 	@[ $(SOAK) -lt 3600 ] || $(BIN)/python -m tools.soak_chart build/soak.json docs/charts/soak.svg
 
 lint: setup  ## ruff, mypy --strict, Cython's warnings
@@ -118,7 +118,7 @@ docs-links: setup  ## ask for the few links that lead out of the site (needs a n
 	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees -b linkcheck docs build/links
 
 test-package: setup deb .debian13-packages  ## installed on a clean Debian 12, with systemd, as its own user
-	$(ROOT) $(BIN)/python -m tools.hugepages -- $(BIN)/python -m pytest tests/package
+	$(ROOT) $(BIN)/python -m tools.borrow -- $(BIN)/python -m pytest tests/package
 
 install: $(PACKAGE)/built  ## install to PREFIX (/usr/local), below DESTDIR
 	packaging/install $(SYSTEM_PYTHON) $(PACKAGE)

@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tools.borrow import POOL
 from tools.chaos_check import HUGEPAGE_KIB
 from tools.chaos_fault import BOTH, Fault
 from tools.chaos_site import NEIGHBOURS, REAL_TIME, SPARE, Site, WrongError
 from tools.host import wait_until
-from tools.hugepages import POOL
 
 HUGE_MTU = 9000                 # its packet buffers need memory that no port has yet
 EXHAUSTED_S = (1.0, 4.0)        # how long there is nothing left

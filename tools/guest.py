@@ -23,9 +23,8 @@ from agent.machine import free_hugepage_bytes
 from tools.wait import wait_for
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
-# Popen's process_group, of what Ctrl-C is not for. A session of its own would do that, too, but
-# Linux deals a core's time to sessions first (sched_autogroup), and 6.18 lets threads of one wait
-# for seconds while another's polls: a PMD beside a guest.
+# Popen's process_group, of what Ctrl-C is not for. In a session of its own a PMD could wait for the
+# guest that polls on the same core: see tools.borrow, which not all are run by.
 OWN_GROUP = 0
 _OFFLOADS = ("tx", "rx", "tso", "gso", "gro", "txvlan", "rxvlan")
 _SUN_PATH_BYTES = 108  # of sockaddr_un, the closing NUL included

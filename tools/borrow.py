@@ -1,9 +1,9 @@
-"""Runs a command with hugepages at hand, and gives back what was taken for it.
+"""Runs a command with what it borrows from the host, and gives that back.
 
-    python -m tools.hugepages [PAGES] -- COMMAND...
+    python -m tools.borrow [PAGES] -- COMMAND...
 
-As root on a host without free hugepages of 2 MiB it reserves some for the time of the command;
-anywhere else the command runs as it is.
+As root, for the time of the command: hugepages of 2 MiB, where so many are not free, and that Linux
+deals cores to threads, not to sessions first. Anywhere else the command runs as it is.
 """
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 WANTED = 768                    # 1.5 GiB: the agent, the guests, the test process
 
 
@@ -41,6 +42,23 @@ def release(pages: int) -> None:
         (POOL / "nr_hugepages").write_text(str(max(0, size() - pages)))
 
 
+def ungroup() -> bool:
+    """No groups by session for what is started from now on; whether there were. Linux 6.18 has let
+    threads wait for a core for seconds, and its own too, while another session's polled there."""
+    try:
+        if not int(AUTOGROUP.read_text()):
+            return False
+        AUTOGROUP.write_text("0")
+        return True
+    except OSError:
+        return False            # a kernel without them, or a container that may not
+
+
+def group(again: bool) -> None:
+    if again:
+        AUTOGROUP.write_text("1")
+
+
 def main(wanted: int, command: list[str]) -> int:
     """The command's exit status. Being told to end, it tells the command and waits: that has
     pages, and more to clean up."""
@@ -52,13 +70,15 @@ def main(wanted: int, command: list[str]) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, pass_on)
-    taken = reserve(wanted) if os.geteuid() == 0 else 0
+    root = os.geteuid() == 0
+    taken, ungrouped = reserve(wanted) if root else 0, root and ungroup()
     try:
         child = subprocess.Popen(command)
         status = child.wait()
         return status if status >= 0 else 128 - status
     finally:
         release(taken)
+        group(ungrouped)
 
 
 if __name__ == "__main__":
