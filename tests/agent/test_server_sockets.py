@@ -233,6 +233,7 @@ def test_link_in_place_of_the_socket_is_not_followed(contract: Contract, to_the_
                                                      ) -> None:
     path, aside = contract.server("s0"), contract.path("aside")
     victim = aside if to_the_socket else contract.path("victim")
+    contract.joined("s0", server=True)  # else the socket is missed, and looked for each second
     os.rename(path, aside)
     if not to_the_socket:
         Path(victim).touch(mode=0o640)
